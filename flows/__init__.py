@@ -1,0 +1,1 @@
+"""Reads manifests, plans jobs, keeps the store, wires Prefect; the command line."""

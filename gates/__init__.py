@@ -1,0 +1,1 @@
+"""Artifact in, evidence and verdict out."""

@@ -1,0 +1,56 @@
+"""What the door takes: `baseline` runs the original once; `evidence` scores one artifact against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class Evaluation(BaseModel):
+    """Held-out text, scored per document: one document is one row of at most `tokens` tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    documents: Path
+    """JSON Lines, one object per document with the key `text`."""
+    tokens: int = Field(512, ge=2)
+    max_documents: int | None = Field(None, ge=1)
+
+
+class BaselineRequest(BaseModel):
+    """Score the original; write its log-probabilities to `OUT_DIR` for every artifact and night to come."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["baseline"] = "baseline"
+    model: Path
+    evaluation: Evaluation
+    tasks: tuple[str, ...] = ()
+
+
+class EvidenceRequest(BaseModel):
+    """Load `artifact` with the stock loader in this fresh process, generate, score it against `baseline`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["evidence"] = "evidence"
+    model: Path
+    """The original: its size, tokenizer and chat template are what the artifact's are held against."""
+    artifact: Path
+    format: str
+    """compressed-tensors, bitsandbytes or openvino: decides the stock loader."""
+    expected_bytes: int | None = None
+    """Weight bytes the recipe implies, from the quantizer's record."""
+    baseline: Path
+    """The directory a `baseline` step wrote."""
+    evaluation: Evaluation
+    tasks: tuple[str, ...] = ()
+    speed: bool = False
+    """Whether to measure speed and memory beside the original in this run."""
+    device: str = "CPU"
+
+
+Request = Annotated[BaselineRequest | EvidenceRequest, Field(discriminator="step")]
+REQUEST: TypeAdapter[BaselineRequest | EvidenceRequest] = TypeAdapter(Request)

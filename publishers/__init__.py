@@ -1,0 +1,1 @@
+"""Passing artifact in, release out."""

@@ -1,0 +1,91 @@
+"""What the door takes: one passing artifact, what is known of it, and where it goes. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Source(BaseModel):
+    """The model the weights were read from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Short name, such as `phi-3-mini`."""
+    id: str | None
+    """Hub id such as `microsoft/Phi-3-mini-4k-instruct`; None for a model read from a directory."""
+    revision: str
+    """40-hex commit, or `sha256:…` over the contents of a directory."""
+    directory: Path
+    """Where its files are now: license, notice and card metadata are read from here."""
+
+
+class Subject(BaseModel):
+    """One artifact with its evidence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """`{namespace}/{model}-{target}`."""
+    target: str
+    artifact: Path
+    """Directory that a stock loader reads."""
+    files: dict[str, str]
+    """Path → sha256 of every file in `artifact`, as the step that made it recorded them."""
+    source: Source
+    format: Literal["compressed-tensors", "bitsandbytes", "openvino"]
+    task: str = "text-generation"
+    recipe: dict[str, Any]
+    """The explicit recipe."""
+    calibration: dict[str, Any] | None
+    """Source, samples, tokens and content hash, when the recipe read any."""
+    evaluation: dict[str, Any]
+    """Source, documents, tokens and content hash of the held-out text."""
+    evidence: dict[str, Any]
+    """What `gates` measured (`gates.evidence.Evidence`)."""
+    verdict: dict[str, Any]
+    """What `gates` concluded (`gates.verdict.Verdict`); must say `passed: true`."""
+    tools: dict[str, str]
+    """Library → version."""
+    key: str
+    """The job's key."""
+
+
+class Request(BaseModel):
+    """One run of `python -m publishers REQUEST.json OUT_DIR`; `OUT_DIR/result.json` is written last."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Subject
+    to: tuple[Literal["local", "hub"], ...] = ("local",)
+    home: Path
+    """The store's directory; the local hub is `home/hub`."""
+    private: bool = True
+    """Visibility of a repository that has to be created on the Hub."""
+
+
+class Place(BaseModel):
+    """One place the release is in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Literal["local", "hub"]
+    version: str
+    """`v1`, `v2`, …"""
+    commit: str
+    """40-hex commit; the version's tag points at it."""
+    url: str
+
+
+class Result(BaseModel):
+    """`OUT_DIR/result.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    places: tuple[Place, ...] = Field(min_length=1)
+    files: dict[str, str]
+    """Path → sha256 of every file in the release."""

@@ -1,0 +1,98 @@
+"""What a recipe may say: the vocabulary of every part, and which parts fit together.
+
+Imports no torch: planning reads this module.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Engine = Literal["streaming", "neural-compressor", "nncf"]
+Transform = Literal["awq", "teq"]
+Range = Literal["minmax", "mse"]
+Rounding = Literal["nearest", "compensated"]
+Format = Literal["compressed-tensors", "bitsandbytes", "openvino"]
+Dtype = Literal[
+    "int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"
+]
+
+BITS: dict[str, int] = {
+    "int2": 2,
+    "int3": 3,
+    "int4": 4,
+    "int4_fullrange": 4,
+    "int4_clip": 4,
+    "int8": 8,
+    "nf4": 4,
+    "fp4_e2m1": 4,
+    "fp4_bnb": 4,
+    "fp4_inc": 4,
+}
+CODEBOOKS = frozenset({"nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"})
+
+# What each engine can write, and what each format can hold. A pair that is not here is refused before any work.
+HOLDS: dict[tuple[str, str], frozenset[str]] = {
+    ("streaming", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip"}),
+    ("streaming", "bitsandbytes"): frozenset({"nf4", "fp4_bnb"}),
+    ("neural-compressor", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8"}),
+    ("nncf", "openvino"): frozenset({"int4", "int8"}),
+}
+
+
+class Recipe(BaseModel):
+    """How one target's weights are made. Every field is explicit in a record; nothing is left to a library's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Engine = "streaming"
+    """Who does the work: ours (streaming), Intel's (neural-compressor) or OpenVINO's (nncf)."""
+    format: Format = "compressed-tensors"
+    """What the artifact is stored as; decides which stock tool loads it."""
+    dtype: Dtype = "int4"
+    """What one weight is stored as."""
+    symmetric: bool = True
+    """Whether the grid is centred on zero; an asymmetric one stores a zero point per group."""
+    group_size: int = Field(128, ge=-1, le=65536)
+    """Weights along the input dimension that share one scale; -1: one scale per output channel."""
+    transform: Transform | None = None
+    """Equivalent scaling folded into the network before rounding."""
+    range: Range = "minmax"
+    """How the scale of a group is chosen."""
+    rounding: Rounding = "nearest"
+    """How a weight becomes an integer."""
+    ratio: float = Field(1.0, gt=0, le=1)
+    """Share of the weights stored in `dtype`; the rest, the most sensitive, are stored in int8. Engine nncf only."""
+    skip: tuple[str, ...] = ("lm_head",)
+    """Linears left as they are: full module names, or patterns with * (fnmatch)."""
+
+    @property
+    def bits(self) -> int:
+        return BITS[self.dtype]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the recipe reads calibration text."""
+        return self.transform is not None or self.rounding == "compensated"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        holds = HOLDS.get((self.engine, self.format))
+        if holds is None:
+            formats = sorted(f for e, f in HOLDS if e == self.engine)
+            raise ValueError(f"engine {self.engine} does not write format {self.format}; it writes {', '.join(formats)}")
+        if self.dtype not in holds:
+            raise ValueError(
+                f"format {self.format} (engine {self.engine}) cannot hold dtype {self.dtype}; "
+                f"it holds {', '.join(sorted(holds))}"
+            )
+        if self.group_size == 0:
+            raise ValueError("group_size is a positive number of weights, or -1 for one scale per output channel")
+        if self.dtype in CODEBOOKS and not self.symmetric:
+            raise ValueError(f"dtype {self.dtype} is a codebook centred on zero: it has no asymmetric form")
+        if self.dtype in ("int4_fullrange", "int4_clip") and not self.symmetric:
+            raise ValueError(f"dtype {self.dtype} names a symmetric grid: leave symmetric as it is, or use int4")
+        if self.ratio != 1.0 and self.engine != "nncf":
+            raise ValueError("ratio (a mix of int4 and int8) is for engine nncf")
+        return self

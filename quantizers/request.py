@@ -1,0 +1,72 @@
+"""What the door takes: one model, any number of targets, at most one calibration set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from quantizers.recipe import Recipe
+
+
+class Calibration(BaseModel):
+    """Text the calibrated recipes read. Documents are concatenated into `samples` rows of `tokens` tokens each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    documents: Path
+    """JSON Lines, one object per document with the key `text`."""
+    samples: int = Field(128, ge=1)
+    """Rows at the most."""
+    tokens: int = Field(512, ge=2)
+    """Tokens per row."""
+    seed: int = 0
+    """Which rows are drawn when the documents hold more than `samples` rows."""
+
+
+class Request(BaseModel):
+    """One run of `python -m quantizers REQUEST.json OUT_DIR`.
+
+    Writes `OUT_DIR/<target>/` for every target, each a complete directory that a stock loader reads (config,
+    generation config, tokenizer, chat template, weights), and `OUT_DIR/result.json` last.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    """Directory with config.json, safetensors and tokenizer files."""
+    targets: dict[str, Recipe] = Field(min_length=1)
+    calibration: Calibration | None = None
+    memory_bytes: int | None = Field(None, ge=1)
+    """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
+    device: str = "cpu"
+
+
+class Made(BaseModel):
+    """What became of one target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Recipe
+    expected_bytes: int
+    """Size of the weights that the recipe implies, in bytes, from the shapes alone."""
+    weights_bytes: int
+    """Size of the weights written, in bytes."""
+    quantized: int
+    """Linears quantized."""
+    kept: int
+    """Tensors left as they were."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the record must know: fallbacks, clamped scales, searched parameters."""
+
+
+class Result(BaseModel):
+    """`OUT_DIR/result.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    targets: dict[str, Made]
+    tools: dict[str, str]
+    """Versions of every library that had a hand in the bits."""
+    compute: str
+    """Compute dtype and instruction set used, such as `float32, AVX512`."""
