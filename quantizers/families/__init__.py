@@ -1,0 +1,43 @@
+"""Architecture knowledge as data: one small table per kin of model types.
+
+A table says which linears share an input and which norm or linear can absorb a scale on it. A model type without a
+table is refused. Imports no torch; folding is in `quantizers.families.fold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from quantizers.errors import QuantizeError
+from quantizers.families import llama
+from quantizers.families.family import Family, Group, Rows, Stack
+
+FAMILIES: dict[str, Callable[[Mapping[str, Any]], Family]] = {**llama.TABLES}
+"""Model type in config.json to the function that reads the rest of it."""
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The family of the model whose config.json is `config`.
+
+    Raises:
+        QuantizeError: the model type is absent or has no table here, or the table needs a key that is absent.
+    """
+    model_type = config.get("model_type")
+    table = FAMILIES.get(str(model_type))
+    if table is None:
+        raise QuantizeError(
+            f"config.json: model_type is {model_type!r}, whose blocks are unknown here, and they are not guessed; "
+            f"known are {', '.join(sorted(FAMILIES))}. A recipe without transform and with nearest rounding needs no "
+            "table; for the others, a table goes below quantizers/families/."
+        )
+    try:
+        return table(config)
+    except KeyError as absent:
+        raise QuantizeError(
+            f"config.json: {absent.args[0]} is absent, and the table of {model_type} needs it; "
+            "complete the file as transformers saves it."
+        ) from absent
+
+
+__all__ = ["FAMILIES", "Family", "Group", "Rows", "Stack", "family_of"]
