@@ -1,0 +1,195 @@
+"""What a loaded manifest is: frozen, every default filled in, every preset expanded to an explicit recipe.
+
+The parts a user writes as they are (`Model`, `Calibration`, `Evaluation`, `Publish`) are also the parts of the input
+form (`flows.manifest.form`). Imports no torch: planning reads this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+
+from gates.spec import Gates
+from quantizers.recipe import Recipe
+
+Device = Literal["CPU", "GPU", "NPU"]
+Hub = Literal["local", "hub"]
+Task = Literal["text-generation"]
+
+# Devices each format can be judged on: `GPU` and `NPU` are OpenVINO's names, which torch loaders do not know.
+DEVICES: dict[str, tuple[Device, ...]] = {
+    "compressed-tensors": ("CPU",),
+    "bitsandbytes": ("CPU",),
+    "openvino": get_args(Device),
+}
+
+WIKITEXT = {"source": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}
+
+
+def _as_list(value: Any) -> Any:
+    """Read `to: hub` as `to: [hub]`."""
+    return [value] if isinstance(value, str) else value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(_Part):
+    """The original: a model of the Hugging Face Hub, or a directory."""
+
+    source: str = Field(min_length=1)
+    """Hub id such as `microsoft/Phi-3-mini-4k-instruct`, or a directory relative to the manifest (`./model`)."""
+    revision: str = Field("main", min_length=1)
+    """Branch, tag or commit of a Hub id; planning resolves it to a commit."""
+    task: Task = "text-generation"
+    """What the model does; decides the stock loader and the evidence."""
+    name: str = ""
+    """Name of its releases, `{namespace}/{name}-{target}`. Default: the last part of the source."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("source"), str) and "name" not in data:
+            return {**data, "name": data["source"].rstrip("/").rsplit("/", 1)[-1]}
+        return data
+
+
+class Texts(_Part):
+    """Documents: the rows of one split of a Hub data set, or of local files."""
+
+    source: str | None = None
+    """Hub id of a data set. Default, when there are no files either: Salesforce/wikitext, wikitext-2-raw-v1."""
+    name: str | None = None
+    """Configuration of the data set, such as `wikitext-2-raw-v1`."""
+    split: str | None = None
+    """Split of the data set, such as `train` or `test[:10%]`. Default: train to calibrate, test to evaluate."""
+    revision: str | None = None
+    """Branch, tag or commit of the data set. Default: main."""
+    files: Annotated[tuple[Annotated[Path, Strict(False)], ...], Strict(False)] = ()
+    """Local files relative to the manifest, absolute once loaded: .jsonl, .json, .parquet (rows), .txt (paragraphs)."""
+    column: str = Field("text", min_length=1)
+    """Key of a row that holds the text."""
+
+    @property
+    def where(self) -> str:
+        """One line for a person: the data set with its split, or the files' names."""
+        if self.files:
+            return ", ".join(path.name for path in self.files)
+        return " ".join(part for part in (self.source, self.name, self.split) if part)
+
+
+def _filled(data: Any, split: str) -> Any:
+    """Fill in a Hub data set's defaults; refuse a mix of data set and files."""
+    if not isinstance(data, dict):
+        return data
+    if "files" in data:
+        mixed = [key for key in ("source", "name", "split", "revision") if data.get(key) is not None]
+        if mixed:
+            raise ValueError(f"{mixed[0]} names a Hub data set and files name local ones: give one or the other")
+        if data["files"] in ([], ()):
+            raise ValueError("files is empty: list at least one file, or name a Hub data set with source")
+        return data
+    if data.get("source") is None:
+        if data.get("name") is not None:
+            raise ValueError("name is a configuration of a data set: say of which with source")
+        data = {**data, **WIKITEXT}
+    return data if data.get("split") is not None else {**data, "split": split}
+
+
+class Calibration(Texts):
+    """Text that calibrated recipes read: `samples` rows of `tokens` tokens each."""
+
+    samples: int = Field(128, ge=1, le=65536)
+    """Rows at the most; 128 is what AWQ and GPTQ are published with."""
+    tokens: int = Field(512, ge=2, le=1 << 20)
+    """Tokens per row."""
+    seed: int = Field(0, ge=0, lt=1 << 32)
+    """Which rows are drawn when there are more than `samples`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return _filled(data, "train")
+
+
+class Evaluation(Texts):
+    """Held-out text that the artifact is compared with the original on; must not overlap the calibration text."""
+
+    tokens: int = Field(512, ge=2, le=1 << 20)
+    """Tokens of a document that are scored, at the most."""
+    documents: int | None = Field(None, ge=1)
+    """Documents scored, at the most. Default: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return _filled(data, "test")
+
+
+class Publish(_Part):
+    """Where a release goes once every gate has passed."""
+
+    to: Annotated[
+        tuple[Hub, ...],
+        BeforeValidator(_as_list, json_schema_input_type=Hub | list[Hub]),
+        Field(min_length=1),
+        Strict(False),
+    ] = ("local",)
+    """`local` (the local hub), `hub` (the Hugging Face Hub, or HF_ENDPOINT), or a list of both."""
+    namespace: str = "local"
+    """User or organization of the release, `{namespace}/{model}-{target}`."""
+    private: bool = True
+    """Visibility of a repository that has to be created on the Hub."""
+
+    @model_validator(mode="after")
+    def _owned(self) -> Self:
+        if "hub" in self.to and self.namespace == "local":
+            raise ValueError("to names the Hub, where the default namespace `local` is not yours: give namespace")
+        if len(set(self.to)) != len(self.to):
+            raise ValueError("to names the same place twice")
+        return self
+
+
+class Rung(_Part):
+    """One recipe of a target, with the name it goes by in records and reports."""
+
+    name: str
+    """The preset's name, or the recipe's parts (`flows.manifest.presets.name_of`)."""
+    recipe: Recipe
+    """Explicit: every field has its value."""
+
+
+class Target(_Part):
+    """What one release of the model must be."""
+
+    name: str
+    """Key below `targets:`; the last part of the release's name."""
+    device: Device = "CPU"
+    """Device the artifact is judged on."""
+    rungs: tuple[Rung, ...] = Field(min_length=1)
+    """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder."""
+
+
+class Manifest(_Part):
+    """One manifest, loaded: what it says, what it leaves to defaults, and where its local sources are."""
+
+    path: Path
+    """The manifest, absolute."""
+    model: Model
+    directory: Path | None
+    """Absolute directory of a local model; None: `model.source` is a Hub id."""
+    calibration: Calibration
+    evaluation: Evaluation
+    targets: dict[str, Target] = Field(min_length=1)
+    """By name, in the order written."""
+    gates: Gates
+    publish: Publish
+    memory_bytes: int | None
+    """Budget of a quantizing step, bytes; None: what the machine has."""
+
+    def release(self, target: str) -> str:
+        """Name of the release of `target`: `{namespace}/{model}-{target}`."""
+        return f"{self.publish.namespace}/{self.model.name}-{target}"
