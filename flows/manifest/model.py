@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gates.spec import Gates
 from quantizers.recipe import Recipe
@@ -28,9 +28,14 @@ DEVICES: dict[str, tuple[Device, ...]] = {
 WIKITEXT = {"source": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}
 
 
-def _as_list(value: Any) -> Any:
-    """Read `to: hub` as `to: [hub]`."""
-    return [value] if isinstance(value, str) else value
+def _as_tuple(value: Any) -> Any:
+    """Read `to: hub` as `to: [hub]`; a tuple, which strict validation accepts where a list is refused."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _as_paths(value: Any) -> Any:
+    value = _as_tuple(value)
+    return tuple(Path(item) if isinstance(item, str) else item for item in value) if isinstance(value, tuple) else value
 
 
 class _Part(BaseModel):
@@ -68,7 +73,7 @@ class Texts(_Part):
     """Split of the data set, such as `train` or `test[:10%]`. Default: train to calibrate, test to evaluate."""
     revision: str | None = None
     """Branch, tag or commit of the data set. Default: main."""
-    files: Annotated[tuple[Annotated[Path, Strict(False)], ...], Strict(False)] = ()
+    files: Annotated[tuple[Path, ...], BeforeValidator(_as_paths, json_schema_input_type=str | list[str])] = ()
     """Local files relative to the manifest, absolute once loaded: .jsonl, .json, .parquet (rows), .txt (paragraphs)."""
     column: str = Field("text", min_length=1)
     """Key of a row that holds the text."""
@@ -134,9 +139,8 @@ class Publish(_Part):
 
     to: Annotated[
         tuple[Hub, ...],
-        BeforeValidator(_as_list, json_schema_input_type=Hub | list[Hub]),
+        BeforeValidator(_as_tuple, json_schema_input_type=Hub | list[Hub]),
         Field(min_length=1),
-        Strict(False),
     ] = ("local",)
     """`local` (the local hub), `hub` (the Hugging Face Hub, or HF_ENDPOINT), or a list of both."""
     namespace: str = "local"
