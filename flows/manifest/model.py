@@ -33,11 +33,6 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-def _as_paths(value: Any) -> Any:
-    value = _as_tuple(value)
-    return tuple(Path(item) if isinstance(item, str) else item for item in value) if isinstance(value, tuple) else value
-
-
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +68,7 @@ class Texts(_Part):
     """Split of the data set, such as `train` or `test[:10%]`. Default: train to calibrate, test to evaluate."""
     revision: str | None = None
     """Branch, tag or commit of the data set. Default: main."""
-    files: Annotated[tuple[Path, ...], BeforeValidator(_as_paths, json_schema_input_type=str | list[str])] = ()
+    files: Annotated[tuple[Path, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])] = ()
     """Local files relative to the manifest, absolute once loaded: .jsonl, .json, .parquet (rows), .txt (paragraphs)."""
     column: str = Field("text", min_length=1)
     """Key of a row that holds the text."""
