@@ -1,0 +1,42 @@
+# quantmill: everything runs in .venv, which is made from committed, pinned constraints.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := manifests/demo/*.yaml
+
+.PHONY: demo test check fix bench schema clean
+
+demo: $(VENV)/.users  ## mill the demo model into gated releases
+	$(BIN)/quantmill run $(DEMO)
+
+test: $(VENV)/.developers  ## all tests
+	$(BIN)/pytest
+
+check: $(VENV)/.developers  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.developers  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.developers  ## compare with the peers, side by side
+	$(BIN)/python -m bench
+
+schema: $(VENV)/.users  ## write manifests/schema.json
+	$(BIN)/python -m flows.manifest.schema
+
+clean:
+	rm -rf $(VENV) .quantmill
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.users: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.developers: $(VENV)/.users
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	touch $@

@@ -1,0 +1,200 @@
+"""The build flow: fetch → baseline → quantize → gate → publish, for every stale job of some manifests.
+
+The tasks are thin: each looks its work up in the store, or runs it in a child process. Truth is in the store, not in
+Prefect: a run that is killed is simply started again. A job that fails does not keep the others from their releases.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import requests
+from flows.child import StepError
+from flows.contamination import refuse_overlap
+from flows.jobs import Job, Step
+from flows.manifest.model import Rung
+from flows.plan import Plan, Planned, look, plan, read, remember
+from flows.steps import known, note, perform, perform_together
+from flows.store import Record, Store
+from gates.evidence import Evidence
+from gates.looks import looks
+from gates.verdict import judge
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StepsFailed(RuntimeError):
+    """Some steps did not finish; what could be done without them is done."""
+
+
+def _transient(task: Any, run: Any, state: Any) -> bool:
+    """Whether to try a network step again: not when the request itself was refused."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StepError) and error.fault == "step"
+
+
+_network = {"retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": _transient}
+
+
+@task(name="fetch", task_run_name="fetch {job.original.name}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+def fetch(job: Job, store: Store) -> Path:
+    """Bring a Hub model's files here; return their directory."""
+    if job.original.directory:
+        return job.original.directory
+    step = Step("fetch", {"model": job.original.identity})
+    request = requests.fetch(job.original, store)
+    record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, online=True)
+    if not Path(record.result["directory"], "config.json").exists():  # the cache was cleaned up since
+        store.forget(step.kind, step.key)
+        record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, online=True)
+    return Path(record.result["directory"])
+
+
+@task(name="texts", task_run_name="texts for {job.original.name}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+def texts(job: Job, store: Store, calibrated: bool) -> None:
+    """Bring evaluation and calibration documents here, and refuse the one where it shares content with the other."""
+    manifest = job.manifest
+    wanted = [("evaluation", job.evaluation, manifest.evaluation)]
+    if calibrated:
+        wanted.append(("calibration", job.calibration, manifest.calibration))
+    for name, step, source in wanted:
+        request = requests.texts(step, source, store)
+        perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, online=not source.files)
+    if calibrated:
+        refuse_overlap(job, store)
+
+
+@task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)
+def baseline(job: Job, store: Store) -> Record:
+    """Score the original, once for all its targets."""
+    return perform(store, job.baseline, f"{job.original.name}: baseline", "gates", requests.baseline(job, store))
+
+
+@task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
+def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
+    """Make the artifacts of several recipes of one model that share reading and calibration."""
+    unique = {job.quantize(rung).key: (job, rung) for job, rung in work}
+    missing = [(job, rung) for job, rung in unique.values() if known(store, job.quantize(rung)) is None]
+    if missing:
+        steps = [job.quantize(rung) for job, rung in missing]
+        perform_together(store, steps, label, "quantizers", requests.quantize(missing, store))
+
+
+@task(name="gate", task_run_name="gate {job.release} {rung.name}", cache_policy=NO_CACHE)
+def gate(job: Job, rung: Rung, store: Store) -> Record:
+    """Score one artifact on more and more documents until its gates are decided; return the verdict's record."""
+    original = known(store, job.baseline)
+    artifact = known(store, job.quantize(rung))
+    if original is None or artifact is None:
+        raise StepError(
+            f"{job.release}: the artifact or the baseline was damaged in the store and is removed; run again to make it anew",
+            fault="step", log=store.home,
+        )  # fmt: skip
+    before: Record | None = None
+    for documents in looks(original.result["documents"]):
+        step = job.evidence(rung, documents)
+        request = requests.evidence(job, rung, documents, artifact, before, store)
+        before = perform(store, step, f"{job.target.name}: gate {rung.name}, {documents} documents", "gates", request)
+        found = Evidence.model_validate_json((store.out("evidence", step.key) / "evidence.json").read_bytes())
+        verdict = judge(found, job.manifest.gates)
+        if not verdict.more:
+            break
+    result = {**verdict.model_dump(mode="json"), "evidence": step.key}
+    return note(store, job.verdict(rung), result, {"verdict.json": verdict.model_dump_json(indent=1)})
+
+
+@task(name="publish", task_run_name="publish {job.release}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+def publish(job: Job, rung: Rung, store: Store) -> None:
+    """Release an artifact that passed, and remember what it was made of."""
+    step = job.publish(rung)
+    store.forget(step.kind, step.key)  # the release it speaks of may be gone: publishing again is idempotent
+    request = requests.publish(job, rung, store)
+    perform(store, step, f"{job.target.name}: publish", "publishers", request, online="hub" in job.manifest.publish.to)
+    remember(job, store)
+
+
+def _each(work: list[T], do: Callable[[T], None], name: Callable[[T], str], failed: list[str]) -> list[T]:
+    """Do it for each; return those that went well and add a line to `failed` for every other."""
+    done = []
+    for item in work:
+        try:
+            do(item)
+            done.append(item)
+        except (StepError, ValueError) as error:
+            log.error("%s: %s", name(item), error)
+            failed.append(f"{name(item)}: {error}")
+    return done
+
+
+def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
+    """Do all stale jobs, model by model; return one line for every piece of work that failed."""
+    failed: list[str] = []
+    models: dict[str, list[Planned]] = {}
+    for planned in todo.stale:
+        models.setdefault(planned.job.baseline.key, []).append(planned)
+    for group in models.values():
+        ready: list[Planned] = []
+
+        def prepare(group: list[Planned] = group, ready: list[Planned] = ready) -> None:
+            directory = fetch(group[0].job, store)
+            ready += [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
+            for calibrated in {p.rung.recipe.calibrated for p in group}:
+                texts(next(p.job for p in group if p.rung.recipe.calibrated == calibrated), store, calibrated)
+            baseline(ready[0].job, store)
+
+        _each([prepare], lambda do: do(), lambda _, group=group: group[0].job.original.name, failed)  # type: ignore[misc]
+        climb(ready, store, failed, retry=retry)
+    return failed
+
+
+def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:
+    """Make, gate and release; what its gates refuse goes on to its ladder's next rung, until none is left."""
+    while todo:
+        for label, work in batches([p for p in todo if "publish" != p.steps[0]]):
+            _each([work], lambda w, label=label: quantize(w, label, store), lambda _, label=label: label, failed)  # type: ignore[misc]
+        made = [p for p in todo if store.complete("quantize", p.job.quantize(p.rung).key)]
+        judged = _each(made, lambda p: _judge_and_release(p, store), lambda p: p.job.release, failed)
+        after = [look(p.job, store, retry=retry) for p in judged]
+        todo = [p for p in after if p.state == "stale"]
+
+
+def _judge_and_release(planned: Planned, store: Store) -> None:
+    verdict = store.record("verdict", planned.job.verdict(planned.rung).key) or gate(planned.job, planned.rung, store)
+    if verdict.result["passed"]:
+        publish(planned.job, planned.rung, store)
+    else:
+        remember(planned.job, store)
+
+
+def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
+    """Group recipes that one child makes in one pass: ours by calibration text, other engines one by one."""
+    groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
+    for planned in todo:
+        job, rung = planned.job, planned.rung
+        calibration = str(job.quantize(rung).inputs["calibration"])
+        streams = rung.recipe.engine == "streaming"
+        groups.setdefault(("streaming", calibration) if streams else (job.release, rung.name), []).append((job, rung))
+    return [
+        (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
+        for work in groups.values()
+    ]
+
+
+@flow(name="build", flow_run_name="build", validate_parameters=False)
+def build(
+    manifests: list[str], home: str, target: str | None = None, retry: bool = False, allow_path: bool = False
+) -> None:
+    """Make and release whatever is stale in some manifests. Raises StepsFailed after doing what could be done."""
+    store = Store(Path(home))
+    todo = plan(read(map(Path, manifests), allow_path=allow_path), store, target=target, retry=retry)
+    failed = mill(todo, store, retry=retry)
+    if failed:
+        raise StepsFailed("; ".join(failed))

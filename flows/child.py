@@ -1,0 +1,127 @@
+"""The parent's side of a step: run a door in a process of its own, follow it, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+# Nothing in a child may reach out, ask a hub for something newer than what was fetched, or phone home.
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONHASHSEED": "0",
+}
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
+
+Progress = Callable[[str, int, int], None]
+
+
+class StepError(RuntimeError):
+    """A step that did not finish; the message is one paragraph for the user."""
+
+    def __init__(self, message: str, *, fault: str, log: Path) -> None:
+        super().__init__(message)
+        self.fault = fault
+        """`input`: what was given is at fault; `step`: the work itself failed."""
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step that finished."""
+
+    seconds: float
+    peak_memory_bytes: int
+
+
+def run(
+    module: str,
+    request: dict[str, Any],
+    scratch: Path,
+    *,
+    progress: Progress,
+    online: bool = False,
+    python: str = sys.executable,
+) -> Ended:
+    """Run `python -m module REQUEST.json OUT` in a child and wait for it.
+
+    Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. `online` steps keep the
+    environment's network settings and tokens; all others run offline and see no token. Raises StepError.
+    """
+    (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
+    environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
+    environment["PYTHONPATH"] = str(_LAUNCHER.parent.parent)
+    if not online:
+        environment = {name: value for name, value in environment.items() if name not in _SECRETS} | _OFFLINE
+    log = scratch / "log.txt"
+    command = [python, str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
+    start = time.perf_counter()
+    with log.open("ab") as file:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment)
+        try:
+            error = _follow(child, file, progress)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
+            assert child.stdout
+            child.stdout.close()
+    if child.returncode != 0 or error:
+        fault, message = error or ("step", _how_it_died(child.returncode, log))
+        raise StepError(message, fault=fault, log=log)
+    if not (scratch / "out" / "result.json").is_file():
+        raise StepError(f"{module} ended without a result; its log is {log}", fault="step", log=log)
+    return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=usage.ru_maxrss * 1024)
+
+
+def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> tuple[str, str] | None:
+    """Pass progress on and everything else to the log until the child closes its output; return its error, if it told one."""
+    error = None
+    assert child.stdout
+    for line in child.stdout:
+        event = _event(line)
+        if "progress" in event:
+            told = event["progress"]
+            progress(str(told["what"]), int(told["done"]), int(told["total"]))
+        elif "error" in event:
+            error = (str(event["error"]["fault"]), str(event["error"]["message"]))
+        else:
+            log.write(line)
+            log.flush()
+    return error
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    if not line.startswith(b"{"):
+        return {}
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _how_it_died(code: int, log: Path) -> str:
+    tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+    if code == -signal.SIGKILL:
+        why = "was killed (signal 9), most often because memory ran out: see what `quantmill plan` predicts and what `free -h` shows"
+    elif code < 0:
+        why = f"was ended by signal {-code} ({signal.Signals(-code).name})"
+    else:
+        why = f"ended with code {code}"
+    return f"the step's process {why}; its log is {log}" + (f" and ends: {tail}" if tail else "")

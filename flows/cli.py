@@ -1,0 +1,291 @@
+"""The command line. Exit codes: 0 all passed, 1 a gate failed, 2 bad input, 3 a step failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.releases import find_home, split
+
+app = typer.Typer(
+    help="Turn models into small, fast versions that are proven good.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console()
+err = Console(stderr=True)
+
+Manifests = Annotated[list[Path], typer.Argument(help="Manifests: YAML files.", show_default=False)]
+Home = Annotated[
+    Path | None, typer.Option(envvar="QUANTMILL_HOME", help="The store. Default: the nearest .quantmill, or one made here.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
+OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
+AllowPath = Annotated[bool, typer.Option("--allow-path", help="Let manifests name paths outside their directory.")]
+ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE", help="namespace/model-target, or …@v2 for one version.")]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+@app.command()
+def plan(
+    manifests: Manifests,
+    target: OnlyTarget = None,
+    home: Home = None,
+    allow_path: AllowPath = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what is fresh, what would run and why, and what it will cost. Loads no model."""
+    from flows import view
+    from flows.plan import plan as make
+    from flows.plan import read
+    from flows.store import Store
+
+    found = make(read(manifests, allow_path=allow_path), Store(find_home(home)), target=_known(manifests, target, allow_path))
+    if as_json:
+        _print_json(view.plan_rows(found))
+    else:
+        out.print(view.plan_table(found))
+
+
+@app.command()
+def run(
+    manifests: Manifests,
+    target: OnlyTarget = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try steps again that failed three times in a row.")] = False,
+    home: Home = None,
+    allow_path: AllowPath = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make, judge and release whatever is stale."""
+    from flows import view
+    from flows.run import run as mill
+    from flows.store import Store
+
+    store = Store(find_home(home))
+    only = _known(manifests, target, allow_path)
+    console = err if as_json else out
+    ended, worked = mill(manifests, store, console, target=only, retry=retry, allow_path=allow_path, debug=debug)
+    rows = view.verdict_rows(ended, store)
+    if as_json:
+        _print_json(rows)
+    else:
+        _show_run(rows, worked, store.home)
+    states = {row["state"] for row in rows}
+    raise typer.Exit(3 if "step failed" in states else 1 if "failed" in states else 0)
+
+
+def _show_run(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
+    from flows import view
+
+    out.print(view.verdict_table(rows))
+    for row in rows:
+        if row["state"] != "released":
+            out.print(f"[red]✗[/red] {row['release']}: {row['why']}", highlight=False, soft_wrap=True)
+    passed = sum(row["state"] == "released" for row in rows)
+    if not worked:
+        out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.", highlight=False)
+    out.print(f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True)
+    if passed:
+        name = next(row["release"] for row in rows if row["state"] == "released")
+        out.print(f"Get one:  quantmill pull {name}", highlight=False, soft_wrap=True)
+
+
+def _known(manifests: list[Path], target: str | None, allow_path: bool) -> str | None:
+    """Return the target after making sure that some manifest has it. Raises UsageError."""
+    if target is None:
+        return None
+    import difflib
+
+    from flows.errors import UsageError
+    from flows.manifest.load import load
+
+    names = sorted({name for path in manifests for name in load(path, allow_path=allow_path).targets})
+    if target in names:
+        return target
+    near = difflib.get_close_matches(target, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"--target {target}: no manifest given has such a target; they have {', '.join(names)}{hint}")
+
+
+@app.command("list")
+def list_releases(home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the releases in the local hub."""
+    from flows import view
+    from publishers.local import releases
+
+    place = find_home(home)
+    rows = view.release_rows(releases(place))
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        out.print(f"The local hub {place / 'hub'} is empty. `quantmill run` a manifest to fill it.", soft_wrap=True)
+        return
+    out.print(view.release_table(rows))
+
+
+@app.command()
+def show(release: ReleaseName, home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Show a release: its card's facts and evidence."""
+    from rich.markdown import Markdown
+
+    from publishers.local import find
+
+    found = find(find_home(home), *split(release))
+    if as_json:
+        _print_json({"directory": str(found.directory), **found.provenance.model_dump(mode="json")})
+        return
+    card = (found.directory / "README.md").read_text(encoding="utf-8")
+    out.print(Markdown(card.split("\n---\n", 1)[-1]))
+
+
+@app.command()
+def diff(
+    release: ReleaseName,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The release to compare it with.")],
+    home: Home = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare two releases: recipe, source, tools and figures that differ."""
+    from flows import view
+    from publishers.local import find
+
+    place = find_home(home)
+    sides = [find(place, *split(name)) for name in (release, other)]
+    rows = view.differences(*(side.provenance.model_dump(mode="json") for side in sides))
+    if as_json:
+        _print_json(rows)
+    elif not rows:
+        out.print("They do not differ.")
+    else:
+        out.print(view.difference_table(rows, release, other))
+
+
+@app.command()
+def pull(
+    release: ReleaseName,
+    to: Annotated[Path | None, typer.Option(help="Copy it here. Default: leave it in the local hub.")] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="From the Hugging Face Hub (or HF_ENDPOINT), not the local hub.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch a release by name, check every hash, and print how to load it."""
+    from publishers.pull import pull as fetch
+
+    name, version = split(release)
+    pulled = fetch(name, version, to, find_home(home), source="hub" if hub else "local")
+    if as_json:
+        _print_json(pulled.model_dump(mode="json"))
+        return
+    out.print(f"[green]✓[/green] {pulled.name}@{pulled.version}: {len(pulled.files)} files, every hash checked", highlight=False)
+    out.print(f"  {pulled.directory}\n", highlight=False, soft_wrap=True)
+    print(pulled.snippet)
+
+
+@app.command()
+def verify(release: ReleaseName, home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Check every file of a release in the local hub against its record."""
+    from publishers.verify import verify as check
+
+    name, version = split(release)
+    found = check(find_home(home), name, version)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        out.print(f"[green]✓[/green] {found.name}@{found.version} is what it was when it was released", highlight=False)
+
+
+@app.command()
+def rollback(release: ReleaseName, home: Home = None, debug: Debug = False) -> None:
+    """Make an earlier version the one that users get who name none: quantmill rollback acme/model-int4@v1."""
+    from flows.errors import UsageError
+    from publishers.local import rollback as put_back
+
+    name, version = split(release)
+    if version is None:
+        raise UsageError(f"name the version to put back: quantmill rollback {name}@v1 (`quantmill list` shows them)")
+    found = put_back(find_home(home), name, version)
+    out.print(f"{found.name} is {found.version} again for whoever names no version.", highlight=False)
+
+
+@app.command()
+def deploy(
+    manifests: Annotated[Path, typer.Argument(help="Directory of manifests, searched downward.")] = Path("manifests"),
+    cron: Annotated[str, typer.Option(help="When: minute hour day month weekday.")] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Of the schedule.")] = "UTC",
+    pool: Annotated[str, typer.Option(help="Prefect work pool, made as type process if it is not there.")] = "quantmill",
+    home: Home = None,
+    debug: Debug = False,
+) -> None:
+    """Create the nightly deployment on the Prefect server that PREFECT_API_URL names."""
+    import os
+
+    from flows.errors import UsageError
+    from flows.server import settle
+
+    if not manifests.is_dir():
+        raise UsageError(f"{manifests} is not a directory: name the one that holds your manifests")
+    settle()
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UsageError(
+            "a deployment lives on a Prefect server: start one with `prefect server start` and set "
+            "PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    from flows.deploy import deploy as create
+
+    name = create(manifests, find_home(home), cron=cron, timezone=timezone, pool=pool)
+    out.print(f"Deployment [bold]{name}[/bold], schedule {cron!r} {timezone}, work pool {pool}.", highlight=False)
+    out.print(f"Start a worker:  prefect worker start --pool {pool} --limit 1", highlight=False)
+    out.print(f"Run it now:      prefect deployment run {name}", highlight=False)
+
+
+@app.command()
+def doctor(home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Say what this machine can do: instruction set, memory, devices, versions."""
+    from flows import view
+    from flows.doctor import examine
+
+    found = examine(find_home(home))
+    if as_json:
+        _print_json(found)
+    else:
+        out.print(view.facts(found))
+
+
+def main() -> None:
+    """Run the command line; turn every foreseen error into one paragraph and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("Interrupted. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        foreseen = isinstance(error, ValueError) and type(error).__module__ != "builtins"
+        label = "Error" if foreseen else f"Error ({type(error).__name__})"
+        err.print(f"[red]{label}:[/red] ", end="")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        if not foreseen and "--debug" not in sys.argv:
+            err.print("Run it with --debug for the traceback.")
+        sys.exit(2 if foreseen else 3)
+
+
+if __name__ == "__main__":
+    main()

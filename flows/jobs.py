@@ -1,0 +1,149 @@
+"""A job, one model for one target, and the steps it takes, each with everything that its key is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from flows.keys import fingerprint
+from flows.manifest.model import Manifest, Rung, Target
+from flows.sources import Original, Sources
+from flows.tools import versions
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work that is done once for its inputs."""
+
+    kind: str
+    inputs: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """The step's identity."""
+        return fingerprint({"step": self.kind, **self.inputs})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model at one commit for one target of one manifest."""
+
+    manifest: Manifest
+    target: Target
+    original: Original
+    evaluation: Step
+    calibration: Step
+    endpoint: str
+    """The Hub it would go to, when it goes to the Hub."""
+
+    @property
+    def release(self) -> str:
+        """Name of the release."""
+        return self.manifest.release(self.target.name)
+
+    @cached_property
+    def baseline(self) -> Step:
+        """Scoring the original; the same for every target of the model."""
+        inputs = {
+            "model": self.original.identity,
+            "evaluation": self._scored,
+            "tasks": sorted(self.manifest.gates.tasks),
+            "tools": versions("baseline"),
+        }
+        return Step("baseline", inputs)
+
+    @property
+    def _scored(self) -> dict[str, Any]:
+        evaluation = self.manifest.evaluation
+        return {"texts": self.evaluation.key, "tokens": evaluation.tokens, "documents": evaluation.documents}
+
+    def quantize(self, rung: Rung) -> Step:
+        """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""
+        recipe, calibration = rung.recipe, self.manifest.calibration
+        read = {
+            "texts": self.calibration.key,
+            "samples": calibration.samples,
+            "tokens": calibration.tokens,
+            "seed": calibration.seed,
+        }
+        inputs = {
+            "model": self.original.identity,
+            "recipe": recipe.model_dump(mode="json"),
+            "calibration": read if recipe.calibrated else None,
+            "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
+        }
+        return Step("quantize", inputs)
+
+    def evidence(self, rung: Rung, documents: int) -> Step:
+        """Scoring one artifact against the baseline on its first `documents` documents."""
+        inputs = {
+            "artifact": self.quantize(rung).key,
+            "baseline": self.baseline.key,
+            "documents": documents,
+            "device": self.target.device,
+            "speed": self.manifest.gates.speed is not None,
+            "tools": versions("evidence", format=rung.recipe.format),
+        }
+        return Step("evidence", inputs)
+
+    def verdict(self, rung: Rung) -> Step:
+        """Judging one artifact by the manifest's gates, with as many documents as that takes."""
+        inputs = {
+            "artifact": self.quantize(rung).key,
+            "baseline": self.baseline.key,
+            "device": self.target.device,
+            "gates": self.manifest.gates.model_dump(mode="json"),
+            "evaluator": versions("evidence", format=rung.recipe.format),
+            "tools": versions("verdict"),
+        }
+        return Step("verdict", inputs)
+
+    def publish(self, rung: Rung) -> Step:
+        """Releasing the artifact of a rung that passed."""
+        publish = self.manifest.publish
+        inputs = {
+            "verdict": self.verdict(rung).key,
+            "name": self.release,
+            "to": list(publish.to),
+            "private": publish.private,
+            "endpoint": self.endpoint if "hub" in publish.to else None,
+            "tools": versions("publish"),
+        }
+        return Step("publish", inputs)
+
+    def ingredients(self) -> dict[str, str]:
+        """Return, in a person's words, all that decides the outcome; comparing two says why a job is to run again."""
+        publish = self.manifest.publish
+        said: dict[str, Any] = {
+            "model": self.original.revision,
+            "calibration": self.calibration.inputs["source"],
+            "evaluation": {**self.evaluation.inputs["source"], **self._scored},
+            "device": self.target.device,
+            "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
+            "publish": {"to": list(publish.to), "private": publish.private},
+        }
+        tools: dict[str, str] = {}
+        for number, rung in enumerate(self.target.rungs, 1):
+            name = "recipe" if len(self.target.rungs) == 1 else f"recipe {number}"
+            said[name] = rung.recipe.model_dump(mode="json")
+            for step in ("quantize", "evidence"):
+                tools |= versions(step, format=rung.recipe.format, engine=rung.recipe.engine)
+        said["tools"] = {name: version for name, version in tools.items() if name != "quantmill"}
+        return dict(_flat(said))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, item in value.items():
+        rows += _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else [(prefix + name, str(item))]
+    return rows
+
+
+def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
+    """Return the manifest's jobs, one a target, with model and texts pinned. Raises SourceError."""
+    original = sources.original(manifest)
+    tools = versions("texts")
+    evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})
+    calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
+    return [Job(manifest, target, original, evaluation, calibration, endpoint) for target in manifest.targets.values()]

@@ -1,0 +1,89 @@
+"""Identity: what a step is made of, as canonical JSON, and its sha256.
+
+An input that has no single canonical form is refused rather than guessed at: a permissive fallback would let the same
+work get two keys, or two works get one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def canonical(value: Any) -> bytes:
+    """Return `value` as JSON with sorted keys and no spaces. Raises TypeError for what JSON does not hold exactly."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def fingerprint(value: Any) -> str:
+    """Return the sha256 of `canonical(value)`, as 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"a key is made of JSON objects with text keys; this one has {wrong[0]!r}")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{value!r} ({type(value).__name__}) has no canonical form; give its text, numbers or content hash")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ContentHashes:
+    """File hashes remembered by path, size, modification and change time and inode, so that planning does not read gigabytes.
+
+    A file rewritten in place within the clock's resolution and with its times put back would go unseen here; every step
+    that reads an artifact of the store checks the bytes again.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        try:
+            self._known = json.loads(memory.read_bytes())
+        except (FileNotFoundError, ValueError):
+            pass  # a lost or torn memory costs one more read of the files, nothing else
+
+    def file(self, path: Path) -> str:
+        """Return the sha256 of a file's bytes."""
+        status = path.stat()
+        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        known = self._known.get(str(path))
+        if known and known[:4] == mark:
+            return str(known[4])
+        digest = file_sha256(path)
+        self._known[str(path)] = [*mark, digest]
+        self._changed = True
+        return digest
+
+    def tree(self, root: Path, files: Iterable[Path]) -> str:
+        """Return one sha256 over names and contents of `files`, which lie below `root`."""
+        return fingerprint({str(path.relative_to(root)): self.file(path) for path in files})
+
+    def save(self) -> None:
+        """Write what was learned, atomically."""
+        if not self._changed:
+            return
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        scratch.write_text(json.dumps(self._known))
+        scratch.replace(self._memory)
+        self._changed = False

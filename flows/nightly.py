@@ -1,0 +1,33 @@
+"""The nightly flow: every manifest below a directory, each built on its own, whatever becomes of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from flows.build import StepsFailed, build
+from flows.manifest.errors import ManifestError
+
+
+def manifests_below(directory: Path) -> list[Path]:
+    """Return the manifests of a directory: every YAML file but `targets.yaml`."""
+    found = sorted(path for path in directory.rglob("*.yaml") if path.name != "targets.yaml")
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
+
+
+@flow(name="nightly", flow_run_name="nightly")
+def nightly(manifests: str, home: str, retry: bool = False) -> None:
+    """Build what is stale below `manifests`. Raises StepsFailed at the end when anything did not finish."""
+    log = get_run_logger()
+    failed = []
+    found = manifests_below(Path(manifests))
+    log.info("%d manifests below %s", len(found), manifests)
+    for path in found:
+        try:
+            build([str(path)], home, retry=retry)
+        except (StepsFailed, ManifestError, ValueError) as error:
+            log.error("%s: %s", path, error)
+            failed.append(f"{path.name}: {error}")
+    if failed:
+        raise StepsFailed("; ".join(failed))

@@ -1,0 +1,99 @@
+"""What a job will cost, from the safetensors headers and the configuration alone.
+
+The coefficients are bytes and seconds measured on two cores with AVX-512 (bench/costs.py prints them anew); a
+prediction is for planning, within a factor of about two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.jobs import Job
+from flows.manifest.model import Rung
+from flows.sources import Original
+
+MIB = 1 << 20
+# Resident bytes of a child before it touches a weight, by what it imports.
+_IMPORTS = {"streaming": 480 * MIB, "nncf": 900 * MIB, "neural-compressor": 700 * MIB, "score": 620 * MIB}
+# Peak over the model's bytes for engines that hold it whole.
+_WHOLE = {"nncf": 3.4, "neural-compressor": 3.0}
+# Seconds of work per second of one core at 100 GFLOP/s, and of start-up, by step.
+_START = {"streaming": 6.0, "nncf": 25.0, "neural-compressor": 12.0, "score": 9.0}
+_FLOPS = 1.2e11
+_BYTES_PER_SECOND = {"streaming": 2.5e8, "nncf": 6.0e7, "neural-compressor": 9.0e7}
+_TYPICAL_DOCUMENTS = 128
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Peak memory of the largest step, disk that stays, and time of all steps."""
+
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+
+    def over(self, other: Cost) -> Cost:
+        """Return the cost of both, one after the other."""
+        return Cost(
+            max(self.memory_bytes, other.memory_bytes),
+            self.disk_bytes + other.disk_bytes,
+            self.seconds + other.seconds,
+        )
+
+
+def predict(job: Job, rung: Rung) -> Cost:
+    """Predict a whole job: baseline, quantize, gate and publish."""
+    return _score(job).over(_quantize(job, rung)).over(_score(job))
+
+
+def weights_bytes(original: Original, rung: Rung) -> int:
+    """Predict the size of the artifact's weights: two-dimensional tensors at the recipe's bits, the rest as they are."""
+    recipe, total = rung.recipe, 0
+    for name, tensor in original.tensors.items():
+        if len(tensor.shape) != 2 or "embed" in name or any(word.strip("*.") in name for word in recipe.skip):
+            total += tensor.bytes
+            continue
+        out, features = tensor.shape
+        groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
+        bits = recipe.ratio * recipe.bits + (1 - recipe.ratio) * 8
+        total += int(tensor.elements * bits / 8) + groups * (2 if recipe.symmetric else 3)
+    return total
+
+
+def _blocks(original: Original) -> int:
+    config = original.config
+    return int(config.get("num_hidden_layers") or config.get("n_layer") or config.get("num_layers") or 1)
+
+
+def _quantize(job: Job, rung: Rung) -> Cost:
+    original, engine = job.original, rung.recipe.engine
+    largest = max(tensor.bytes for tensor in original.tensors.values())
+    disk = weights_bytes(original, rung)
+    memory = _IMPORTS[engine]
+    seconds = _START[engine] + original.bytes / _BYTES_PER_SECOND[engine]
+    if engine != "streaming":
+        return Cost(memory + int(_WHOLE[engine] * original.bytes), disk, seconds)
+    memory += 6 * largest
+    if rung.recipe.calibrated:
+        calibration = job.manifest.calibration
+        rows = calibration.samples * calibration.tokens
+        block = original.bytes // _blocks(original)
+        hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
+        memory += 8 * block + 3 * rows * hidden * 4
+        seconds += 3 * 2 * rows * _elements(original) / _FLOPS
+    return Cost(memory, disk, seconds)
+
+
+def _elements(original: Original) -> int:
+    return sum(tensor.elements for tensor in original.tensors.values())
+
+
+def _score(job: Job) -> Cost:
+    original, evaluation = job.original, job.manifest.evaluation
+    documents = evaluation.documents or _TYPICAL_DOCUMENTS
+    tokens = documents * evaluation.tokens
+    vocabulary = int(original.config.get("vocab_size") or 32000)
+    logits = evaluation.tokens * vocabulary * 4
+    memory = _IMPORTS["score"] + 4 * _elements(original) + 6 * logits
+    kept = min(vocabulary, 2048)
+    return Cost(memory, tokens * kept * 6, _START["score"] + 2 * tokens * _elements(original) / _FLOPS)

@@ -1,0 +1,51 @@
+"""`quantmill run`: plan, and only when there is something to do, bring Prefect up and build."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.plan import Plan, plan, read
+from flows.server import prefect_server
+from flows.store import Store
+
+
+def run(
+    manifests: Sequence[Path],
+    store: Store,
+    console: Console,
+    *,
+    target: str | None = None,
+    retry: bool = False,
+    allow_path: bool = False,
+    debug: bool = False,
+) -> tuple[Plan, bool]:
+    """Do what is stale; return how every job stands afterwards, and whether there was anything to do."""
+    todo = plan(read(manifests, allow_path=allow_path), store, target=target, retry=retry)
+    if not todo.stale:
+        return todo, False
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    with ExitStack() as stack:
+        with console.status("starting Prefect"):
+            stack.enter_context(prefect_server(store.home))
+        _build(manifests, store, console, target, retry, allow_path)
+    return plan(read(manifests, allow_path=allow_path), store, target=target, retry=True), True
+
+
+def _build(
+    manifests: Sequence[Path], store: Store, console: Console, target: str | None, retry: bool, allow_path: bool
+) -> None:
+    from flows.build import StepsFailed, build
+    from flows.terminal import bars
+
+    logging.getLogger("flows").setLevel(logging.CRITICAL)  # the table at the end tells the same, once
+    with bars(console):
+        try:
+            build([str(path) for path in manifests], str(store.home), target, retry, allow_path)
+        except StepsFailed as error:
+            logging.getLogger(__name__).debug("unfinished: %s", error)  # the plan that follows says which, and why

@@ -1,0 +1,177 @@
+"""The store: finished work by key. An entry is whole when, and only when, its `record.json` is there.
+
+    HOME/store/<step>/<key>/record.json   what went in, what came out
+    HOME/store/<step>/<key>/out/          the files of the step
+    HOME/scratch/<step>-<key>/            work under way; moved into place by one rename
+    HOME/failures/<step>-<key>.json       what went wrong, and how often
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict
+
+from flows.keys import file_sha256
+
+
+class DamagedEntry(ValueError):
+    """A finished entry whose files are not what its record says."""
+
+
+class FileEntry(BaseModel):
+    """One file of an entry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    size: int
+
+
+class Record(BaseModel):
+    """Everything about one finished step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: str
+    key: str
+    inputs: dict[str, Any]
+    """All that the key was made from."""
+    result: dict[str, Any]
+    """What the step itself reported."""
+    seconds: float
+    """Wall time of the step."""
+    peak_memory_bytes: int
+    """Largest resident set of any process of the step, as the kernel counted it (`ru_maxrss`)."""
+    files: dict[str, FileEntry]
+
+
+class Failure(BaseModel):
+    """A step that failed, and how often in a row."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: str
+    key: str
+    attempts: int
+    message: str
+    log: str
+
+
+class Store:
+    """Finished steps below one directory."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def entry(self, step: str, key: str) -> Path:
+        """Return where the entry is, or would be."""
+        return self.home / "store" / step / key
+
+    def out(self, step: str, key: str) -> Path:
+        """Return the directory of an entry's files."""
+        return self.entry(step, key) / "out"
+
+    def complete(self, step: str, key: str) -> bool:
+        """Return whether the step is finished, by a look at one file."""
+        return (self.entry(step, key) / "record.json").is_file()
+
+    def record(self, step: str, key: str) -> Record | None:
+        """Return the record of a finished step, or None."""
+        try:
+            return Record.model_validate_json((self.entry(step, key) / "record.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def records(self, step: str) -> Iterator[Record]:
+        """Yield the records of all finished steps of one kind."""
+        for path in sorted((self.home / "store" / step).glob("*/record.json")):
+            yield Record.model_validate_json(path.read_bytes())
+
+    def verify(self, record: Record) -> None:
+        """Read every file of an entry and compare it with the record. Raises DamagedEntry, naming the file."""
+        out = self.out(record.step, record.key)
+        for name, entry in record.files.items():
+            path = out / name
+            if not path.is_file() or path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+                raise DamagedEntry(
+                    f"{path} is not what its record says (sha256 {entry.sha256}): it was changed, cut or lost after the "
+                    f"step finished. Remove {self.entry(record.step, record.key)} and run again to make it anew."
+                )
+
+    def scratch(self, step: str, key: str, *, resume: bool = False) -> Path:
+        """Return a directory for work under way: empty, or with `resume` as an interrupted attempt left it."""
+        path = self.home / "scratch" / f"{step}-{key}"
+        if path.exists() and not resume:
+            shutil.rmtree(path)
+        (path / "out").mkdir(parents=True, exist_ok=True)
+        return path
+
+    def seal(self, scratch: Path, step: str, key: str, **content: Any) -> Record:
+        """Hash the files in `scratch/out`, write the record last and move the whole into place in one rename."""
+        out = scratch / "out"
+        files = {
+            str(path.relative_to(out)): FileEntry(sha256=file_sha256(path), size=path.stat().st_size)
+            for path in sorted(out.rglob("*"))
+            if path.is_file()
+        }
+        record = Record(step=step, key=key, files=files, **content)
+        write_durably(scratch / "record.json", record.model_dump_json(indent=1).encode())
+        place = self.entry(step, key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            shutil.rmtree(place)
+        scratch.rename(place)
+        _sync(place.parent)
+        (self.home / "failures" / f"{step}-{key}.json").unlink(missing_ok=True)
+        return record
+
+    def forget(self, step: str, key: str) -> None:
+        """Remove an entry, its record first, so that a half-removed one is not taken for whole."""
+        (self.entry(step, key) / "record.json").unlink(missing_ok=True)
+        shutil.rmtree(self.entry(step, key), ignore_errors=True)
+
+    def failed(self, step: str, key: str) -> Failure | None:
+        """Return how the step failed the last time, or None."""
+        try:
+            return Failure.model_validate_json((self.home / "failures" / f"{step}-{key}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def fail(self, step: str, key: str, message: str, log: Path) -> Failure:
+        """Note one more failed attempt."""
+        before = self.failed(step, key)
+        attempts = (before.attempts if before else 0) + 1
+        failure = Failure(step=step, key=key, attempts=attempts, message=message, log=str(log))
+        (self.home / "failures").mkdir(parents=True, exist_ok=True)
+        write_durably(self.home / "failures" / f"{step}-{key}.json", failure.model_dump_json(indent=1).encode())
+        return failure
+
+    def heavy(self) -> FileLock:
+        """Return the lock under which heavy steps run one at a time; the kernel frees it when its holder dies."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.home / "heavy.lock")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and have it on the disk before returning."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

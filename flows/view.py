@@ -1,0 +1,194 @@
+"""Plans, verdicts and releases as tables for a person and as objects for a program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from flows.plan import Plan, Planned
+from flows.predict import predict
+from flows.store import Store
+
+_STYLE = {"released": "green", "failed": "red", "stale": "yellow", "quarantined": "red", "step failed": "red"}
+
+
+def gigabytes(size: float) -> str:
+    """Return a size for a person."""
+    return f"{size / 2**30:.1f} GB" if size >= 2**29 else f"{size / 2**20:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for a person."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Return an empty table in the house style; a column whose name starts with `>` holds numbers."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """Return every job with its state, steps, reason, key and predicted costs."""
+    rows = []
+    for planned in plan.jobs:
+        cost = None if planned.fresh else predict(planned.job, planned.rung)
+        rows.append(
+            {
+                "release": planned.job.release,
+                "manifest": str(planned.job.manifest.path),
+                "target": planned.job.target.name,
+                "recipe": planned.rung.name,
+                "state": planned.state,
+                "steps": list(planned.steps),
+                "why": planned.why,
+                "key": planned.job.publish(planned.rung).key,
+                "predicted": cost
+                and {
+                    "peak_memory_bytes": cost.memory_bytes,
+                    "disk_bytes": cost.disk_bytes,
+                    "seconds": round(cost.seconds, 1),
+                },
+            }
+        )
+    return rows
+
+
+def plan_table(plan: Plan) -> Table:
+    """Return the plan as a table."""
+    made = table("release", "recipe", "state", "will run", ">memory", ">disk", ">time", "why")
+    for row in plan_rows(plan):
+        cost = row["predicted"]
+        numbers = (
+            (gigabytes(cost["peak_memory_bytes"]), gigabytes(cost["disk_bytes"]), duration(cost["seconds"]))
+            if cost
+            else ("–", "–", "–")
+        )
+        state = Text(row["state"], _STYLE[row["state"]])
+        made.add_row(row["release"], row["recipe"], state, " ".join(row["steps"]) or "nothing", *numbers, row["why"])
+    return made
+
+
+def verdict_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Return how every job stands after a run."""
+    return [_verdict_row(planned, store) for planned in plan.jobs]
+
+
+def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
+    job, rung = planned.job, planned.rung
+    verdict = store.record("verdict", job.verdict(rung).key)
+    artifact = store.record("quantize", job.quantize(rung).key)
+    published = store.record("publish", job.publish(rung).key)
+    row: dict[str, Any] = {"release": job.release, "target": job.target.name, "recipe": rung.name, "state": planned.state}
+    row["why"] = planned.why
+    if planned.state in ("stale", "quarantined"):
+        row["state"] = "step failed"
+        row["why"] = _why_unfinished(planned, store)
+    if verdict:
+        row["why"] = verdict.result["sentence"]
+        row["gates"] = {g["name"]: g for g in verdict.result["gates"]}
+    if artifact:
+        row["weights_bytes"] = artifact.result["weights_bytes"]
+        row["seconds"] = artifact.seconds
+        row["peak_memory_bytes"] = artifact.peak_memory_bytes
+    if published and planned.state == "released":
+        row["places"] = published.result["places"]
+        row["version"] = published.result["places"][0]["version"]
+    return row
+
+
+def _why_unfinished(planned: Planned, store: Store) -> str:
+    job, rung = planned.job, planned.rung
+    verdict = job.verdict(rung)
+    steps = [job.evaluation, job.calibration, job.baseline, job.quantize(rung), verdict, job.publish(rung)]
+    failures = [failure for step in steps if (failure := store.failed(step.kind, step.key))]
+    return f"{failures[0].step} failed: {failures[0].message}" if failures else planned.why
+
+
+def verdict_table(rows: list[dict[str, Any]]) -> Table:
+    """Return how every job stands, with the figures its gates judged."""
+    made = table("release", "recipe", "verdict", ">size", ">perplexity", ">KLD (bound)", ">same top-1", "version")
+    for row in rows:
+        gates = row.get("gates", {})
+        state = "passed" if row["state"] == "released" else row["state"]
+        made.add_row(
+            row["release"],
+            row["recipe"],
+            Text(state, _STYLE[row["state"]]),
+            _cell(gates, "size", "{value:.0%}"),
+            _cell(gates, "perplexity", "{value:+.2%}"),
+            _cell(gates, "divergence", "{value:.4f} (≤ {high:.4f})"),
+            _cell(gates, "agreement", "{value:.1%}"),
+            row.get("version", "–"),
+        )
+    return made
+
+
+def _cell(gates: dict[str, Any], name: str, style: str) -> str:
+    gate = gates.get(name)
+    if not gate or gate["value"] is None:
+        return "–"
+    high = (gate["interval"] or (None, None))[1]
+    return style.format(value=gate["value"], high=float("nan") if high is None else high)
+
+
+def release_rows(found: list[Any]) -> list[dict[str, Any]]:
+    """Return releases of the local hub."""
+    return [
+        {
+            "release": item.name,
+            "version": item.version,
+            "current": item.current,
+            "commit": item.commit,
+            "directory": str(item.directory),
+        }
+        for item in found
+    ]
+
+
+def release_table(rows: list[dict[str, Any]]) -> Table:
+    """Return the releases of the local hub as a table."""
+    made = table("release", "version", "current", "commit")
+    for row in rows:
+        made.add_row(row["release"], row["version"], "●" if row["current"] else "", row["commit"][:12])
+    return made
+
+
+def differences(left: dict[str, Any], right: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every leaf that two provenance records disagree on, the per-document rows left aside."""
+    a, b = _leaves(left), _leaves(right)
+    names = [name for name in a | b if a.get(name) != b.get(name)]
+    return [{"what": name, "left": a.get(name), "right": b.get(name)} for name in names]
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {name: leaf for key, item in value.items() for name, leaf in _leaves(item, f"{prefix}{key}.").items()}
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        named = {str(item.get("name", n)): item for n, item in enumerate(value) if isinstance(item, dict)}
+        return {} if prefix.endswith("documents.") else _leaves(named, prefix)
+    return {prefix.rstrip("."): value}
+
+
+def difference_table(rows: list[dict[str, Any]], left: str, right: str) -> Table:
+    """Return differences as a table."""
+    made = table("what", left, right)
+    for row in rows:
+        made.add_row(row["what"], str(row["left"]), str(row["right"]))
+    return made
+
+
+def facts(found: dict[str, Any]) -> Table:
+    """Return nested facts as a table of two columns."""
+    made = table("", "")
+    for name, value in _leaves(found).items():
+        shown = gigabytes(value) if name.endswith("_bytes") else ", ".join(value) if isinstance(value, list) else str(value)
+        made.add_row(name.removesuffix("_bytes").replace("_", " ").replace(".", ": "), shown or "none")
+    return made
