@@ -10,10 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from quantizers.errors import QuantizeError
-from quantizers.families import llama
+from quantizers.families import bert, gpt, llama, mixture, t5
 from quantizers.families.family import Family, Group, Rows, Stack
 
-FAMILIES: dict[str, Callable[[Mapping[str, Any]], Family]] = {**llama.TABLES}
+FAMILIES: dict[str, Callable[[Mapping[str, Any]], Family]] = {
+    **llama.TABLES,
+    **gpt.TABLES,
+    **mixture.TABLES,
+    **t5.TABLES,
+    **bert.TABLES,
+}
 """Model type in config.json to the function that reads the rest of it."""
 
 

@@ -111,12 +111,13 @@ class Heads:
     head_dim: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Heads:
-        """Read the usual three keys; `head_dim` and `num_key_value_heads` may be absent or null."""
+    def of(cls, config: Mapping[str, Any], head_dim: int | None = None) -> Heads:
+        """Read the usual keys. Without `num_key_value_heads` every head has its own; without `head_dim` it is the
+        argument (the default of the model's configuration class), or else the hidden size over the heads."""
         heads = int(config["num_attention_heads"])
         kv_heads = int(config.get("num_key_value_heads") or heads)
-        head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
-        return cls(heads, kv_heads, head_dim)
+        found = int(config.get("head_dim") or head_dim or config["hidden_size"] // heads)
+        return cls(heads, kv_heads, found)
 
     def value_rows(self, offset: int = 0, stride: int | None = None) -> Rows:
         """Rows of the value projection that feed the output projection."""

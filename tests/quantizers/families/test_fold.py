@@ -47,7 +47,7 @@ def random_scale(block: nn.Module, group: Any, generator: torch.Generator) -> to
 
 
 def family(model: nn.Module) -> Family:
-    return family_of(model.config.to_dict())
+    return family_of({**model.config.to_dict(), "architectures": [type(model).__name__]})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -127,15 +127,11 @@ def test_the_paths_of_a_family_exist(name: str) -> None:
     model = make(name)
     found = family(model)
     norms = [stack.final_norm for stack in found.stacks if stack.final_norm]
-    for path in (*found.blocks, *found.embeddings, *found.positions, *norms, *found.before_head, found.head):
-        model.get_submodule(path)
-    outside = {
-        key
-        for key, _ in model.named_parameters()
-        if not key.startswith((*(f"{p}." for p in (*found.blocks, *found.embeddings, *norms, *found.before_head)),))
-        and not key.startswith(f"{found.head}.")
-    }
-    assert not outside
+    paths = (*found.blocks, *found.embeddings, *norms, *found.before_head, found.head)
+    for path in found.positions:
+        assert not list(model.get_submodule(path).parameters())
+    inside = {id(parameter) for path in paths for parameter in model.get_submodule(path).parameters()}
+    assert [key for key, parameter in model.named_parameters() if id(parameter) not in inside] == []
 
 
 @pytest.mark.parametrize("name", MODELS)
