@@ -7,10 +7,11 @@ Prefect: a run that is killed is simply started again. A job that fails does not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -19,7 +20,7 @@ from flows import requests
 from flows.child import StepError
 from flows.contamination import refuse_overlap
 from flows.jobs import Job, Step
-from flows.manifest.model import Rung
+from flows.manifest.model import Rung, Texts
 from flows.plan import Plan, Planned, look, plan, read, remember
 from flows.steps import known, note, perform, perform_together
 from flows.store import Record, Store
@@ -28,7 +29,6 @@ from gates.looks import looks
 from gates.verdict import judge
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class StepsFailed(RuntimeError):
@@ -41,10 +41,14 @@ def _transient(task: Any, run: Any, state: Any) -> bool:
     return isinstance(error, StepError) and error.fault == "step"
 
 
-_network = {"retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": _transient}
-
-
-@task(name="fetch", task_run_name="fetch {job.original.name}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+@task(
+    name="fetch",
+    task_run_name="fetch {job.original.name}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_transient,
+)
 def fetch(job: Job, store: Store) -> Path:
     """Bring a Hub model's files here; return their directory."""
     if job.original.directory:
@@ -58,11 +62,18 @@ def fetch(job: Job, store: Store) -> Path:
     return Path(record.result["directory"])
 
 
-@task(name="texts", task_run_name="texts for {job.original.name}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+@task(
+    name="texts",
+    task_run_name="texts for {job.original.name}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_transient,
+)
 def texts(job: Job, store: Store, calibrated: bool) -> None:
     """Bring evaluation and calibration documents here, and refuse the one where it shares content with the other."""
     manifest = job.manifest
-    wanted = [("evaluation", job.evaluation, manifest.evaluation)]
+    wanted: list[tuple[str, Step, Texts]] = [("evaluation", job.evaluation, manifest.evaluation)]
     if calibrated:
         wanted.append(("calibration", job.calibration, manifest.calibration))
     for name, step, source in wanted:
@@ -111,7 +122,14 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
     return note(store, job.verdict(rung), result, {"verdict.json": verdict.model_dump_json(indent=1)})
 
 
-@task(name="publish", task_run_name="publish {job.release}", cache_policy=NO_CACHE, **_network)  # type: ignore[arg-type]
+@task(
+    name="publish",
+    task_run_name="publish {job.release}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_transient,
+)
 def publish(job: Job, rung: Rung, store: Store) -> None:
     """Release an artifact that passed, and remember what it was made of."""
     step = job.publish(rung)
@@ -121,17 +139,14 @@ def publish(job: Job, rung: Rung, store: Store) -> None:
     remember(job, store)
 
 
-def _each(work: list[T], do: Callable[[T], None], name: Callable[[T], str], failed: list[str]) -> list[T]:
-    """Do it for each; return those that went well and add a line to `failed` for every other."""
-    done = []
-    for item in work:
-        try:
-            do(item)
-            done.append(item)
-        except (StepError, ValueError) as error:
-            log.error("%s: %s", name(item), error)
-            failed.append(f"{name(item)}: {error}")
-    return done
+@contextmanager
+def _apart(name: str, failed: list[str]) -> Iterator[None]:
+    """Keep a piece of work that fails from stopping the others: add a line to `failed`."""
+    try:
+        yield
+    except (StepError, ValueError) as error:
+        log.error("%s: %s", name, error)
+        failed.append(f"{name}: {error}")
 
 
 def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
@@ -141,29 +156,39 @@ def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
     for planned in todo.stale:
         models.setdefault(planned.job.baseline.key, []).append(planned)
     for group in models.values():
-        ready: list[Planned] = []
-
-        def prepare(group: list[Planned] = group, ready: list[Planned] = ready) -> None:
-            directory = fetch(group[0].job, store)
-            ready += [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
-            for calibrated in {p.rung.recipe.calibrated for p in group}:
-                texts(next(p.job for p in group if p.rung.recipe.calibrated == calibrated), store, calibrated)
-            baseline(ready[0].job, store)
-
-        _each([prepare], lambda do: do(), lambda _, group=group: group[0].job.original.name, failed)  # type: ignore[misc]
-        climb(ready, store, failed, retry=retry)
+        with _apart(group[0].job.original.name, failed):
+            climb(prepare(group, store), store, failed, retry=retry)
     return failed
+
+
+def prepare(group: list[Planned], store: Store) -> list[Planned]:
+    """Bring one model and its texts here and score it; return its jobs, knowing where its files are."""
+    directory = fetch(group[0].job, store)
+    ready = [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
+    for calibrated in (False, True):
+        for job in {p.job.calibration.key: p.job for p in ready if _calibrated(p.job) == calibrated}.values():
+            texts(job, store, calibrated)
+    baseline(ready[0].job, store)
+    return ready
+
+
+def _calibrated(job: Job) -> bool:
+    return any(rung.recipe.calibrated for rung in job.target.rungs)
 
 
 def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:
     """Make, gate and release; what its gates refuse goes on to its ladder's next rung, until none is left."""
     while todo:
-        for label, work in batches([p for p in todo if "publish" != p.steps[0]]):
-            _each([work], lambda w, label=label: quantize(w, label, store), lambda _, label=label: label, failed)  # type: ignore[misc]
-        made = [p for p in todo if store.complete("quantize", p.job.quantize(p.rung).key)]
-        judged = _each(made, lambda p: _judge_and_release(p, store), lambda p: p.job.release, failed)
-        after = [look(p.job, store, retry=retry) for p in judged]
-        todo = [p for p in after if p.state == "stale"]
+        for label, work in batches([p for p in todo if p.steps[0] != "publish"]):
+            with _apart(label, failed):
+                quantize(work, label, store)
+        after = []
+        for planned in todo:
+            with _apart(planned.job.release, failed):
+                if store.complete("quantize", planned.job.quantize(planned.rung).key):
+                    _judge_and_release(planned, store)
+                    after.append(look(planned.job, store, retry=retry))
+        todo = [planned for planned in after if planned.state == "stale"]
 
 
 def _judge_and_release(planned: Planned, store: Store) -> None:
@@ -179,16 +204,16 @@ def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
     groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
     for planned in todo:
         job, rung = planned.job, planned.rung
-        calibration = str(job.quantize(rung).inputs["calibration"])
         streams = rung.recipe.engine == "streaming"
-        groups.setdefault(("streaming", calibration) if streams else (job.release, rung.name), []).append((job, rung))
+        read = str(job.quantize(rung).inputs["calibration"])
+        groups.setdefault(("streaming", read) if streams else (job.release, rung.name), []).append((job, rung))
     return [
         (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
         for work in groups.values()
     ]
 
 
-@flow(name="build", flow_run_name="build", validate_parameters=False)
+@flow(name="build", flow_run_name="build")
 def build(
     manifests: list[str], home: str, target: str | None = None, retry: bool = False, allow_path: bool = False
 ) -> None:

@@ -70,7 +70,9 @@ def run(
     command = [python, str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
     start = time.perf_counter()
     with log.open("ab") as file:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment)
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment
+        )
         try:
             error = _follow(child, file, progress)
             _, status, usage = os.wait4(child.pid, 0)
@@ -119,7 +121,7 @@ def _event(line: bytes) -> dict[str, Any]:
 def _how_it_died(code: int, log: Path) -> str:
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
     if code == -signal.SIGKILL:
-        why = "was killed (signal 9), most often because memory ran out: see what `quantmill plan` predicts and what `free -h` shows"
+        why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
     elif code < 0:
         why = f"was ended by signal {-code} ({signal.Signals(-code).name})"
     else:

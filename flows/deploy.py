@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
@@ -22,10 +23,8 @@ def deploy(manifests: Path, home: Path, *, cron: str, timezone: str, pool: str) 
     restart Prefect would throw a finished task away. One run at a time is the worker's `--limit 1` and the store's lock.
     """
     with get_client(sync_client=True) as client:
-        try:
+        with suppress(ObjectAlreadyExists):  # ours from before, or the user's own: either serves
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-        except ObjectAlreadyExists:
-            pass  # ours from before, or the user's own: either serves
     source = nightly.from_source(source=str(ROOT), entrypoint="flows/nightly.py:nightly")
     source.deploy(  # type: ignore[union-attr]
         name=NAME,

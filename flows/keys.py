@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pydantic import BaseModel
 
 def canonical(value: Any) -> bytes:
     """Return `value` as JSON with sorted keys and no spaces. Raises TypeError for what JSON does not hold exactly."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def fingerprint(value: Any) -> str:
@@ -57,10 +60,8 @@ class ContentHashes:
         self._memory = memory
         self._known: dict[str, list[Any]] = {}
         self._changed = False
-        try:
+        with suppress(FileNotFoundError, ValueError):  # a lost memory costs one more read of the files, nothing else
             self._known = json.loads(memory.read_bytes())
-        except (FileNotFoundError, ValueError):
-            pass  # a lost or torn memory costs one more read of the files, nothing else
 
     def file(self, path: Path) -> str:
         """Return the sha256 of a file's bytes."""

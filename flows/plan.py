@@ -97,11 +97,9 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
         if failure and failure.attempts >= QUARANTINE and not retry:
             why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
             return Planned(job, "quarantined", (), why, rung)
-    if job.original.directory is None:
-        names = ["fetch", *(step.kind for step in missing)]
-    else:
-        names = [step.kind for step in missing]
-    return Planned(job, "stale", (*names, "gate", "publish"), _changes(job, store) or "never built", rung)
+    fetch = ["fetch"] if job.original.directory is None else []
+    names = (*fetch, *(step.kind for step in missing), "gate", "publish")
+    return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
 
 
 def _still_there(job: Job, rung: Rung, store: Store) -> bool:

@@ -32,7 +32,9 @@ def known(store: Store, step: Step) -> Record | None:
     return record
 
 
-def perform(store: Store, step: Step, label: str, module: str, request: dict[str, Any], *, online: bool = False) -> Record:
+def perform(
+    store: Store, step: Step, label: str, module: str, request: dict[str, Any], *, online: bool = False
+) -> Record:
     """Return the step's record, running `module` in a child when there is none. Raises StepError, noted in the store."""
     if record := known(store, step):
         return record
@@ -43,9 +45,14 @@ def perform(store: Store, step: Step, label: str, module: str, request: dict[str
         ended = _follow(store, [step], label, module, request, scratch, online=online)
         result = json.loads((scratch / "out" / "result.json").read_bytes())
         return store.seal(
-            scratch, step.kind, step.key, inputs=step.inputs, result=result, seconds=ended.seconds,
+            scratch,
+            step.kind,
+            step.key,
+            inputs=step.inputs,
+            result=result,
+            seconds=ended.seconds,
             peak_memory_bytes=ended.peak_memory_bytes,
-        )  # fmt: skip
+        )
 
 
 def perform_together(store: Store, steps: list[Step], label: str, module: str, request: dict[str, Any]) -> list[Record]:
@@ -68,9 +75,14 @@ def perform_together(store: Store, steps: list[Step], label: str, module: str, r
             report = {**result, **made[str(number)], "made_together": len(steps)}
             records.append(
                 store.seal(
-                    own, step.kind, step.key, inputs=step.inputs, result=report, seconds=ended.seconds,
+                    own,
+                    step.kind,
+                    step.key,
+                    inputs=step.inputs,
+                    result=report,
+                    seconds=ended.seconds,
                     peak_memory_bytes=ended.peak_memory_bytes,
-                )  # fmt: skip
+                )
             )
         shutil.rmtree(scratch)
         return records
@@ -85,7 +97,14 @@ def note(store: Store, step: Step, result: dict[str, Any], files: dict[str, str]
 
 
 def _follow(
-    store: Store, steps: list[Step], label: str, module: str, request: dict[str, Any], scratch: Path, *, online: bool = False
+    store: Store,
+    steps: list[Step],
+    label: str,
+    module: str,
+    request: dict[str, Any],
+    scratch: Path,
+    *,
+    online: bool = False,
 ) -> child.Ended:
     tell = watcher()
     tell.started(label)
