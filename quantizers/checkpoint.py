@@ -1,0 +1,203 @@
+"""A model directory on disk: which tensors it holds, and their values, a few rows at a time.
+
+Every read opens the shard, copies what it needs and lets the mapping go, so that resident memory holds the rows in
+hand and not the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from quantizers.errors import QuantizeError
+
+CHUNK = 1 << 22
+"""Elements of a tensor that are held in float32 at a time."""
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of the checkpoint."""
+
+    file: Path
+    key: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a model directory by name."""
+
+    directory: Path
+    config: dict[str, Any]
+    tensors: dict[str, Stored]
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows `start … stop` of a tensor, in its own dtype, in memory of their own.
+
+        Raises:
+            QuantizeError: the values hold NaN or infinity, or the shard cannot be read.
+        """
+        stored = self.tensors[name]
+        try:
+            with safe_open(stored.file, framework="pt") as shard:
+                if not stored.shape:
+                    return _finite(shard.get_tensor(stored.key).clone(), name, stored.file)
+                return _finite(shard.get_slice(stored.key)[start:stop].clone(), name, stored.file)
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(stored.file, error) from error
+
+    def whole(self, name: str) -> Tensor:
+        """The whole tensor, in its own dtype."""
+        shape = self.tensors[name].shape
+        return self.rows(name, 0, shape[0] if shape else 1)
+
+    def chunks(self, name: str, multiple: int = 1) -> Iterator[tuple[int, Tensor]]:
+        """Yield `(first row, rows)` over a tensor, about `CHUNK` elements at a time, `multiple` rows at the least."""
+        shape = self.tensors[name].shape
+        if not shape:
+            yield 0, self.whole(name)
+            return
+        width = max(1, int(torch.Size(shape[1:]).numel()))
+        step = max(multiple, CHUNK // width // multiple * multiple)
+        for start in range(0, shape[0], step):
+            yield start, self.rows(name, start, min(start + step, shape[0]))
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """Read the headers of every shard of a model directory; no weights.
+
+    Raises:
+        QuantizeError: config.json or the safetensors are missing, cut short, listed wrongly or in two places.
+    """
+    return Checkpoint(directory, read_config(directory), read_headers(directory))
+
+
+def read_headers(directory: Path) -> dict[str, Stored]:
+    """The tensors in the safetensors of a directory, by name.
+
+    Raises:
+        QuantizeError: as `open_checkpoint`.
+    """
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        return _indexed(directory, index)
+    single = directory / "model.safetensors"
+    if single.is_file():
+        return _header(single)
+    held = sorted(p.name for p in directory.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".safetensors", ".gguf"})
+    raise QuantizeError(
+        f"{directory}: no model.safetensors and no model.safetensors.index.json"
+        f"{' (it holds ' + ', '.join(held) + ')' if held else ''}. Weights are read from safetensors alone: "
+        "save the model with save_pretrained, or choose a revision that has them."
+    )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json of a model directory.
+
+    Raises:
+        QuantizeError: it is missing or is no JSON object.
+    """
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise QuantizeError(f"{path}: no such file. A model directory holds config.json beside its weights.") from error
+    except ValueError as error:
+        raise QuantizeError(f"{path}: not JSON ({error}). Fetch the model again.") from error
+    if not isinstance(config, dict):
+        raise QuantizeError(f"{path}: holds a {type(config).__name__}, not a JSON object. Fetch the model again.")
+    if "quantization_config" in config:
+        method = config["quantization_config"].get("quant_method", "unknown")
+        raise QuantizeError(
+            f"{path}: this model is already quantized (quant_method {method}). "
+            "Name the original model as the source; quantizing twice loses quality twice."
+        )
+    return config
+
+
+def _header(file: Path) -> dict[str, Stored]:
+    found = {}
+    try:
+        with safe_open(file, framework="pt") as shard:
+            for key in shard.keys():  # noqa: SIM118 - safe_open has no iteration of its own
+                part = shard.get_slice(key)
+                dtype = _DTYPES.get(part.get_dtype())
+                if dtype is None:
+                    raise QuantizeError(
+                        f"{file}: tensor {key} has dtype {part.get_dtype()}. Weights are read from "
+                        "float32, float16 or bfloat16; name a model that is stored in one of these."
+                    )
+                found[key] = Stored(file, key, dtype, tuple(part.get_shape()))
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(file, error) from error
+    return found
+
+
+def _indexed(directory: Path, index: Path) -> dict[str, Stored]:
+    try:
+        where = json.loads(index.read_text("utf-8"))["weight_map"]
+        files = sorted(set(where.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise QuantizeError(
+            f"{index}: not an index of shards (no JSON object with weight_map: {error!r}). Fetch the model again."
+        ) from error
+    found: dict[str, Stored] = {}
+    for name in files:
+        if Path(name).name != name:
+            raise QuantizeError(f"{index}: shard {name!r} lies outside the model's directory. Fetch the model again.")
+        if not (directory / name).is_file():
+            raise QuantizeError(f"{index}: shard {name} is missing from {directory}. Fetch the model again.")
+        for key, stored in _header(directory / name).items():
+            if key in found:
+                raise QuantizeError(
+                    f"{directory}: tensor {key} is in two shards, {found[key].file.name} and {name}. "
+                    "Which one is meant cannot be known: fetch the model again, or remove the shard that is left over."
+                )
+            found[key] = stored
+    for key, name in where.items():
+        if key not in found or found[key].file.name != name:
+            raise QuantizeError(
+                f"{index}: tensor {key} should be in {name} but is not there. "
+                "The index and the shards are of different revisions, or a shard is incomplete: fetch the model again."
+            )
+    return {key: found[key] for key in where}
+
+
+def _finite(tensor: Tensor, name: str, file: Path) -> Tensor:
+    if tensor.is_floating_point() and tensor.numel():
+        low, high = torch.aminmax(tensor)
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise QuantizeError(
+                f"{file}: tensor {name} holds NaN or infinity. "
+                "A scale cannot be taken of such weights: fetch the model again, or name a sound revision."
+            )
+    return tensor
+
+
+def _unreadable(file: Path, error: Exception) -> QuantizeError:
+    return QuantizeError(
+        f"{file}: cannot be read as safetensors ({error}). The file is damaged or cut short: fetch the model again."
+    )

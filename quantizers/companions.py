@@ -1,0 +1,62 @@
+"""The files beside the weights: configuration, tokenizer and chat template, without a trace of this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+VERBATIM = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+"""Files copied from the model when it has them; JSON objects among them are scrubbed."""
+
+_MACHINE = ("_name_or_path", "name_or_path")
+
+
+def copy_companions(model: Path, artifact: Path, config: dict[str, Any]) -> None:
+    """Write `config` as config.json, and copy tokenizer, generation configuration and chat templates."""
+    write_json(artifact / "config.json", scrub(config, model))
+    for name in VERBATIM:
+        path = model / name
+        if not path.is_file():
+            continue
+        if name in ("generation_config.json", "tokenizer_config.json"):
+            write_json(artifact / name, scrub(json.loads(path.read_text("utf-8")), model))
+        else:
+            shutil.copyfile(path, artifact / name)
+    templates = model / "additional_chat_templates"
+    if templates.is_dir():
+        shutil.copytree(templates, artifact / templates.name, copy_function=shutil.copyfile)
+
+
+def scrub(value: Any, model: Path) -> Any:
+    """`value` without the keys that name a directory of the machine it was written on, or the model's directory."""
+    if isinstance(value, dict):
+        return {k: scrub(v, model) for k, v in value.items() if k not in _MACHINE and not _local(v, model)}
+    if isinstance(value, list):
+        return [scrub(v, model) for v in value if not _local(v, model)]
+    return value
+
+
+def _local(value: Any, model: Path) -> bool:
+    return isinstance(value, str) and (str(model) in value or (value.startswith("/") and Path(value).is_absolute()
+                                                               and value.count("/") > 1))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON the way save_pretrained does: two spaces, keys in the order given, one newline at the end."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

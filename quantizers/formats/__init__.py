@@ -1,0 +1,1 @@
+"""What an artifact is stored as; one file per choice."""

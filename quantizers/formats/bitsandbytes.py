@@ -1,0 +1,82 @@
+"""nf4 and fp4 as bitsandbytes stores them: two codes a byte, one float32 magnitude per block, the state as JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from bitsandbytes.functional import QuantState, get_4bit_type
+from torch import Tensor
+
+from quantizers.artifact import Slot
+from quantizers.dtypes import Codes, grid_of
+from quantizers.errors import QuantizeError
+from quantizers.recipe import Recipe
+
+ROWS = 1
+BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+"""Group sizes that bitsandbytes has kernels for."""
+
+_KINDS = {"nf4": "nf4", "fp4_bnb": "fp4"}
+
+
+def stored(dtype: torch.dtype) -> torch.dtype:
+    """Magnitudes are float32 whatever the layer computes in."""
+    return torch.float32
+
+
+def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Slot]:
+    """weight, its absmax, the codebook and the packed state.
+
+    Raises:
+        QuantizeError: bitsandbytes has no kernel for the group size.
+    """
+    if recipe.group_size not in BLOCKS:
+        raise QuantizeError(
+            f"group_size {recipe.group_size} with format bitsandbytes: its kernels know "
+            f"{', '.join(map(str, BLOCKS))}. Use one of these; 64 is what bitsandbytes itself uses."
+        )
+    found = {
+        "weight": Slot(torch.uint8, (rows * columns // 2, 1)),
+        "weight.absmax": Slot(torch.float32, (rows * columns // recipe.group_size,)),
+    }
+    return found | {k: Slot(t.dtype, tuple(t.shape)) for k, t in constants(rows, columns, recipe, dtype).items()}
+
+
+def pack(q: Codes, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Pack rows: the first of two codes in the high half of the byte."""
+    code = get_4bit_type(_KINDS[recipe.dtype], device="cpu")
+    values = torch.tensor(grid_of(recipe).values)
+    order = torch.stack([(code - value).abs().argmin() for value in values]).to(torch.uint8)
+    nibbles = order[q.codes.flatten().int()].view(-1, 2)
+    return {"weight": (nibbles[:, :1] << 4) | nibbles[:, 1:], "weight.absmax": q.scale.flatten()}
+
+
+def constants(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Codebook and state as bitsandbytes itself writes them."""
+    kind = _KINDS[recipe.dtype]
+    state = QuantState(
+        absmax=torch.zeros(0),
+        shape=torch.Size((rows, columns)),
+        code=get_4bit_type(kind, device="cpu"),
+        blocksize=recipe.group_size,
+        quant_type=kind,
+        dtype=dtype,
+    )
+    return {f"weight.{key}": tensor for key, tensor in state.as_dict(packed=True).items() if key != "absmax"}
+
+
+def config(recipe: Recipe, dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
+    """What transformers' BitsAndBytesConfig reads; every value that decides the bits is explicit."""
+    return {
+        "quant_method": "bitsandbytes",
+        "load_in_4bit": True,
+        "load_in_8bit": False,
+        "bnb_4bit_quant_type": _KINDS[recipe.dtype],
+        "bnb_4bit_use_double_quant": False,
+        "bnb_4bit_compute_dtype": str(dtype).removeprefix("torch."),
+        "bnb_4bit_quant_storage": "uint8",
+        # transformers reads these as regular expressions that need not match to the end.
+        "llm_int8_skip_modules": [f"{re.escape(name)}$" for name in kept],
+    }

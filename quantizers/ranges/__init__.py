@@ -1,0 +1,1 @@
+"""How the scale of a group is chosen; one file per choice."""

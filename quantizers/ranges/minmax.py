@@ -1,0 +1,16 @@
+"""The grid spans the group's extremes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from quantizers.dtypes import Grid, scale_from
+
+
+def minmax(
+    groups: Tensor, grid: Grid, stored: torch.dtype, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Scale and zero point, float32 `[out, groups]`, of float32 `[out, groups, group_size]`; ignores `importance`."""
+    low, high = torch.aminmax(groups, dim=-1)
+    return scale_from(low, high, grid, stored)

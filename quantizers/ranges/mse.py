@@ -1,0 +1,40 @@
+"""The grid spans the share of the group's extremes that leaves the least squared error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from quantizers.dtypes import Grid, decode, encode, scale_from
+
+SHRINKS = tuple(1 - step / 40 for step in range(21))
+"""Shares of the extremes that are tried, the whole range first."""
+
+
+def mse(
+    groups: Tensor, grid: Grid, stored: torch.dtype, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Scale and zero point, float32 `[out, groups]`, of float32 `[out, groups, group_size]`.
+
+    `importance` weighs the error of each input, float32 `[groups, group_size]`: the mean square of the activation
+    that meets it (AWQ's clip search, arXiv:2306.00978 §4, with the cross terms left out). None weighs all alike.
+    """
+    low, high = torch.aminmax(groups, dim=-1)
+    scale, zero = scale_from(low, high, grid, stored)
+    least = _error(groups, scale, zero, grid, importance)
+    for share in SHRINKS[1:]:
+        other, shifted = scale_from(low * share, high * share, grid, stored)
+        error = _error(groups, other, shifted, grid, importance)
+        better = error < least
+        least = torch.where(better, error, least)
+        scale = torch.where(better, other, scale)
+        if zero is not None and shifted is not None:
+            zero = torch.where(better, shifted, zero)
+    return scale, zero
+
+
+def _error(groups: Tensor, scale: Tensor, zero: Tensor | None, grid: Grid, importance: Tensor | None) -> Tensor:
+    zero = None if zero is None else zero[..., None]
+    scale = scale[..., None]
+    square = decode(encode(groups, scale, zero, grid), scale, zero, grid).sub_(groups).square_()
+    return (square if importance is None else square.mul_(importance)).sum(-1)

@@ -1,0 +1,1 @@
+"""How a weight becomes a code; one file per choice."""

@@ -1,0 +1,208 @@
+"""The model without its weights: which tensors it wants, and which of its modules are linears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import gcd
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from quantizers.checkpoint import Checkpoint
+from quantizers.errors import QuantizeError
+from quantizers.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One matrix that may be quantized."""
+
+    name: str
+    """Full module name; its weight is `{name}.weight`."""
+    out_features: int
+    in_features: int
+    transposed: bool
+    """Whether the checkpoint stores it `[in, out]` (transformers' Conv1D)."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The model on the meta device, held against the checkpoint."""
+
+    model: PreTrainedModel
+    dtype: torch.dtype
+    """What the stock loader computes in: the configuration's dtype, else that of the weights."""
+    linears: dict[str, Linear]
+    source: dict[str, str]
+    """Model tensor → the checkpoint's name for it, in the model's order, tied duplicates left out."""
+    tied: dict[str, str]
+    """Tensor → the one it shares its values with."""
+
+
+def build(checkpoint: Checkpoint) -> Skeleton:
+    """Build the architecture that config.json names, on the meta device, and match it with the checkpoint's tensors.
+
+    Raises:
+        QuantizeError: transformers does not know the architecture, or tensors are missing, left over, of another
+            shape, or tied and different.
+    """
+    model = _meta(checkpoint)
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
+    tied = dict(model.all_tied_weights_keys)
+    source = _match(checkpoint, model, wanted, tied)
+    linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
+    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied)
+
+
+def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
+    where = checkpoint.directory / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise QuantizeError(
+            f"{where}: transformers cannot read this configuration ({error}). "
+            "Models that bring their own code are not run here; name one whose architecture transformers carries."
+        ) from error
+    for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM):
+        if type(config) in auto._model_mapping:
+            with torch.device("meta"):
+                return auto.from_config(config)  # type: ignore[no-any-return]
+    raise QuantizeError(
+        f"{where}: model_type {config.model_type} is no language model that transformers loads "
+        "(causal, sequence-to-sequence or masked). Name another model."
+    )
+
+
+def _match(
+    checkpoint: Checkpoint, model: PreTrainedModel, wanted: dict[str, tuple[int, ...]], tied: dict[str, str]
+) -> dict[str, str]:
+    prefix = model.base_model_prefix + "."
+    source = {}
+    for name, shape in wanted.items():
+        bare = name.removeprefix(prefix)
+        key = name if name in checkpoint.tensors else bare if bare in checkpoint.tensors else None
+        if key is None and name in tied:
+            continue
+        if key is None:
+            raise QuantizeError(
+                f"{checkpoint.directory}: config.json wants tensor {name} {list(shape)}, which the weights do not hold. "
+                "The configuration and the weights are of different models, or a shard is missing: fetch the model again."
+            )
+        stored = checkpoint.tensors[key]
+        if stored.shape != shape:
+            raise QuantizeError(
+                f"{stored.file}: tensor {key} is {list(stored.shape)}, but config.json says {list(shape)}. "
+                "The configuration and the weights are of different models: fetch the model again."
+            )
+        source[name] = key
+    unknown = sorted(checkpoint.tensors.keys() - set(source.values()) - _buffers(checkpoint, model))
+    if unknown:
+        raise QuantizeError(
+            f"{checkpoint.directory}: config.json has no place for tensor {unknown[0]}"
+            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}. "
+            "The configuration and the weights are of different models: fetch the model again."
+        )
+    for name, twin in tied.items():
+        if name in source and twin in source:
+            _same(checkpoint, source[name], source[twin])
+            del source[name]
+        elif name in source:
+            raise QuantizeError(
+                f"{checkpoint.directory}: {name} shares its values with {twin}, but the weights hold {name} alone. "
+                "Save the model with save_pretrained, which stores the shared tensor under its first name."
+            )
+    return source
+
+
+def _buffers(checkpoint: Checkpoint, model: PreTrainedModel) -> set[str]:
+    """Names of tensors that older versions stored and the model now computes (rotary tables, causal masks)."""
+    computed = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+    buffers = {name.removeprefix(model.base_model_prefix + ".") for name, _ in model.named_buffers()}
+    names = checkpoint.tensors
+    stale = {n for n in names if n.endswith(computed) or n.endswith("position_ids")}
+    return stale | {n for n in names if n.removeprefix(model.base_model_prefix + ".") in buffers}
+
+
+def _same(checkpoint: Checkpoint, name: str, twin: str) -> None:
+    for (_, mine), (_, other) in zip(checkpoint.chunks(name), checkpoint.chunks(twin), strict=True):
+        if not torch.equal(mine, other):
+            raise QuantizeError(
+                f"{checkpoint.directory}: config.json ties {name} to {twin}, but the weights hold two different "
+                "tensors. Set tie_word_embeddings to false in config.json if both are meant, or fetch the model again."
+            )
+
+
+def _dtype(checkpoint: Checkpoint, model: PreTrainedModel) -> torch.dtype:
+    named = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
+    dtype = getattr(torch, str(named), None)
+    if not isinstance(dtype, torch.dtype):
+        floating = (s.dtype for s in checkpoint.tensors.values() if s.dtype.is_floating_point)
+        dtype = next(floating, torch.float32)
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise QuantizeError(
+            f"{checkpoint.directory / 'config.json'}: dtype {str(dtype).removeprefix('torch.')} is none that "
+            "quantized models run in; use float32, float16 or bfloat16."
+        )
+    return dtype
+
+
+def _linear(name: str, module: nn.Module) -> Linear | None:
+    if type(module) is nn.Linear:
+        return Linear(name, module.out_features, module.in_features, False)
+    if type(module) is Conv1D:
+        return Linear(name, module.weight.shape[1], module.weight.shape[0], True)
+    return None
+
+
+def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
+    """Names of the linears that `recipe` quantizes, in the model's order.
+
+    Raises:
+        QuantizeError: none is left, one of them shares its weights with the embedding, its input does not divide
+            into groups, or the format cannot hold it; the message names target and layers.
+    """
+    names = tuple(n for n in skeleton.linears if not any(fnmatchcase(n, pattern) for pattern in recipe.skip))
+    if not names:
+        raise QuantizeError(
+            f"target {target}: skip {list(recipe.skip)} leaves no linear to quantize. "
+            f"The model's linears are {_some(tuple(skeleton.linears))}."
+        )
+    for name in names:
+        if (weight := f"{name}.weight") in skeleton.tied:
+            raise QuantizeError(
+                f"target {target}: {name} shares its weights with {skeleton.tied[weight]}, so it cannot be quantized "
+                f"on its own. Add {name} to skip."
+            )
+    _divides(skeleton, recipe, names, target)
+    conv = [n for n in names if skeleton.linears[n].transposed]
+    if conv and recipe.format == "compressed-tensors":
+        raise QuantizeError(
+            f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
+            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or engine nncf with format openvino."
+        )
+    return names
+
+
+def _divides(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], target: str) -> None:
+    if recipe.group_size == -1:
+        return
+    uneven = tuple(n for n in names if skeleton.linears[n].in_features % recipe.group_size)
+    if not uneven:
+        return
+    inputs = sorted({skeleton.linears[n].in_features for n in uneven})
+    common = gcd(*(skeleton.linears[n].in_features for n in names))
+    offers = [size for size in (1024, 512, 256, 128, 64, 32, 16, 8) if common % size == 0]
+    offer = f"group sizes {', '.join(map(str, offers))} divide all of them, " if offers else ""
+    raise QuantizeError(
+        f"target {target}: group_size {recipe.group_size} does not divide the inputs ({', '.join(map(str, inputs))}) "
+        f"of {_some(uneven)}. {offer[:1].upper() + offer[1:]}{'as does' if offers else 'Use'} -1 "
+        "(one scale per output channel), or add these layers to skip."
+    )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

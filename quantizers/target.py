@@ -1,0 +1,129 @@
+"""One target in the making: which linears its recipe quantizes, and the artifact they are written to."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quantizers.artifact import Slot, Weights, open_weights
+from quantizers.checkpoint import Checkpoint, read_headers
+from quantizers.companions import copy_companions
+from quantizers.dtypes import Codes, Grid, grid_of, grouped
+from quantizers.errors import QuantizeError
+from quantizers.formats.format import Format
+from quantizers.parts import FORMATS, RANGES
+from quantizers.recipe import Recipe
+from quantizers.request import Made
+from quantizers.rounding.nearest import nearest
+from quantizers.skeleton import Skeleton, chosen
+
+
+@dataclass
+class Target:
+    """A recipe against one model. `weights` is open while the target is being written."""
+
+    name: str
+    recipe: Recipe
+    grid: Grid
+    format: Format
+    dtype: torch.dtype
+    linears: tuple[str, ...]
+    slots: dict[str, Slot]
+    directory: Path
+    """Where it is written until it is whole."""
+    weights: Weights | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def stored(self) -> torch.dtype:
+        """Dtype its scales are stored in."""
+        return self.format.stored(self.dtype)
+
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Write a tensor, or the next rows of it, as it is."""
+        self._open.write(name, tensor)
+
+    def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
+        """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
+        scale, zero = RANGES[self.recipe.range](grouped(rows, self.recipe.group_size), self.grid, self.stored)
+        self.write(linear, nearest(rows, scale, zero, self.grid, self.recipe.group_size), whole)
+
+    def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
+        """Write the codes of the next rows of a linear whose shape is `whole`; its constants with the first rows."""
+        first = next(iter(self.format.constants(*whole, self.recipe, self.dtype)))
+        if self._open.filled[f"{linear}.{first}"] == 0:
+            for suffix, tensor in self.format.constants(*whole, self.recipe, self.dtype).items():
+                self._open.write(f"{linear}.{suffix}", tensor)
+        for suffix, tensor in self.format.pack(q, self.recipe, self.dtype).items():
+            self._open.write(f"{linear}.{suffix}", tensor)
+
+    def begin(self, filled: tuple[str, ...] = ()) -> None:
+        """Lay out the artifact; tensors in `filled` are there from an earlier, interrupted run."""
+        if not filled:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.weights = open_weights(self.directory, self.slots, filled)
+
+    def finish(self, checkpoint: Checkpoint, skeleton: Skeleton, into: Path) -> Made:
+        """Check what was written, add the files beside it and move it to `into`."""
+        weights = self._open
+        with weights:
+            weights.close()
+        self.weights = None
+        kept = tuple(name for name in skeleton.linears if name not in set(self.linears))
+        config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
+        config["dtype"] = str(self.dtype).removeprefix("torch.")
+        config["quantization_config"] = self.format.config(self.recipe, self.dtype, kept)
+        written = _verify(self.directory, self.slots)
+        copy_companions(checkpoint.directory, self.directory, config)
+        self.directory.rename(into)
+        return Made(
+            recipe=self.recipe,
+            expected_bytes=weights.expected_bytes,
+            weights_bytes=written,
+            quantized=len(self.linears),
+            kept=len(skeleton.source) - len(self.linears),
+            notes=tuple(self.notes),
+        )
+
+    @property
+    def _open(self) -> Weights:
+        if self.weights is None:
+            raise AssertionError(f"target {self.name} is not open for writing")
+        return self.weights
+
+
+def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, directory: Path) -> Target:
+    """Decide, from shapes alone, all that the artifact will hold.
+
+    Raises:
+        QuantizeError: the recipe does not fit the model.
+    """
+    linears = chosen(skeleton, recipe, name)
+    style = FORMATS[recipe.format]
+    slots: dict[str, Slot] = {}
+    picked = {f"{linear}.weight": skeleton.linears[linear] for linear in linears}
+    for tensor, key in skeleton.source.items():
+        if tensor not in picked:
+            slots[tensor] = Slot(checkpoint.tensors[key].dtype, checkpoint.tensors[key].shape)
+            continue
+        linear = picked[tensor]
+        try:
+            parts = style.slots(linear.out_features, linear.in_features, recipe, skeleton.dtype)
+        except QuantizeError as error:
+            raise QuantizeError(f"target {name}: {error}") from error
+        slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
+    return Target(name, recipe, grid_of(recipe), style, skeleton.dtype, linears, slots, directory)
+
+
+def _verify(directory: Path, slots: dict[str, Slot]) -> int:
+    """Read the headers back, as a loader would, and hold them against what was planned; bytes of all tensors."""
+    tensors = read_headers(directory)
+    found = {name: Slot(stored.dtype, stored.shape) for name, stored in tensors.items()}
+    if found != slots:
+        raise AssertionError(f"{directory}: the tensors read back are not the ones the recipe implies")
+    return sum(slot.bytes for slot in found.values())
