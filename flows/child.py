@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
+_PATH = str(_LAUNCHER.parent.parent)
 # Nothing in a child may reach out, ask a hub for something newer than what was fetched, or phone home.
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -63,7 +64,7 @@ def run(
     """
     (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
-    environment["PYTHONPATH"] = str(_LAUNCHER.parent.parent)
+    environment["PYTHONPATH"] = _PATH
     if not online:
         environment = {name: value for name, value in environment.items() if name not in _SECRETS} | _OFFLINE
     log = scratch / "log.txt"

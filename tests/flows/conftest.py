@@ -1,0 +1,62 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.server import prefect_server
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def quantmill(*arguments: object, home: Path, cwd: Path | None = None, **environment: str) -> Ran:
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments), "--home", str(home)]
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=settings, timeout=280)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One real Prefect server for all runs of the session."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
+        yield address
+
+
+def room(place: Path) -> Path:
+    """A user's room with the demo in it; returns the demo's manifest."""
+    shutil.copytree(ROOT / "manifests" / "demo", place / "demo")
+    shutil.copy(ROOT / "manifests" / "targets.yaml", place)
+    return place / "demo" / "demo.yaml"
+
+
+@dataclass(frozen=True)
+class Demo:
+    manifest: Path
+    home: Path
+    ran: Ran
+
+
+@pytest.fixture(scope="session")
+def demo(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, milled once for all tests that look at what comes of it."""
+    place = tmp_path_factory.mktemp("demo")
+    manifest = room(place)
+    return Demo(manifest, place / "home", quantmill("run", manifest, "--json", home=place / "home"))

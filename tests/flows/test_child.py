@@ -1,0 +1,105 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import child
+from flows.child import StepError
+
+ROOT = Path(__file__).parents[2]
+DOORS = {
+    "good": "import json,sys; print('chatter'); print(json.dumps({'progress': {'what': 'x', 'done': 1, 'total': 2}}))\n"
+    "open(sys.argv[2] + '/result.json', 'w').write('{}')",
+    "quiet": "pass",
+    "breaks": "raise RuntimeError('it broke')",
+    "refuses": "from refusing.errors import Refusal\nraise Refusal('the input is wrong')",
+    "killed": "import os; os.kill(os.getpid(), 9)",
+    "sees": "import json,os,sys\nopen(sys.argv[2] + '/result.json', 'w').write(json.dumps(dict(os.environ)))",
+    "fat": "import sys; x = bytearray(300_000_000); open(sys.argv[2] + '/result.json', 'w').write('{}')",
+    "sleeps": "import time; time.sleep(60)",
+}
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in DOORS.items():
+        (tmp_path / f"door_{name}.py").write_text(text)
+    (tmp_path / "refusing").mkdir()
+    (tmp_path / "refusing" / "__init__.py").touch()
+    (tmp_path / "refusing" / "errors.py").write_text("class Refusal(ValueError): pass")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(child, "_PATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    return tmp_path
+
+
+def run(scratch: Path, door: str, **options: bool) -> tuple[child.Ended, list[tuple[str, int, int]]]:
+    seen: list[tuple[str, int, int]] = []
+    ended = child.run(f"door_{door}", {"a": 1}, scratch, progress=lambda *event: seen.append(event), **options)
+    return ended, seen
+
+
+def test_progress_is_passed_on_and_chatter_goes_to_the_log(scratch: Path) -> None:
+    _, seen = run(scratch, "good")
+    assert seen == [("x", 1, 2)]
+    assert "chatter" in (scratch / "log.txt").read_text()
+    assert json.loads((scratch / "request.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("door", "fault", "words"),
+    [
+        ("breaks", "step", "RuntimeError: it broke"),
+        ("refuses", "input", "the input is wrong"),
+        ("killed", "step", "memory ran out"),
+        ("quiet", "step", "without a result"),
+    ],
+)
+def test_every_way_to_fail_is_told_apart(scratch: Path, door: str, fault: str, words: str) -> None:
+    with pytest.raises(StepError, match=words) as caught:
+        run(scratch, door)
+    assert caught.value.fault == fault
+
+
+def test_only_online_steps_see_tokens_and_the_network(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    run(scratch, "sees")
+    offline = json.loads((scratch / "out" / "result.json").read_text())
+    assert "HF_TOKEN" not in offline
+    assert offline["HF_HUB_OFFLINE"] == "1"
+    run(scratch, "sees", online=True)
+    online = json.loads((scratch / "out" / "result.json").read_text())
+    assert online["HF_TOKEN"] == "hf_secret"
+    assert "HF_HUB_OFFLINE" not in online
+
+
+def test_peak_memory_is_what_the_kernel_counted(scratch: Path) -> None:
+    ended, _ = run(scratch, "fat")
+    assert 300_000_000 < ended.peak_memory_bytes < 400_000_000
+
+
+def test_a_child_dies_with_its_parent(scratch: Path) -> None:
+    program = (
+        "from pathlib import Path\nfrom flows import child\n"
+        f"child._PATH = {child._PATH!r}\n"
+        f"child.run('door_sleeps', {{}}, Path({str(scratch)!r}), progress=lambda *event: None)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    deadline = time.monotonic() + 20
+    children: list[psutil.Process] = []
+    while not children and time.monotonic() < deadline:
+        time.sleep(0.05)
+        children = psutil.Process(parent.pid).children()
+    time.sleep(0.5)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children
+    assert alive == []
