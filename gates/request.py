@@ -17,6 +17,8 @@ class Evaluation(BaseModel):
     """JSON Lines, one object per document with the key `text`."""
     tokens: int = Field(512, ge=2)
     max_documents: int | None = Field(None, ge=1)
+    """Documents scored at most: all that the file holds when None. A baseline scores that many; evidence may score
+    fewer at a first look (`gates.looks`) and more at the next."""
 
 
 class BaselineRequest(BaseModel):
@@ -46,6 +48,8 @@ class EvidenceRequest(BaseModel):
     baseline: Path
     """The directory a `baseline` step wrote."""
     evaluation: Evaluation
+    previous: Path | None = None
+    """Directory of an `evidence` step for the same artifact on fewer documents, whose rows are carried over."""
     tasks: tuple[str, ...] = ()
     speed: bool = False
     """Whether to measure speed and memory beside the original in this run."""

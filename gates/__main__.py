@@ -1,0 +1,29 @@
+"""`python -m gates REQUEST.json OUT_DIR`: run one step in this fresh process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Set before any library reads them: evidence must not depend on what the network answers.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from gates.door import run
+from gates.request import REQUEST
+
+
+def main() -> None:
+    """Read the request, run the step it names, write into OUT_DIR."""
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m gates REQUEST.json OUT_DIR")
+    request = REQUEST.validate_json(Path(sys.argv[1]).read_bytes())
+    out = Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    run(request, out)
+
+
+if __name__ == "__main__":
+    main()

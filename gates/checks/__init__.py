@@ -1,0 +1,1 @@
+"""What must hold of an artifact whatever the thresholds say; each function returns one `Check`."""

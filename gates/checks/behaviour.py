@@ -1,0 +1,51 @@
+"""What the artifact does, held against what the original did: finite, no collapse into repetition, no context cliff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gates import probes
+from gates.evidence import Check, Sample
+from gates.loaders import Loaded
+
+MORE_REPETITION = 0.25
+"""Share of token pairs by which drawn continuations may repeat themselves more than the original's."""
+CLIFF = 0.5
+"""Nats per token by which the last quarter of the long row may be hurt more than the first."""
+
+
+def finite(infinite: str | None) -> Check:
+    """Whether every logit seen while scoring was a number; `infinite` names the first document where one was not."""
+    detail = f"NaN or infinite logits on {infinite}" if infinite else "every logit is a number"
+    return Check(name="finite", passed=infinite is None, detail=detail)
+
+
+def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Check, tuple[Sample, ...]]:
+    """Continue the baseline's prompts, greedily to show and drawn to judge how much both repeat themselves."""
+    prompts = [torch.tensor(prompt) for prompt in asked.prompts]
+    greedy = probes.continuations(loaded, prompts, sample=False)
+    drawn = probes.continuations(loaded, prompts, sample=True)
+    samples = tuple(
+        Sample(prompt=tokenizer.decode(prompt), original=tokenizer.decode(original), artifact=tokenizer.decode(own))
+        for prompt, original, own in zip(asked.prompts, asked.greedy, greedy, strict=True)
+    )
+    ours, theirs = probes.repetition(drawn), probes.repetition(asked.sampled)
+    silent = sum(not own for own in greedy) > sum(not own for own in asked.greedy)
+    detail = f"{ours:.0%} of token pairs are repeated, the original's {theirs:.0%}"
+    if silent:
+        detail = "answers prompts with nothing where the original answers"
+    return Check(name="generates", passed=not silent and ours <= theirs + MORE_REPETITION, detail=detail), samples
+
+
+def context(loaded: Loaded, row: Tensor, original: Tensor) -> Check:
+    """Read one long row and compare the damage in its last quarter with that in its first; one bad quarter is a cliff.
+
+    row: int64 (tokens,); original: float32 (tokens - 1,), the original's loss on it.
+    """
+    change = (probes.losses(loaded, row).double() - original.double()).tensor_split(4)
+    worse = max(float(part.mean()) for part in change[1:]) - float(change[0].mean())
+    detail = f"over {len(row)} tokens, later quarters lose {worse:+.3f} nats per token more than the first"
+    return Check(name="context", passed=worse <= CLIFF, detail=detail)

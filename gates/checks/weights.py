@@ -1,0 +1,146 @@
+"""The weights that the loader will multiply with, held against the original's, tensor by tensor.
+
+Held-out text averages damage over all weights; one flipped sign of one scale drowns in it. A sound quantization keeps
+the direction of every short run of weights: rounding is small against the run, and folded scales are positive.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from gates.evidence import Check
+from gates.loaders import Loaded
+
+RUN = 32
+"""Weights along the input dimension compared at once; group sizes are multiples of it."""
+OPPOSED = -0.5
+"""Cosine below which a run points away from the original's: two bits stay far above it, a flipped sign far below."""
+UNLIKE = 0.3
+"""Cosine below which a whole tensor is not the original's."""
+
+
+def weights(loaded: Loaded, model: Path) -> Check:
+    """Compare every linear weight that both have under the same name; names the first that is at fault."""
+    compared = 0
+    originals = _Originals(model)
+    for name, dense in effective(loaded):
+        if name not in originals:
+            continue
+        compared += 1
+        fault = _fault(dense.float(), originals[name].float())
+        if fault:
+            return Check(name="weights", passed=False, detail=f"{name}: {fault}")
+    if not compared:
+        return Check(name="weights", passed=False, detail="not one linear weight has a name that the original has")
+    return Check(name="weights", passed=True, detail=f"{compared} linear weights point where the original's do")
+
+
+def _fault(ours: Tensor, theirs: Tensor) -> str | None:
+    if ours.shape != theirs.shape:
+        return f"shape {tuple(ours.shape)}, the original's is {tuple(theirs.shape)}"
+    if not torch.isfinite(ours).all():
+        return "NaN or infinite weights"
+    rows = ((ours == 0).all(-1) & (theirs != 0).any(-1)).nonzero()
+    if len(rows):
+        return f"{len(rows)} output channels are all zero, the first {int(rows[0])}; the original's are not"
+    whole = _cosine(ours.flatten(), theirs.flatten())
+    if whole < UNLIKE:
+        return f"cosine {float(whole):.2f} to the original's weights: these are not its weights"
+    pad = -ours.shape[-1] % RUN
+    runs = [torch.nn.functional.pad(w, (0, pad)).reshape(len(w), -1, RUN) for w in (ours, theirs)]
+    opposed = (_cosine(runs[0], runs[1]) < OPPOSED).nonzero()
+    if len(opposed):
+        row, run = opposed[0].tolist()
+        return f"{len(opposed)} runs of {RUN} weights point against the original's, first row {row}, column {run * RUN}"
+    return None
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine along the last dimension; 1 where either side is all zero."""
+    norms = a.norm(dim=-1) * b.norm(dim=-1)
+    return torch.where(norms > 0, (a * b).sum(-1) / norms.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
+
+
+class _Originals:
+    """The original's tensors by name, one at a time in memory."""
+
+    def __init__(self, model: Path) -> None:
+        self._file_of: dict[str, Path] = {}
+        for path in sorted(model.glob("*.safetensors")):
+            with safe_open(path, framework="pt") as tensors:  # type: ignore[no-untyped-call]
+                self._file_of |= dict.fromkeys(tensors.keys(), path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file_of
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self._file_of[name], framework="pt") as tensors:  # type: ignore[no-untyped-call]
+            return torch.as_tensor(tensors.get_tensor(name))
+
+
+def effective(loaded: Loaded) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and dense weight, (out, in), of every linear as the loader computes with it."""
+    yield from _OF_LOADER[loaded.loader](loaded.model)
+
+
+def _torch(model: Any) -> Iterator[tuple[str, Tensor]]:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            yield f"{name}.weight", _dense(module)
+
+
+def _dense(module: torch.nn.Linear) -> Tensor:
+    if hasattr(module, "weight_packed") or hasattr(module, "weight_scale"):
+        from compressed_tensors.compressors import decompress_module
+
+        module = copy.deepcopy(module)
+        decompress_module(module)
+    state = getattr(module.weight, "quant_state", None)
+    if state is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return torch.as_tensor(dequantize_4bit(module.weight.data, state))
+    return module.weight.data
+
+
+def _openvino(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Fold the constants below each matrix product's second input with OpenVINO itself."""
+    import openvino
+
+    core = openvino.Core()
+    for operation in model.model.get_ordered_ops():
+        if operation.get_type_name() != "MatMul":
+            continue
+        source = operation.input_value(1)
+        constants = _constants(source.get_node())
+        if constants is None:
+            continue
+        name = constants[0].removeprefix("self.")
+        for suffix in ("/fq_weights_1", "_compressed"):
+            name = name.removesuffix(suffix)
+        folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
+        dense = torch.from_numpy(folded([])[0].copy())
+        yield name, dense if operation.get_attributes()["transpose_b"] else dense.T
+
+
+_DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
+
+
+def _constants(node: Any) -> list[str] | None:
+    """Names of the constants a weight is decompressed from, its own first; None for anything but a decompression."""
+    if node.get_type_name() == "Constant":
+        return [node.get_friendly_name()]
+    if node.get_type_name() not in _DECOMPRESSION:
+        return None
+    below = [_constants(value.get_source_output().get_node()) for value in node.inputs()]
+    return None if any(found is None for found in below) else [name for found in below for name in found or ()]
+
+
+_OF_LOADER = {"transformers.AutoModelForCausalLM": _torch, "optimum.intel.OVModelForCausalLM": _openvino}

@@ -1,0 +1,175 @@
+"""The `evidence` step: load one artifact as its user will, and hold it against the stored original."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gates import baseline, loaders, probes, scoring
+from gates.checks import behaviour, files, names, weights
+from gates.errors import GateError
+from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes
+from gates.formats import format_of, tools
+from gates.measures import summarize
+from gates.progress import report
+from gates.request import EvidenceRequest
+
+# A machine at fault is a failed step; anything else that stops a loader or a model is the artifact's.
+_MACHINE = (MemoryError, ImportError, KeyboardInterrupt)
+
+
+@dataclass
+class _Findings:
+    """What is known so far; filled in order, and complete whatever the artifact does."""
+
+    checks: dict[str, Check] = field(default_factory=dict)
+    documents: list[Document] = field(default_factory=list)
+    samples: tuple[Sample, ...] = ()
+    runtime: dict[str, str] = field(default_factory=dict)
+
+    def add(self, check: Check) -> bool:
+        self.checks[check.name] = check
+        return check.passed
+
+    def stop(self, name: str, error: Exception) -> None:
+        """Record what stopped `name`; the checks after it were not reached."""
+        text = " ".join(str(error).split())[:300]
+        self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
+
+
+def run(request: EvidenceRequest, out: Path) -> Evidence:
+    """Score, check and write `evidence.json`, then `result.json`.
+
+    Whatever is wrong with the artifact is evidence against it, not an error: the check that met it writes it down.
+    """
+    original = baseline.read_result(request.baseline)
+    previous = _previous(request)
+    limit = request.evaluation.max_documents or original.documents
+    looks = (*(previous.looks if previous else ()), min(limit, original.documents))
+    if previous and looks[-1] <= previous.looks[-1]:
+        raise GateError(
+            f"{request.previous}: already holds {previous.looks[-1]} documents; ask for more than that, "
+            f"up to the {original.documents} of the baseline."
+        )
+    sizes = _sizes(request, original)
+    findings = _Findings()
+    findings.add(files.size(sizes))
+    if findings.add(files.files(request.artifact, format_of(request.format))):
+        _examine(request, original, previous, looks[-1], findings)
+    documents = (*(previous.documents if previous else ()), *findings.documents)
+    reached = {name: Check(name=name, passed=False, detail="not reached") for name in CHECKS} | findings.checks
+    evidence = Evidence(
+        format=request.format,
+        loader=format_of(request.format).loader,
+        row_tokens=original.row_tokens,
+        available=original.documents,
+        looks=looks,
+        documents=documents,
+        summary=summarize(documents),
+        size=sizes,
+        checks=tuple(reached.values()),
+        samples=findings.samples,
+        runtime=findings.runtime,
+        tools=tools(request.format),
+    )
+    (out / "evidence.json").write_text(evidence.model_dump_json(indent=1) + "\n")
+    result = EvidenceResult(
+        documents=len(documents),
+        available=original.documents,
+        failed_checks=tuple(check.name for check in evidence.checks if not check.passed),
+        kld=evidence.summary.kld.value if evidence.summary else None,
+        perplexity=evidence.summary.perplexity if evidence.summary else None,
+    )
+    (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
+    return evidence
+
+
+def _previous(request: EvidenceRequest) -> Evidence | None:
+    if request.previous is None:
+        return None
+    path = request.previous / "evidence.json"
+    if not path.is_file():
+        raise GateError(
+            f"{request.previous}: no evidence.json, so there is nothing to carry over. Run the first look first."
+        )
+    return Evidence.model_validate(json.loads(path.read_text()))
+
+
+def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
+    found = baseline.weights_bytes(request.artifact)
+    return Sizes(
+        original_bytes=original.weights_bytes,
+        artifact_bytes=found,
+        expected_bytes=request.expected_bytes,
+        ratio=found / original.weights_bytes,
+    )
+
+
+def _examine(
+    request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: _Findings
+) -> None:
+    """Load and check in the order in which later checks need the earlier ones; stop at what makes them meaningless."""
+    start = previous.looks[-1] if previous else 0
+    report("artifact: loading", 0, 1)
+    try:
+        findings.add(names.config(request.model, request.artifact))
+        own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
+        rows = [row for row in baseline.rows_of(request.evaluation, theirs) if len(row) > 1][:limit]
+        texts = [theirs.decode(row, skip_special_tokens=True) for row in rows]
+        findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
+        findings.add(names.chat_template(theirs, own))
+        sound = findings.add(names.tokenizer(theirs, own, original.vocabulary, texts))
+    except _MACHINE:
+        raise
+    except Exception as error:
+        return findings.stop("tokenizer", error)
+    try:
+        loaded = loaders.load(request.artifact, request.format, request.device)
+    except _MACHINE:
+        raise
+    except Exception as error:
+        return findings.stop("loads", error)
+    findings.runtime = loaded.runtime
+    detail = loaded.faults[0] if loaded.faults else f"{format_of(request.format).loader} reports nothing amiss"
+    findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
+    findings.add(weights.weights(loaded, request.model))
+    report("artifact: loading", 1, 1)
+    if sound:
+        _score(request, loaded, range(start, limit), findings)
+        _behave(request, loaded, own, findings)
+    return None
+
+
+def _score(request: EvidenceRequest, loaded: loaders.Loaded, indices: range, findings: _Findings) -> None:
+    infinite = None
+    for index in indices:
+        row = baseline.read_row(request.baseline, index)
+        logits = loaded.logits(row["ids"].long())
+        if not torch.isfinite(logits).all():
+            infinite = f"document {index}"
+            break
+        findings.documents.append(scoring.compare(index, row, logits))
+        report("artifact: scoring documents", index + 1 - indices.start, len(indices))
+    findings.add(behaviour.finite(infinite))
+
+
+def _behave(request: EvidenceRequest, loaded: loaders.Loaded, tokenizer: Any, findings: _Findings) -> None:
+    report("artifact: generating", 0, 1)
+    asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
+    long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
+    findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
+    try:
+        check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
+    except _MACHINE:
+        raise
+    except Exception as error:
+        return findings.stop("generates", error)
+    findings.add(check)
+    report("artifact: generating", 1, 1)
+    return None

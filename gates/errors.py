@@ -1,0 +1,7 @@
+"""What is raised when a request, text or artifact handed to the gates is at fault."""
+
+from __future__ import annotations
+
+
+class GateError(ValueError):
+    """The input is at fault; the message is the paragraph the user reads: what, where, what to do."""

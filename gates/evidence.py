@@ -1,0 +1,187 @@
+"""What was measured of one artifact against its original. Imports no torch: verdicts and cards are made from it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gates.intervals import Estimate
+
+CONFIDENCE = 0.95
+"""One-sided confidence of the bounds in a summary; a verdict computes its own from the documents."""
+
+CHECKS = (
+    "files",
+    "size",
+    "config",
+    "special-tokens",
+    "chat-template",
+    "tokenizer",
+    "loads",
+    "weights",
+    "finite",
+    "context",
+    "generates",
+)
+"""Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Document(_Frozen):
+    """One document of held-out text, scored by both models: sums over its predicted positions."""
+
+    index: int
+    """Place among the distinct evaluation texts, from 0."""
+    tokens: int
+    """Predicted positions: tokens of the row but the first."""
+    loss_original: float
+    """Summed negative log-likelihood under the original, in nats."""
+    loss: float
+    """Summed negative log-likelihood under the artifact, in nats."""
+    kld: float
+    """Summed KL divergence of the artifact from the original, in nats."""
+    agree: int
+    """Positions where both rank the same token first."""
+    lost: int
+    """Positions where the original's first choice is the true token and the artifact's is not."""
+    gained: int
+    """Positions where the artifact's first choice is the true token and the original's is not."""
+
+
+class Check(_Frozen):
+    """One thing that must hold whatever the thresholds say."""
+
+    name: str
+    passed: bool
+    detail: str
+    """What was seen, in one sentence; names the file, tensor or text at fault."""
+
+
+class Sizes(_Frozen):
+    """Bytes of the weight files: safetensors, or the .bin beside an OpenVINO .xml."""
+
+    original_bytes: int
+    artifact_bytes: int
+    expected_bytes: int | None
+    """What the recipe implies."""
+    ratio: float
+    """Artifact over original."""
+
+
+class Sample(_Frozen):
+    """A prompt and what both models continue it with, greedily."""
+
+    prompt: str
+    original: str
+    artifact: str
+
+
+class TaskScores(_Frozen):
+    """One lm-evaluation-harness task on the same items, in the harness's order."""
+
+    metric: str
+    configuration: dict[str, str | int | float | bool | None]
+    """What decides the score: few-shot count, chat template, output type, task version and a digest of the items."""
+    original: tuple[float, ...]
+    artifact: tuple[float, ...]
+    """Score per item; 0 or 1 for accuracies."""
+    identical: bool
+    """Whether every item's raw responses are equal to the last bit."""
+    mcnemar_p: float | None
+    """Two-sided exact McNemar test on the items that changed; None for scores other than 0 and 1."""
+
+
+class Speed(_Frozen):
+    """Costs on this machine, original and artifact in turn within one run. Measured, so never the same twice."""
+
+    decode_seconds_original: tuple[float, ...]
+    decode_seconds: tuple[float, ...]
+    prompt_seconds_original: tuple[float, ...]
+    prompt_seconds: tuple[float, ...]
+    load_seconds_original: float
+    load_seconds: float
+    peak_bytes_original: int
+    peak_bytes: int
+    """Peak resident bytes of the process that did nothing else."""
+
+
+class Summary(_Frozen):
+    """Over all scored documents, each token counting once."""
+
+    tokens: int
+    perplexity_original: float
+    perplexity: float
+    increase: Estimate
+    """Relative increase of perplexity."""
+    loss_change: Estimate
+    """Change in negative log-likelihood per token, in nats."""
+    kld: Estimate
+    """KL divergence from the original per token, in nats."""
+    agreement: Estimate
+    """Share of positions where both rank the same token first."""
+    flips: Estimate
+    """Share of positions that were right and are wrong, or were wrong and are right."""
+
+
+class Evidence(_Frozen):
+    """`OUT_DIR/evidence.json`: everything a verdict needs, so that judging again runs no model."""
+
+    format: str
+    loader: str
+    """The stock class that loaded the artifact."""
+    row_tokens: int
+    """Tokens per document at most."""
+    available: int
+    """Documents the original was scored on: the limit."""
+    looks: tuple[int, ...]
+    """Number of documents at each look so far, the last being this one."""
+    documents: tuple[Document, ...]
+    """Those that both models could score, in order of index."""
+    chat: tuple[Document, ...] = ()
+    """The same for texts wrapped in the chat template, the reply alone scored; empty for a model without one."""
+    summary: Summary | None
+    """None when the artifact could not be scored; the checks say why."""
+    chat_summary: Summary | None = None
+    size: Sizes
+    checks: tuple[Check, ...]
+    samples: tuple[Sample, ...] = ()
+    tasks: dict[str, TaskScores] = {}
+    speed: Speed | None = None
+    runtime: dict[str, str] = Field(default_factory=dict)
+    """How the loader computed: dtype, or OpenVINO's precision hints."""
+    tools: dict[str, str] = Field(default_factory=dict)
+    """Library → version, of all that had a hand in the numbers."""
+
+
+class Baseline(_Frozen):
+    """`OUT_DIR/result.json` of a `baseline` step."""
+
+    documents: int
+    """Documents scored, one file below `documents/` each."""
+    left_out: int
+    """Texts of fewer than two tokens: they predict nothing."""
+    tokens: int
+    """Predicted positions."""
+    row_tokens: int
+    perplexity: float
+    vocabulary: int
+    """Width of the logits."""
+    kept: int
+    """Log-probabilities kept per position, the largest first."""
+    chat: int = 0
+    """Documents scored through the chat template, one file below `chat/` each."""
+    weights_bytes: int
+    tools: dict[str, str]
+
+
+class EvidenceResult(_Frozen):
+    """`OUT_DIR/result.json` of an `evidence` step."""
+
+    evidence: str = "evidence.json"
+    documents: int
+    available: int
+    failed_checks: tuple[str, ...]
+    kld: float | None
+    perplexity: float | None

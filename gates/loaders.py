@@ -1,0 +1,117 @@
+"""The mainstream client that a release's user will type, per format; nothing of ours takes part in loading.
+
+`load` is called once per process. What the loader itself reports (keys missing or left over, a quantization it skipped)
+is kept: a model that loads with initialized weights or without its quantization is not the artifact.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gates.formats import format_of
+
+
+@dataclass
+class Loaded:
+    """A model as its stock loader returns it."""
+
+    model: Any
+    loader: str
+    runtime: dict[str, str]
+    faults: list[str] = field(default_factory=list)
+    """What the loader reported that a sound artifact never causes."""
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""
+        with torch.inference_mode():
+            out = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False)
+        return torch.as_tensor(out.logits[0])
+
+
+# What transformers logs when it goes on without the quantization that config.json asks for, or without weights.
+_ALARMS = (
+    "skip the quantization",
+    "newly initialized",
+    "not initialized from the model checkpoint",
+    "were not used when",
+)
+
+
+def load_original(path: Path) -> Loaded:
+    """Load the original in float32 on the CPU: the reference must not carry rounding of its own."""
+    return _load_transformers(path, dtype=torch.float32)
+
+
+def load(path: Path, format_name: str, device: str) -> Loaded:
+    """Load an artifact as its user will, with the loader's own defaults. Raises whatever the loader raises."""
+    if format_of(format_name).loader.startswith("optimum"):
+        return _load_openvino(path, device)
+    loaded = _load_transformers(path)
+    asked, found = format_of(format_name).method, _method(loaded.model)
+    if asked != found:
+        loaded.faults.append(f"loads with quantization {found or 'none'}, where {asked or 'none'} is what was made")
+    return loaded
+
+
+def _load_transformers(path: Path, **options: Any) -> Loaded:
+    from transformers import AutoModelForCausalLM
+
+    with _alarms() as faults:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path, output_loading_info=True, local_files_only=True, trust_remote_code=False, **options
+        )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if info[kind]:
+            found = sorted(str(key) for key in info[kind])
+            faults.append(f"{len(found)} {kind.replace('_', ' ')}, such as {found[0]}")
+    model.eval()
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
+    return Loaded(model, "transformers.AutoModelForCausalLM", {"dtype": ", ".join(dtypes)}, faults)
+
+
+def _method(model: Any) -> str | None:
+    """The quantization that was in force while loading, not the one that config.json names."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return None
+    return str(getattr(quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method))
+
+
+def _load_openvino(path: Path, device: str) -> Loaded:
+    from optimum.intel import OVModelForCausalLM
+
+    with _alarms() as faults:
+        model = OVModelForCausalLM.from_pretrained(path, device=device, local_files_only=True, trust_remote_code=False)
+        model.compile()
+    compiled = model.request.get_compiled_model()
+    hints = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
+    supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
+    runtime = {name: str(compiled.get_property(name)) for name in hints if name in supported}
+    return Loaded(model, "optimum.intel.OVModelForCausalLM", runtime, faults)
+
+
+@contextmanager
+def _alarms() -> Iterator[list[str]]:
+    """Collect the log records that `_ALARMS` names while a loader runs."""
+    faults: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if any(alarm in text for alarm in _ALARMS):
+                faults.append(text.strip().splitlines()[0])
+
+    listener, logger = Listener(logging.WARNING), logging.getLogger("transformers")
+    logger.addHandler(listener)
+    try:
+        yield faults
+    finally:
+        logger.removeHandler(listener)

@@ -1,0 +1,80 @@
+"""What both models are asked besides scoring text: to continue prompts, and to read one long row.
+
+The original's answers are stored with the baseline (`probes.json`, `long.safetensors`); an artifact's are held against
+them, so that a small model's own habit of repeating itself is not blamed on its quantization.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from gates.loaders import Loaded
+
+PROMPTS = 8
+PROMPT_TOKENS = 24
+NEW_TOKENS = 48
+LONG_ROWS = 4
+"""Length of the long row, in evaluation rows."""
+SEED = 7
+
+
+class Probes(BaseModel):
+    """Prompts and the original's continuations, as token ids."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: tuple[tuple[int, ...], ...]
+    greedy: tuple[tuple[int, ...], ...]
+    sampled: tuple[tuple[int, ...], ...]
+
+
+def prompts_of(rows: list[Tensor]) -> list[Tensor]:
+    """Take the beginnings of the first documents that are long enough to prompt with."""
+    return [row[:PROMPT_TOKENS] for row in rows if len(row) >= PROMPT_TOKENS][:PROMPTS]
+
+
+def continuations(loaded: Loaded, prompts: list[Tensor], sample: bool) -> tuple[tuple[int, ...], ...]:
+    """Continue every prompt by at most `NEW_TOKENS` tokens: the likeliest, or drawn at temperature 1, seeded."""
+    drawn: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    options = drawn if sample else {"do_sample": False}
+    found = []
+    for number, prompt in enumerate(prompts):
+        torch.manual_seed(SEED + number)
+        with torch.inference_mode():
+            out = loaded.model.generate(
+                input_ids=prompt[None],
+                attention_mask=torch.ones_like(prompt)[None],
+                max_new_tokens=NEW_TOKENS,
+                pad_token_id=0,
+                **options,
+            )
+        found.append(tuple(int(token) for token in out[0, len(prompt) :]))
+    return tuple(found)
+
+
+def repetition(texts: tuple[tuple[int, ...], ...]) -> float:
+    """Return the share of token pairs that occurred before in the same continuation; 0 when there are none."""
+    repeated = total = 0
+    for text in texts:
+        pairs = list(pairwise(text))
+        total += len(pairs)
+        repeated += len(pairs) - len(set(pairs))
+    return repeated / total if total else 0.0
+
+
+def long_row(rows: list[Tensor], row_tokens: int, context: int) -> Tensor:
+    """Join documents into one row of at most `LONG_ROWS` x `row_tokens` tokens, never beyond the model's context."""
+    return torch.cat(rows)[: min(LONG_ROWS * row_tokens, context)]
+
+
+def losses(loaded: Loaded, row: Tensor) -> Tensor:
+    """Negative log-likelihood of each token of `row` but the first, float32 (tokens - 1,), in nats."""
+    logits = loaded.logits(row)[:-1]
+    parts = zip(torch.split(logits, 64), torch.split(row[1:], 64), strict=True)
+    return torch.cat([cross_entropy(part.float(), target, reduction="none") for part, target in parts])

@@ -1,0 +1,116 @@
+"""Log-probabilities of a row of tokens, and how far another model's are from them.
+
+A position's whole distribution is kept as its `KEPT` largest log-probabilities, the exact mass P of the rest, and
+`DRAWN` tokens drawn from the rest. With the rest lumped into one token the divergence would only be bounded from below
+(log-sum inequality), which favours the artifact. With r = q / p, the sum over the rest of p log(p / q) equals
+P x E[r - 1 - log r] plus P - Q, the difference of the masses, which is known exactly; what is left to the drawn tokens
+is of second order in r - 1, never negative, and unbiased.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict, cast
+
+import torch
+from torch import Tensor
+
+from gates.evidence import Document
+
+KEPT = 128
+DRAWN = 8
+POSITIONS = 64
+"""Positions handled at once: bounds memory at POSITIONS x vocabulary float32 values."""
+
+
+class Row(TypedDict):
+    """What is stored of one document under the original; n = tokens - 1 predicted positions."""
+
+    ids: Tensor
+    """int32 (n + 1,): the document's tokens."""
+    loss: Tensor
+    """float32 (n,): negative log-likelihood of the true token, in nats."""
+    kept_ids: Tensor
+    """int32 (n, KEPT), most likely first."""
+    kept: Tensor
+    """float32 (n, KEPT): their log-probabilities."""
+    rest: Tensor
+    """float32 (n,): log of the probability of all other tokens; -inf when there are none."""
+    drawn_ids: Tensor
+    """int32 (n, DRAWN): tokens drawn from the rest in proportion to their probability; empty when there are none."""
+    drawn: Tensor
+    """float32 (n, DRAWN): their log-probabilities."""
+
+
+def describe(ids: Tensor, logits: Tensor, seed: int) -> Row:
+    """Reduce the original's logits, (n + 1, vocabulary), for the tokens `ids`, int64 (n + 1,), to what is stored."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        _describe(chunk.float().log_softmax(-1), targets, generator)
+        for chunk, targets in zip(torch.split(logits[:-1], POSITIONS), torch.split(ids[1:], POSITIONS), strict=True)
+    ]
+    joined = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
+    return cast(Row, {"ids": ids.to(torch.int32), **joined})
+
+
+def _describe(logprobs: Tensor, targets: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    kept, kept_ids = logprobs.topk(min(KEPT, logprobs.shape[-1]), sorted=True)
+    others = logprobs.scatter(-1, kept_ids, -torch.inf)
+    rest = others.logsumexp(-1)
+    drawn_ids = kept_ids[:, :0]
+    if logprobs.shape[-1] > KEPT:
+        # Shifted by its maximum, so that a rest of 1e-30 is drawn from as well as one of 0.1.
+        weights = (others - others.amax(-1, keepdim=True)).exp()
+        drawn_ids = torch.multinomial(weights, DRAWN, replacement=True, generator=generator)
+    return {
+        "loss": -logprobs.gather(-1, targets[:, None]).squeeze(-1),
+        "kept_ids": kept_ids.to(torch.int32),
+        "kept": kept,
+        "rest": rest,
+        "drawn_ids": drawn_ids.to(torch.int32),
+        "drawn": logprobs.gather(-1, drawn_ids),
+    }
+
+
+def compare(index: int, row: Row, logits: Tensor, start: int = 0) -> Document:
+    """Compare an artifact's logits, (n + 1, vocabulary), with what is stored; positions before `start` are left out.
+
+    Logits that are not finite give a loss and divergence of infinity or NaN here: the caller checks them first.
+    """
+    totals = torch.zeros(5, dtype=torch.float64)
+    ids = row["ids"].long()
+    for first in range(start, len(ids) - 1, POSITIONS):
+        span = slice(first, min(first + POSITIONS, len(ids) - 1))
+        part = {name: tensor[span] for name, tensor in row.items() if name != "ids"}  # type: ignore[index]
+        totals += _compare(part, logits[span].float().log_softmax(-1), ids[1:][span])
+    kld, loss, agree, lost, gained = totals.tolist()
+    return Document(
+        index=index,
+        tokens=len(ids) - 1 - start,
+        loss_original=float(row["loss"][start:].double().sum()),
+        loss=loss,
+        kld=kld,
+        agree=int(agree),
+        lost=int(lost),
+        gained=int(gained),
+    )
+
+
+def _compare(part: dict[str, Tensor], logprobs: Tensor, targets: Tensor) -> Tensor:
+    kept_ids, drawn_ids = part["kept_ids"].long(), part["drawn_ids"].long()
+    kept, rest = part["kept"].double(), part["rest"].double()
+    kept_artifact = logprobs.gather(-1, kept_ids).double()
+    kld = (kept.exp() * (kept - kept_artifact)).sum(-1)
+    if drawn_ids.shape[-1]:
+        log_ratio = logprobs.gather(-1, drawn_ids).double() - part["drawn"].double()
+        kld += rest.exp() * (log_ratio.expm1() - log_ratio).mean(-1) + (kept_artifact.exp() - kept.exp()).sum(-1)
+    original, artifact = kept_ids[:, 0], logprobs.argmax(-1)
+    loss = -logprobs.gather(-1, targets[:, None]).squeeze(-1).double()
+    return torch.stack(
+        [
+            kld.sum(),
+            loss.sum(),
+            (original == artifact).sum(),
+            ((original == targets) & (artifact != targets)).sum(),
+            ((original != targets) & (artifact == targets)).sum(),
+        ]
+    ).double()
