@@ -1,0 +1,40 @@
+"""The one error of this package, and the spelling help it gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be carried out. `str()` is one paragraph: `file:line: key: what is wrong; what is allowed`."""
+
+    def __init__(self, path: Path, line: int | None, key: str, problem: str) -> None:
+        self.path = path
+        """The file at fault: the manifest, or the `targets.yaml` it uses."""
+        self.line = line
+        """Counted from 1; None when the file could not be read."""
+        self.key = key
+        """Dotted, such as `targets.int4.group_size`; empty for the file as a whole."""
+        self.problem = problem
+        where = str(path) if line is None else f"{path}:{line}"
+        super().__init__(": ".join(part for part in (where, key, problem) if part))
+
+
+def choices(allowed: Iterable[str]) -> str:
+    """Return `; allowed: a, b, c`."""
+    return "; allowed: " + ", ".join(allowed)
+
+
+def nearest(word: object, allowed: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the spelling closest to `word`, or nothing."""
+    close = get_close_matches(str(word), list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(path: Path) -> Path:
+    """Return `path` relative to the working directory when it lies below it."""
+    here = os.path.relpath(path)
+    return path if here.startswith("..") else Path(here)

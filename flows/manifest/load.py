@@ -1,0 +1,134 @@
+"""Read a manifest: `load(path)` returns it typed, defaults filled in, presets expanded; or raises ManifestError."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from flows.manifest.documents import READERS
+from flows.manifest.errors import ManifestError, choices, nearest
+from flows.manifest.explain import explain
+from flows.manifest.form import Form
+from flows.manifest.model import Manifest, Model, Texts
+from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
+from flows.manifest.places import Room
+from flows.manifest.presets import presets_for
+from flows.manifest.source import Source, read
+from flows.manifest.targets import targets
+
+T = TypeVar("T", bound=Texts)
+
+SUFFIXES = tuple(READERS)
+
+
+def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
+    """Load one manifest.
+
+    Looks at no file but the manifest, its targets.yaml and where its paths lead; `flows.manifest.check` looks into them.
+    With `allow_path` local sources may lie outside the manifest's directory. Raises ManifestError.
+    """
+    path = Path(path)
+    source = read(path)
+    try:
+        form = Form.model_validate_json(json.dumps(source.data), strict=True)
+    except ValidationError as error:
+        raise explain(source, error, Form) from error
+    absolute = path.parent.resolve() / path.name
+    room = Room(source, absolute.parent, allow_path)
+    manifest = Manifest(
+        path=absolute,
+        model=form.model,
+        directory=_directory(room, form.model),
+        calibration=_placed(room, "calibration", form.calibration),
+        evaluation=_placed(room, "evaluation", form.evaluation),
+        targets=targets(source, presets_for(absolute.parent)),
+        gates=form.gates,
+        publish=form.publish,
+        memory_bytes=form.memory,
+    )
+    _apart(source, manifest)
+    _releasable(source, manifest)
+    return manifest
+
+
+def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[Manifest, ...]:
+    """Load several manifests. Raises ManifestError also when two of them make a release of the same name."""
+    manifests = tuple(load(path, allow_path=allow_path) for path in paths)
+    owners: dict[str, Manifest] = {}
+    for manifest in manifests:
+        for target in manifest.targets:
+            name = manifest.release(target)
+            other = owners.setdefault(name.lower(), manifest)
+            if other is not manifest:
+                problem = (
+                    f"makes the release {name}, which {other.path} makes, too; give model.name or publish.namespace"
+                )
+                raise read(manifest.path).error(("targets", target), problem)
+    return manifests
+
+
+def _directory(room: Room, model: Model) -> Path | None:
+    key = ("model", "source")
+    if room.is_path(model.source):
+        if room.source.written(("model", "revision")) is not None:
+            raise room.source.error(("model", "revision"), "is for a Hub id; a directory has no revisions, remove it")
+        return room.place(key, model.source)
+    if model.source.startswith(("http://", "https://")):
+        raise room.source.error(key, f"is the address {model.source}; write the Hub id, such as namespace/name")
+    if problem := fault_of_id(model.source):
+        raise room.source.error(key, f"{model.source!r} {problem}; a directory is written ./name")
+    return None
+
+
+def _placed(room: Room, section: str, texts: T) -> T:
+    if not texts.files:
+        if texts.source and (problem := fault_of_id(texts.source)):
+            raise room.source.error((section, "source"), f"{texts.source!r} {problem}; local documents go into files")
+        return texts
+    places = []
+    for number, file in enumerate(texts.files):
+        key = (section, "files", number)
+        if file.suffix not in SUFFIXES:
+            raise room.source.error(key, f"is {str(file)!r}{choices(SUFFIXES)}{nearest(file.suffix, SUFFIXES)}")
+        place = room.place(key, str(file))
+        if place in places:
+            raise room.source.error(key, f"{file} is listed twice; its documents would count twice")
+        places.append(place)
+    return texts.model_copy(update={"files": tuple(places)})
+
+
+def _apart(source: Source, manifest: Manifest) -> None:
+    """Refuse an evaluation on the text a recipe was calibrated on."""
+    calibration, evaluation = manifest.calibration, manifest.evaluation
+    shared = next((path for path in evaluation.files if path in calibration.files), None)
+    if shared:
+        number = evaluation.files.index(shared)
+        problem = f"{shared.name} is calibration text, too; evaluate on text that no recipe has read"
+        raise source.error(("evaluation", "files", number), problem)
+    same = ("source", "name", "split", "revision")
+    if not evaluation.files and all(getattr(calibration, key) == getattr(evaluation, key) for key in same):
+        problem = f"is the calibration text, too ({evaluation.where}); evaluate on another split"
+        raise source.error(("evaluation", "split"), problem)
+
+
+def _releasable(source: Source, manifest: Manifest) -> None:
+    """Refuse release names that the Hub would refuse."""
+    if problem := fault(manifest.publish.namespace):
+        raise source.error(("publish", "namespace"), f"{manifest.publish.namespace!r} {problem}")
+    name = manifest.model.name
+    if problem := fault(name):
+        key = ("model", "name") if source.written(("model", "name")) is not None else ("model", "source")
+        advice = "" if key[1] == "name" else "; it names the releases, give model.name"
+        raise source.error(key, f"{name!r} {problem}{advice}")
+    for target in manifest.targets:
+        release = f"{name}-{target}"
+        if problem := fault(release):
+            advice = f"shorten it, or give model.name (the two have {MAX_LENGTH - 1} characters)"
+            raise source.error(("targets", target), f"makes the release name {release!r}, which {problem}; {advice}")
+
+
+__all__ = ["ManifestError", "load", "load_all"]

@@ -1,0 +1,86 @@
+"""Named recipes: the nearest `targets.yaml` above a manifest, so that a room of manifests decides on its own names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.manifest.errors import shown
+from flows.manifest.explain import explain
+from flows.manifest.source import PRESETS, Key, Source, read
+from quantizers.recipe import BITS, CODEBOOKS, Recipe
+
+FILE = "targets.yaml"
+
+
+@dataclass(frozen=True)
+class Presets:
+    """The presets of one `targets.yaml`."""
+
+    path: Path | None
+    """None: there is no such file above the manifest."""
+    written: dict[str, dict[str, Any]]
+    """The fields each preset gives, for a target to override."""
+    recipes: dict[str, Recipe]
+
+
+def presets_for(directory: Path) -> Presets:
+    """Return the presets of manifests in `directory` (absolute). Raises ManifestError when targets.yaml is wrong."""
+    for place in (directory, *directory.parents):
+        path = place / FILE
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return _presets(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    return Presets(None, {}, {})
+
+
+@lru_cache(maxsize=256)
+def _presets(path: Path, mtime_ns: int, size: int, inode: int) -> Presets:
+    source = read(shown(path), PRESETS)
+    recipes = {}
+    for name, fields in source.data.items():
+        if not isinstance(fields, dict):
+            raise source.error(
+                (name,), "is not a preset; a preset is a mapping of recipe fields, such as {dtype: int4}"
+            )
+        recipes[name] = recipe_at(source, (name,), fields)
+    return Presets(path, source.data, recipes)
+
+
+def recipe_at(source: Source, key: Key, fields: dict[str, Any]) -> Recipe:
+    """Return the recipe of `fields`, which are written at `key`. Raises ManifestError."""
+    try:
+        return Recipe.model_validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise explain(source, error, Recipe, key) from error
+
+
+def name_of(recipe: Recipe) -> str:
+    """Return a name that tells a recipe's parts, such as `w4-awq-compensated-asym-g64`. Presets are named so too.
+
+    In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is what the
+    library of a codebook uses, 64, or a whole channel), share of `dtype`. `skip` is not told.
+    """
+    codebook = recipe.dtype in CODEBOOKS
+    done = [recipe.transform, {"mse": "mse"}.get(recipe.range), {"compensated": "compensated"}.get(recipe.rounding)]
+    plain = None if codebook or recipe.engine == "nncf" else "rtn"
+    parts = [
+        {"nncf": "ov", "neural-compressor": "inc"}.get(recipe.engine),
+        _CODEBOOK_NAMES.get(recipe.dtype, recipe.dtype) if codebook else f"w{BITS[recipe.dtype]}",
+        *([recipe.dtype.partition("_")[2]] if "_" in recipe.dtype and not codebook else []),
+        *(done if any(done) else [plain]),
+        None if recipe.symmetric else "asym",
+        None if recipe.group_size == (64 if codebook else -1) else f"g{recipe.group_size}",
+        None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
+    ]
+    return "-".join(part for part in parts if part)
+
+
+_CODEBOOK_NAMES = {"fp4_bnb": "fp4", "fp4_e2m1": "fp4e2m1", "fp4_inc": "fp4inc"}

@@ -1,0 +1,113 @@
+"""Expand what is written below `targets:` to explicit recipes."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from flows.manifest.errors import choices, nearest, shown
+from flows.manifest.model import DEVICES, Device, Rung, Target
+from flows.manifest.names import fault
+from flows.manifest.presets import FILE, Presets, name_of, recipe_at
+from flows.manifest.scalars import kind_of
+from flows.manifest.source import Key, Source
+from quantizers.recipe import Recipe
+
+_RECIPE = tuple(Recipe.model_fields)
+_FORMS = "; allowed: the name of a preset, a mapping of recipe fields, or {ladder: [...]}"
+
+
+def targets(source: Source, presets: Presets) -> dict[str, Target]:
+    """Return the targets of a manifest by name. Raises ManifestError."""
+    found: dict[str, Target] = {}
+    seen: dict[str, str] = {}
+    for name, written in source.data["targets"].items():
+        key = ("targets", name)
+        if problem := fault(name):
+            raise source.error(key, f"{problem}; it becomes part of the release's name")
+        if name.lower() in seen:
+            raise source.error(
+                key, f"differs from {seen[name.lower()]} by case only, which the Hub takes for the same name"
+            )
+        seen[name.lower()] = name
+        found[name] = _target(source, key, name, written, presets)
+    return found
+
+
+def _target(source: Source, key: Key, name: str, written: Any, presets: Presets) -> Target:
+    if not isinstance(written, str | dict):
+        raise source.error(key, f"is {kind_of(written)}{_FORMS}")
+    fields = {"preset": written} if isinstance(written, str) else dict(written)
+    device = fields.pop("device", "CPU")
+    if device not in get_args(Device):
+        raise source.error(
+            (*key, "device"), f"is {device!r}{choices(get_args(Device))}{nearest(device, get_args(Device))}"
+        )
+    if "ladder" in fields:
+        rungs = _ladder(source, key, fields, presets)
+    else:
+        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "device", *_RECIPE)),)
+    for rung in rungs:
+        able = DEVICES[rung.recipe.format]
+        if device not in able:
+            raise source.error(
+                (*key, "device"), f"is {device}, which format {rung.recipe.format} does not run on{choices(able)}"
+            )
+    return Target(name=name, device=device, rungs=rungs)
+
+
+def _ladder(source: Source, key: Key, fields: dict[str, Any], presets: Presets) -> tuple[Rung, ...]:
+    steps = fields.pop("ladder")
+    if fields:
+        raise source.error(
+            (*key, next(iter(fields))), "cannot stand beside ladder; write it in the rung it is meant for"
+        )
+    if not isinstance(steps, list) or not steps:
+        what = "an empty list" if steps == [] else kind_of(steps)
+        raise source.error(
+            (*key, "ladder"), f"is {what}; allowed: a list of preset names and recipes, the cheapest first"
+        )
+    rungs: list[Rung] = []
+    for number, step in enumerate(steps):
+        at = (*key, "ladder", number)
+        if not isinstance(step, str | dict):
+            raise source.error(at, f"is {kind_of(step)}; allowed: the name of a preset, or a mapping of recipe fields")
+        rung = _rung(source, at, {"preset": step} if isinstance(step, str) else step, presets, ("preset", *_RECIPE))
+        same = [i for i, earlier in enumerate(rungs) if earlier.recipe == rung.recipe]
+        if same:
+            raise source.error(
+                at, f"is the same recipe as rung {same[0] + 1}, which then has not passed; remove one of them"
+            )
+        taken = sum(earlier.name.partition(".")[0] == rung.name for earlier in rungs)
+        rungs.append(rung.model_copy(update={"name": f"{rung.name}.{taken + 1}"}) if taken else rung)
+    return tuple(rungs)
+
+
+def _rung(source: Source, key: Key, written: dict[str, Any], presets: Presets, allowed: tuple[str, ...]) -> Rung:
+    for word in written:
+        if word not in allowed:
+            raise source.error((*key, word), "is not a key" + choices(allowed) + nearest(word, allowed))
+    changes = {word: value for word, value in written.items() if word != "preset"}
+    if "preset" not in written:
+        recipe = recipe_at(source, key, changes)
+        return Rung(name=name_of(recipe), recipe=recipe)
+    preset = written["preset"]
+    if not isinstance(preset, str) or preset not in presets.recipes:
+        at = (*key, "preset")
+        raise source.error(at if source.written(at) is not None else key, _unknown(preset, presets))
+    if not changes:
+        return Rung(name=preset, recipe=presets.recipes[preset])
+    recipe = recipe_at(source, key, {**presets.written[preset], **changes})
+    return Rung(name=name_of(recipe), recipe=recipe)
+
+
+def _unknown(preset: Any, presets: Presets) -> str:
+    if presets.path is None:
+        return (
+            f"names the preset {preset!r}, but there is no {FILE} in the manifest's directory or above it; "
+            "put one there, or write the recipe's fields"
+        )
+    known = list(presets.recipes)
+    close = get_close_matches(str(preset), known, n=5, cutoff=0.3) or known[:5]
+    where = f"a preset of {shown(presets.path)} ({len(known)} in all), such as {', '.join(close)}"
+    return f"{preset!r} is no preset; allowed: {where}{nearest(preset, known)}"
