@@ -78,6 +78,7 @@ class Place(BaseModel):
     commit: str
     """40-hex commit; the version's tag points at it."""
     url: str
+    """Page of the version on the Hub; in the local hub, the path of the snapshot below `home`."""
 
 
 class Result(BaseModel):

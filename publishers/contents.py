@@ -1,0 +1,133 @@
+"""What may leave the house: no code, no pickle, nothing that tells where it was made."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from publishers.errors import PublishError
+
+SUFFIXES = frozenset({".safetensors", ".json", ".xml", ".txt", ".md", ".jinja", ".model"})
+NOTICES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)([._-][A-Za-z0-9._-]*)?\Z", re.IGNORECASE)
+PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
+HOMES = re.compile(r"(?<![\w.])(/home/|/root/|/Users/|[A-Za-z]:\\+Users\\+)[^\s\"'<>]+")
+
+# Tokenizers learn pieces such as `/home/` from text: in a vocabulary they say nothing of this machine.
+VOCABULARIES = {"tokenizer.json": "model", "vocab.json": None, "added_tokens.json": None}
+
+
+def check_path(path: str, format_: str) -> None:
+    """Refuse a path whose form or kind has no place in a release.
+
+    Raises:
+        PublishError: naming the path and the rule.
+    """
+    name = PurePosixPath(path).name
+    if not PATH.match(path):
+        raise PublishError(
+            f"The artifact holds {path!r}: a release's paths are relative, without hidden or parent parts, of letters, "
+            "digits, dots, dashes and underscores. Rename it in the step that wrote it."
+        )
+    if NOTICES.match(name) and PurePosixPath(name).suffix in ("", ".txt", ".md"):
+        return
+    intermediate = format_ == "openvino" and re.fullmatch(r"openvino_[a-z_]+\.bin", name)
+    if PurePosixPath(name).suffix not in SUFFIXES and not intermediate:
+        raise PublishError(
+            f"The artifact holds {path}, a kind of file that is never released: a loader could execute it, or nobody "
+            f"can check it. Allowed are {', '.join(sorted(SUFFIXES))}, licence and notice files, and in format "
+            "openvino the IR's openvino_*.bin. Save the artifact in one of those."
+        )
+
+
+def check_content(path: Path, name: str, private: Iterable[Path]) -> None:
+    """Refuse content that runs code, names this machine, or is not what its suffix says.
+
+    `private` are directories of this machine that no released text may mention.
+
+    Raises:
+        PublishError: naming the file, the place in it and the rule.
+    """
+    suffix = PurePosixPath(name).suffix
+    if suffix == ".safetensors":
+        _check_values(name, _safetensors_metadata(path, name), private)
+    elif suffix == ".json":
+        _check_json(path, name, private)
+    elif suffix in (".xml", ".jinja"):
+        _check_text(name, "its text", path.read_text(encoding="utf-8", errors="replace"), private)
+
+
+def _check_json(path: Path, name: str, private: Iterable[Path]) -> None:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise PublishError(
+            f"The artifact's {name} is not JSON ({error}): the step that wrote it was cut short; run it again."
+        ) from error
+    base = PurePosixPath(name).name
+    if base in VOCABULARIES and isinstance(document, dict):
+        section = VOCABULARIES[base]
+        document = {} if section is None else {key: value for key, value in document.items() if key != section}
+    _check_values(name, document, private)
+
+
+def _check_values(name: str, document: Any, private: Iterable[Path]) -> None:
+    for place, value in _walk(document, ()):
+        key = place[-1] if place else ""
+        if key == "auto_map" and value:
+            raise PublishError(
+                f"The artifact's {name} has auto_map: a loader that trusts it runs code from the repository, and a "
+                "release carries none. Use a model whose architecture transformers knows, and drop the key."
+            )
+        if key == "_name_or_path" and value:
+            raise PublishError(
+                f"The artifact's {name} has {'.'.join(place)}: {value!r}, which tells where the model was read from. "
+                "Drop the key in the step that wrote it; the provenance record names the source."
+            )
+        if isinstance(value, str):
+            _check_text(name, ".".join(place) or "its text", value, private)
+
+
+def _check_text(name: str, place: str, text: str, private: Iterable[Path]) -> None:
+    found = HOMES.search(text)
+    mention = found.group(0) if found else next((str(d) for d in private if f"{d}/" in f"{text}/"), None)
+    if mention is not None:
+        raise PublishError(
+            f"The release's {name} mentions {mention} (in {place}), a path of this machine: it would tell strangers who "
+            "made it and where, and mean nothing to them. Remove it from what the request or the artifact says."
+        )
+
+
+def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value of a JSON document with its place, containers before what they hold."""
+    yield place, value
+    members: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        members = ((str(key), member) for key, member in value.items())
+    elif isinstance(value, list):
+        members = ((str(index), member) for index, member in enumerate(value))
+    for key, member in members:
+        yield from _walk(member, (*place, key))
+
+
+def _safetensors_metadata(path: Path, name: str) -> Any:
+    """Parse the header and hold it against the file's size; return its free-form metadata."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size - 8:
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", {})
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        if 8 + length + end != size:
+            raise ValueError(f"tensors end at byte {8 + length + end} of {size}")
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise PublishError(
+            f"The artifact's {name} is not a whole safetensors file ({error}): build the artifact again."
+        ) from error
+    return metadata

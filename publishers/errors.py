@@ -1,0 +1,11 @@
+"""What publishing refuses, and what it could not do."""
+
+from __future__ import annotations
+
+
+class PublishError(ValueError):
+    """The release, its name, its place or its token is at fault; the message says what, where and what to do."""
+
+
+class HubError(RuntimeError):
+    """The Hub, or the way to it, failed; nothing is wrong with the release and publishing again is safe."""

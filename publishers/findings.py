@@ -1,0 +1,150 @@
+"""The part of evidence and verdict that a card shows, and the part that a release keeps.
+
+The gates hand their evidence over as JSON. What the card needs of it is spelled out here and must be there; what else it
+holds travels along in `quantmill.json`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from publishers.errors import PublishError
+
+TIMED = "decoding speed measured on the building machine and within its limit"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Estimate(_Part):
+    """A measured quantity with one-sided bounds on both sides; None: the documents cannot bound that side."""
+
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float
+
+
+class Summary(_Part):
+    """Original and artifact on the same held-out text."""
+
+    tokens: int = Field(ge=1)
+    """Predicted positions."""
+    perplexity_original: float
+    perplexity: float
+    increase: Estimate
+    """Relative increase of perplexity."""
+    kld: Estimate
+    """KL divergence from the original, nats per token."""
+    agreement: Estimate
+    """Share of positions where both rank the same token first."""
+    flips: Estimate
+    """Share of positions that were right and are wrong, or were wrong and are right."""
+
+
+class Sizes(_Part):
+    """Bytes of the weight files."""
+
+    original_bytes: int
+    artifact_bytes: int
+    ratio: float
+    """Artifact over original."""
+
+
+class TaskScores(_Part):
+    """Scores per item of one task, on the same items."""
+
+    metric: str
+    original: tuple[float, ...] = Field(min_length=1)
+    artifact: tuple[float, ...] = Field(min_length=1)
+
+
+class Evidence(_Part):
+    """What was measured."""
+
+    loader: str
+    """The stock class that loaded the artifact."""
+    row_tokens: int
+    """Tokens per document at most."""
+    documents: tuple[Any, ...] = Field(min_length=1)
+    """One entry per document that both models scored."""
+    summary: Summary
+    chat_summary: Summary | None = None
+    """The same through the chat template; None for a model without one."""
+    size: Sizes
+    tasks: dict[str, TaskScores] = {}
+    tools: dict[str, str]
+    """Library → version of all that had a hand in the numbers."""
+
+
+class Gate(_Part):
+    """What one gate concluded."""
+
+    name: str
+    outcome: Literal["passed"]
+    limit: float | None = None
+    sentence: str
+
+
+class Verdict(_Part):
+    """Why the artifact may be released."""
+
+    passed: Literal[True]
+    sentence: str
+    gates: tuple[Gate, ...] = Field(min_length=1)
+
+
+def read_evidence(evidence: dict[str, Any]) -> Evidence:
+    """Read what the card shows of the evidence.
+
+    Raises:
+        PublishError: a measurement is absent; names it.
+    """
+    try:
+        return Evidence.model_validate(evidence)
+    except ValidationError as error:
+        raise _incomplete("evidence", error) from error
+
+
+def read_verdict(verdict: dict[str, Any]) -> Verdict:
+    """Read what the card shows of the verdict.
+
+    Raises:
+        PublishError: it does not say that every gate passed.
+    """
+    if verdict.get("passed") is not True:
+        reason = verdict.get("sentence") or "the verdict does not say passed: true."
+        raise PublishError(
+            f"The artifact did not pass its gates and is not released: {reason} Change the recipe, or the gates if they ask "
+            "too much."
+        )
+    try:
+        return Verdict.model_validate(verdict)
+    except ValidationError as error:
+        raise _incomplete("verdict", error) from error
+
+
+def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Leave out what was timed: seconds differ each time, and a release made again must be the same release.
+
+    The store's record keeps them; the release says that the gate passed, and its limit.
+    """
+    gates, sentence = [], verdict["sentence"]
+    for gate in verdict["gates"]:
+        if gate["name"] == "speed":
+            sentence = sentence.replace(gate["sentence"], TIMED)
+            gate = {"name": "speed", "outcome": gate["outcome"], "limit": gate.get("limit"), "sentence": TIMED}
+        gates.append(gate)
+    kept = {key: value for key, value in evidence.items() if key != "speed"}
+    return kept, {**verdict, "sentence": sentence, "gates": gates}
+
+
+def _incomplete(what: str, error: ValidationError) -> PublishError:
+    missing = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+    return PublishError(
+        f"The {what} lacks what a model card must show ({missing}), so the release could not be judged by its reader: "
+        f"measure the artifact again with the gates of this version."
+    )

@@ -1,0 +1,227 @@
+"""How a release reaches the Hub whole or not at all.
+
+The commit is the only act that others see, so there is exactly one, guarded by its parent. A failure of it says nothing
+of whether it was applied (a gateway may give up on a commit that the server completes), so every failure is followed by
+a look at what is there: our tree is success, the old head a reason to try again, anything else a conflict for a person.
+The tag comes last: it is the promise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.hf_api import RepoFile
+
+from publishers.errors import HubError, PublishError
+from publishers.files import git_oid_of
+from publishers.provenance import PROVENANCE, VERSION
+from publishers.stage import Staged
+
+T = TypeVar("T")
+
+DELAYS = (1.0, 4.0, 16.0)
+"""Seconds between attempts."""
+MAX_FILES = 100
+"""The Hub asks for at most 50 to 100 files per commit; more may outlast its time limit."""
+FURNITURE = frozenset({".gitattributes", "README.md"})
+"""What a repository may hold that never held a release: the Hub or its owner put it there at creation."""
+WORTH_RETRYING = frozenset({408, 409, 412, 425, 429})
+"""Client errors that the same request may outlive; 412 also comes from a head read through a cache that lags."""
+
+
+def preflight(api: HfApi, name: str, private: bool) -> None:
+    """Check that the token may write to `name`; create the repository, private unless told otherwise, if it is absent.
+
+    Raises:
+        PublishError: the token is refused.
+    """
+    try:
+        api.auth_check(name, write=True)
+    except HfHubHTTPError as error:
+        if _status(error) not in (401, 404):
+            raise _explain(api, error, f"The token may not write to {name}") from error
+        patiently(api, f"create {name}", lambda: api.create_repo(name, private=private, exist_ok=True))
+
+
+def commit(api: HfApi, staged: Staged, delays: Sequence[float] = DELAYS) -> str:
+    """Bring the head of `main` to the release's tree with one commit; return the commit that has it.
+
+    Raises:
+        PublishError: the repository holds somebody's files, or its head moved while we worked.
+        HubError: it failed after the last attempt; `main` is then what it was, or our whole tree.
+    """
+    if len(staged.files) > MAX_FILES:
+        raise PublishError(
+            f"{staged.name} has {len(staged.files)} files, and one commit takes {MAX_FILES}: save the weights in fewer, "
+            "larger shards."
+        )
+    parent = head_of(api, staged.name, delays)
+    tree = tree_of(api, staged.name, parent, delays)
+    if not differences(tree, staged):
+        return parent
+    _refuse_foreign(staged.name, tree)
+    for delay in (*delays, None):
+        try:
+            return _commit_once(api, staged, parent, tree)
+        except Exception as error:
+            head = head_of(api, staged.name, delays)
+            if not differences(tree_of(api, staged.name, head, delays), staged):
+                return head
+            if head != parent:
+                raise PublishError(
+                    f"Somebody else committed {head[:12]} to {staged.name} on the Hub while {parent[:12]} was being "
+                    "replaced, and this release did not land. Look at that commit, then run again to publish on top of it."
+                ) from error
+            if delay is None or not _is_transient(error):
+                raise _explain(api, error, f"The commit to {staged.name} failed and its main is unchanged") from error
+            time.sleep(delay)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def confirm(api: HfApi, staged: Staged, revision: str, delays: Sequence[float] = DELAYS) -> None:
+    """Compare what the Hub lists at a commit with the release, file by file and hash by hash.
+
+    Raises:
+        HubError: they differ; the commit stays untagged.
+    """
+    wrong = differences(tree_of(api, staged.name, revision, delays), staged)
+    if wrong:
+        raise HubError(
+            f"The Hub lists other content than was sent at {staged.name}@{revision[:12]}: {', '.join(wrong)}. The commit "
+            "carries no version, so nobody is promised it; publish again."
+        )
+
+
+def tag(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELAYS) -> str:
+    """Give a commit the next version, unless it has one; return its version.
+
+    Raises:
+        HubError: the tag could not be made; the commit is whole, and publishing again tags it.
+    """
+    for delay in (*delays, None):
+        versions = versions_of(api, name, delays)
+        for version, target in versions.items():
+            if target == revision:
+                return version
+        following = f"v{max((int(version[1:]) for version in versions), default=0) + 1}"
+        try:
+            api.create_tag(name, tag=following, revision=revision)
+            return following
+        except Exception as error:
+            if delay is None or not _is_transient(error):
+                raise _explain(api, error, f"{name}@{revision[:12]} is on the Hub but could not be tagged") from error
+            time.sleep(delay)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def head_of(api: HfApi, name: str, delays: Sequence[float] = DELAYS) -> str:
+    """Commit at the head of `main`."""
+    sha = patiently(api, f"read the head of {name}", lambda: api.repo_info(name, revision="main").sha, delays)
+    if sha is None:
+        raise HubError(f"The Hub names no commit for {name}@main: its answer is not that of a Hub; check HF_ENDPOINT.")
+    return sha
+
+
+def tree_of(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELAYS) -> dict[str, str]:
+    """Path → SHA-256 of a large file, or git's SHA-1 of a regular one, at a commit."""
+
+    def listing() -> dict[str, str]:
+        entries = api.list_repo_tree(name, recursive=True, revision=revision)
+        files = (entry for entry in entries if isinstance(entry, RepoFile))
+        return {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
+
+    return patiently(api, f"list the files of {name}", listing, delays)
+
+
+def versions_of(api: HfApi, name: str, delays: Sequence[float] = DELAYS) -> dict[str, str]:
+    """Version → commit."""
+    refs = patiently(api, f"list the versions of {name}", lambda: api.list_repo_refs(name), delays)
+    return {ref.name: ref.target_commit for ref in refs.tags if VERSION.match(ref.name)}
+
+
+def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
+    """Paths that differ between a tree and the release; `.gitattributes` is the Hub's own."""
+    found = tree.keys() - {".gitattributes"}
+    changed = {
+        path
+        for path in staged.files.keys() & found
+        if tree[path] not in (staged.files[path].sha256, git_oid_of(staged.directory / path))
+    }
+    return sorted(changed | (staged.files.keys() ^ found))
+
+
+def patiently(api: HfApi, what: str, call: Callable[[], T], delays: Sequence[float] = DELAYS) -> T:
+    """Call until it answers; give up on what waiting cannot mend, or after the last delay.
+
+    Raises:
+        PublishError: the token or the name is refused.
+        HubError: the Hub failed.
+    """
+    for delay in (*delays, None):
+        try:
+            return call()
+        except Exception as error:
+            if delay is None or not _is_transient(error):
+                raise _explain(api, error, f"Could not {what}") from error
+            time.sleep(delay)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _commit_once(api: HfApi, staged: Staged, parent: str, tree: Mapping[str, str]) -> str:
+    """Upload what the Hub does not hold yet, then commit all of it at once. Uploads alone change nothing visible."""
+    additions = [CommitOperationAdd(path, staged.directory / path) for path in sorted(staged.files)]
+    stale = sorted(tree.keys() - staged.files.keys() - {".gitattributes"})
+    api.preupload_lfs_files(staged.name, additions, free_memory=False)
+    landed = api.create_commit(
+        staged.name,
+        [*additions, *(CommitOperationDelete(path) for path in stale)],
+        commit_message=f"Release {staged.provenance.target} of {staged.provenance.source.name}",
+        commit_description=f"Content {staged.commit}, job {staged.provenance.key}.",
+        revision="main",
+        parent_commit=parent,
+    )
+    return landed.oid
+
+
+def _refuse_foreign(name: str, tree: Mapping[str, str]) -> None:
+    if PROVENANCE not in tree and not tree.keys() <= FURNITURE:
+        some = ", ".join(sorted(tree.keys() - FURNITURE)[:3])
+        raise PublishError(
+            f"The repository {name} on the Hub holds files that quantmill did not publish ({some}), and a release would "
+            "replace them. Publish under another namespace or target name, or empty the repository."
+        )
+
+
+def _status(error: Exception) -> int | None:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether waiting may help: the server's faults and the network's, not a refusal."""
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in WORTH_RETRYING
+    return not isinstance(error, ValueError | TypeError | AssertionError)
+
+
+def _explain(api: HfApi, error: Exception, what: str) -> Exception:
+    """One paragraph on a failed call; a server's answer that echoes the token is quoted without it."""
+    if isinstance(error, HubError | PublishError):
+        return error
+    said = " ".join(str(error).split())
+    if isinstance(api.token, str):
+        said = said.replace(api.token, "***")
+    if _status(error) in (401, 403):
+        return PublishError(
+            f"{what}: {said}. Check that HF_TOKEN is valid and has write access to this namespace, and that HF_ENDPOINT "
+            f"({api.endpoint}) is the server it belongs to."
+        )
+    if _is_transient(error):
+        return HubError(
+            f"{what}: {said or type(error).__name__}. Publishing again is safe and completes what is missing."
+        )
+    return PublishError(f"{what}: the Hub refuses it: {said}")

@@ -1,0 +1,102 @@
+"""Check a release as somebody would who was not there: every file against its record, and the record against its id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from publishers import local
+from publishers.download import Fetched, download
+from publishers.errors import PublishError
+from publishers.files import git_oid_of, sha256_of
+from publishers.provenance import PROVENANCE, content_id, read_provenance
+
+CACHES = frozenset({"model_cache", ".cache", ".gitattributes"})
+"""What stock clients and the Hub put beside a release's files: compiled kernels, download state, attributes."""
+
+
+class Verified(BaseModel):
+    """A release that is what it says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    version: str
+    commit: str
+    files: dict[str, str]
+    """Path → SHA-256 of every file checked."""
+
+
+def verify(home: Path, name: str, version: str | None = None, source: Literal["local", "hub"] = "local") -> Verified:
+    """Check every file of a release, in the local hub or downloaded from the Hub into a directory that is removed.
+
+    Raises:
+        PublishError: there is no such release or version, or it is not what was released: names every difference.
+        HubError: the Hub did not answer.
+    """
+    if source == "local":
+        release = local.find(home, name, version)
+        files = check_local(release.directory, name, release.version, release.commit)
+        return Verified(name=name, version=release.version, commit=release.commit, files=files)
+    with TemporaryDirectory(prefix="quantmill-verify-") as scratch:
+        fetched = download(name, version, Path(scratch) / "release")
+        files = check_fetched(fetched, name)
+    return Verified(name=name, version=fetched.version, commit=fetched.commit, files=files)
+
+
+def check_local(directory: Path, name: str, version: str, commit: str) -> dict[str, str]:
+    """Check a release whose commit id is made of its content, and so covers the provenance record as well.
+
+    Returns path → SHA-256. Raises PublishError with every difference.
+    """
+    found = listing(directory)
+    problems = _problems(directory, name, found)
+    if (made := content_id(found)) != commit:
+        problems.append(f"The content has id {made[:12]}…, but it is filed under {commit[:12]}….")
+    _refuse(name, version, problems)
+    return found
+
+
+def check_fetched(fetched: Fetched, name: str) -> dict[str, str]:
+    """Check a release from the Hub, whose tree lists the hash of every file, the provenance record's included.
+
+    Returns path → SHA-256. Raises PublishError with every difference.
+    """
+    found = listing(fetched.directory)
+    problems = _problems(fetched.directory, name, found)
+    for path in sorted(fetched.tree.keys() - CACHES):
+        if path not in found or fetched.tree[path] not in (found[path], git_oid_of(fetched.directory / path)):
+            problems.append(f"{path} is not what the Hub lists at this commit.")
+    _refuse(name, fetched.version, problems)
+    return found
+
+
+def _problems(directory: Path, name: str, found: Mapping[str, str]) -> list[str]:
+    """Hold the hashes of the files found against those in `quantmill.json`."""
+    provenance = read_provenance(directory)
+    problems = [] if provenance.name == name else [f"{PROVENANCE} is that of {provenance.name}."]
+    for path, file in sorted(provenance.files.items()):
+        if path not in found:
+            problems.append(f"{path} is missing.")
+        elif found[path] != file.sha256:
+            problems.append(f"{path} has SHA-256 {found[path][:12]}…, but {file.sha256[:12]}… was released.")
+    extra = sorted(found.keys() - provenance.files.keys() - {PROVENANCE})
+    return [*problems, *(f"{path} is no part of the release." for path in extra)]
+
+
+def _refuse(name: str, version: str, problems: list[str]) -> None:
+    if problems:
+        raise PublishError(
+            f"{name}@{version} is not what was released: {' '.join(problems)} Publish it again from its store, which "
+            "repairs the local hub, or use another version."
+        )
+
+
+def listing(directory: Path) -> dict[str, str]:
+    """Path → SHA-256 of every file in a release's directory but what stock clients put there."""
+    files = {path.relative_to(directory): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {relative.as_posix(): sha256_of(path) for relative, path in files.items() if relative.parts[0] not in CACHES}

@@ -1,0 +1,150 @@
+"""The local hub: found by name, versions that stay, and whole whatever was killed when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from huggingface_hub import scan_cache_dir, snapshot_download
+
+from publishers import local
+from publishers.errors import PublishError
+from publishers.provenance import content_id
+from publishers.request import Subject
+from publishers.stage import stage
+from publishers.verify import verify
+from tests.publishers.conftest import hashes
+
+
+def put(subject: Subject, home: Path, scratch: Path) -> local.Release:
+    staged = stage(subject, scratch, home)
+    place = local.publish(staged, home)
+    return local.find(home, subject.name, place.version)
+
+
+def changed(subject: Subject, recipe: dict[str, object]) -> Subject:
+    return subject.model_copy(update={"recipe": {**subject.recipe, **recipe}})
+
+
+def test_client_finds_it_by_name_version_and_commit(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "stage")
+    expected = hashes(release.directory)
+    assert expected.items() >= subject.files.items()
+    assert {"README.md", "quantmill.json", "LICENSE", "NOTICE.txt"} <= expected.keys()
+    for revision in (None, "main", "v1", release.commit):
+        found = snapshot_download(subject.name, revision=revision, cache_dir=home / "hub", local_files_only=True)
+        assert hashes(Path(found)) == expected
+    assert (home / "hub/models--acme--demo-int4/refs/v1").read_bytes() == release.commit.encode()
+    assert release.commit == content_id(expected)
+
+
+def test_client_sees_a_clean_cache(subject: Subject, home: Path, tmp_path: Path) -> None:
+    put(subject, home, tmp_path / "one")
+    put(changed(subject, {"group_size": 32}), home, tmp_path / "two")
+    cache = scan_cache_dir(home / "hub")
+    assert cache.warnings == []
+    [repository] = cache.repos
+    assert {ref for revision in repository.revisions for ref in revision.refs} == {"main", "v1", "v2"}
+
+
+def test_same_bits_are_the_same_version_and_other_bits_the_next(subject: Subject, home: Path, tmp_path: Path) -> None:
+    first = put(subject, home, tmp_path / "1")
+    again = put(subject, home, tmp_path / "2")
+    assert again == first
+    second = put(changed(subject, {"group_size": 32}), home, tmp_path / "3")
+    assert (second.version, second.current) == ("v2", True)
+    assert [(r.version, r.commit, r.current) for r in local.releases(home)] == [
+        ("v1", first.commit, False),
+        ("v2", second.commit, True),
+    ]
+    assert local.find(home, subject.name) == second
+
+
+def test_versions_share_the_weights(subject: Subject, home: Path, tmp_path: Path) -> None:
+    first = put(subject, home, tmp_path / "1")
+    second = put(changed(subject, {"group_size": 32}), home, tmp_path / "2")
+    weights = [(r.directory / "model.safetensors").resolve() for r in (first, second)]
+    assert weights[0] == weights[1]
+
+
+def test_tenth_version_follows_the_ninth(subject: Subject, home: Path, tmp_path: Path) -> None:
+    for number in range(1, 12):
+        release = put(changed(subject, {"group_size": number}), home, tmp_path / str(number))
+    assert release.version == "v11"
+    assert [r.version for r in local.releases(home)][-3:] == ["v9", "v10", "v11"]
+
+
+def test_rollback_moves_main_and_no_version(subject: Subject, home: Path, tmp_path: Path) -> None:
+    first = put(subject, home, tmp_path / "1")
+    newer = changed(subject, {"group_size": 32})
+    second = put(newer, home, tmp_path / "2")
+    assert local.rollback(home, subject.name, "v1").current
+    assert local.find(home, subject.name).version == "v1"
+    assert put(newer, home, tmp_path / "3").commit == second.commit
+    assert local.find(home, subject.name).version == "v1", "publishing what is there already undoes no rollback"
+    third = put(changed(subject, {"group_size": 16}), home, tmp_path / "4")
+    assert local.find(home, subject.name).version == third.version == "v3"
+    assert local.find(home, subject.name, "v1").commit == first.commit
+
+
+def test_damage_is_repaired_by_publishing_again(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    weights = (release.directory / "model.safetensors").resolve()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(content)
+    (release.directory / "config.json").unlink()
+    with pytest.raises(PublishError, match=r"config\.json is missing.*model\.safetensors has SHA-256"):
+        verify(home, subject.name)
+    assert put(subject, home, tmp_path / "2") == release
+    assert verify(home, subject.name).commit == release.commit
+
+
+def test_foreign_models_in_the_cache_are_not_releases(subject: Subject, home: Path, tmp_path: Path) -> None:
+    put(subject, home, tmp_path / "1")
+    foreign = home / "hub/models--someone--else"
+    (foreign / "refs").mkdir(parents=True)
+    (foreign / "snapshots" / ("b" * 40)).mkdir(parents=True)
+    (foreign / "refs/v1").write_text("b" * 40)
+    assert [release.name for release in local.releases(home)] == [subject.name]
+
+
+def test_unknown_names_and_versions_say_what_there_is(subject: Subject, home: Path, tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="none yet"):
+        local.find(home, subject.name)
+    put(subject, home, tmp_path / "1")
+    with pytest.raises(PublishError, match="It holds acme/demo-int4"):
+        local.find(home, "acme/demo-int8")
+    with pytest.raises(PublishError, match="no version 'v7' in the local hub. It has v1"):
+        local.find(home, subject.name, "v7")
+
+
+def test_listing_is_fast_and_free_of_torch(subject: Subject, home: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    put(subject, home, tmp_path / "1")
+    code = (
+        "import sys, pathlib, publishers.local as l\n"
+        f"assert len(l.releases(pathlib.Path({str(home)!r}))) == 1\n"
+        "print([m for m in ('torch', 'transformers', 'prefect') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert done.stdout.strip() == "[]"
+
+
+def test_commit_id_can_be_made_with_coreutils(subject: Subject, home: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    release = put(subject, home, tmp_path / "1")
+    command = "find -L * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-40"
+    done = subprocess.run(["bash", "-c", command], cwd=release.directory, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == release.commit
+
+
+def test_released_files_are_read_only(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    modes = {os.stat(path).st_mode & 0o777 for path in release.directory.iterdir()}
+    assert modes == {0o444}
