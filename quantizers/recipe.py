@@ -14,9 +14,7 @@ Transform = Literal["awq", "teq"]
 Range = Literal["minmax", "mse"]
 Rounding = Literal["nearest", "compensated"]
 Format = Literal["compressed-tensors", "bitsandbytes", "openvino"]
-Dtype = Literal[
-    "int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"
-]
+Dtype = Literal["int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"]
 
 BITS: dict[str, int] = {
     "int2": 2,
@@ -38,6 +36,12 @@ HOLDS: dict[tuple[str, str], frozenset[str]] = {
     ("streaming", "bitsandbytes"): frozenset({"nf4", "fp4_bnb"}),
     ("neural-compressor", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8"}),
     ("nncf", "openvino"): frozenset({"int4", "int8"}),
+}
+
+# What an engine can do where it cannot do everything. A choice it would ignore must not stand in a record.
+LIMITS: dict[str, dict[str, tuple[str | None, ...]]] = {
+    "neural-compressor": {"range": ("minmax",), "rounding": ("nearest",)},
+    "nncf": {"transform": (None,), "range": ("minmax",), "rounding": ("nearest",)},
 }
 
 
@@ -69,6 +73,7 @@ class Recipe(BaseModel):
 
     @property
     def bits(self) -> int:
+        """Bits one weight is stored in."""
         return BITS[self.dtype]
 
     @property
@@ -81,7 +86,9 @@ class Recipe(BaseModel):
         holds = HOLDS.get((self.engine, self.format))
         if holds is None:
             formats = sorted(f for e, f in HOLDS if e == self.engine)
-            raise ValueError(f"engine {self.engine} does not write format {self.format}; it writes {', '.join(formats)}")
+            raise ValueError(
+                f"engine {self.engine} does not write format {self.format}; it writes {', '.join(formats)}"
+            )
         if self.dtype not in holds:
             raise ValueError(
                 f"format {self.format} (engine {self.engine}) cannot hold dtype {self.dtype}; "
@@ -93,6 +100,14 @@ class Recipe(BaseModel):
             raise ValueError(f"dtype {self.dtype} is a codebook centred on zero: it has no asymmetric form")
         if self.dtype in ("int4_fullrange", "int4_clip") and not self.symmetric:
             raise ValueError(f"dtype {self.dtype} names a symmetric grid: leave symmetric as it is, or use int4")
-        if self.ratio != 1.0 and self.engine != "nncf":
-            raise ValueError("ratio (a mix of int4 and int8) is for engine nncf")
+        for field, choices in LIMITS.get(self.engine, {}).items():
+            if (chosen := getattr(self, field)) not in choices:
+                allowed = ", ".join(choice or "null" for choice in choices)
+                raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
+        if self.ratio != 1.0 and (self.engine != "nncf" or self.dtype != "int4"):
+            raise ValueError("ratio (a mix of int4 and int8) is for engine nncf and dtype int4")
+        if self.engine == "nncf" and self.dtype == "int8" and self.group_size != -1:
+            raise ValueError(
+                "group_size of int8 in engine nncf is -1, one scale per output channel: give group_size: -1"
+            )
         return self
