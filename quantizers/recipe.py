@@ -85,9 +85,11 @@ class Recipe(BaseModel):
     def _fits(self) -> Self:
         holds = HOLDS.get((self.engine, self.format))
         if holds is None:
-            formats = sorted(f for e, f in HOLDS if e == self.engine)
+            formats = ", ".join(sorted(f for e, f in HOLDS if e == self.engine))
+            engines = " or ".join(sorted(e for e, f in HOLDS if f == self.format))
             raise ValueError(
-                f"engine {self.engine} does not write format {self.format}; it writes {', '.join(formats)}"
+                f"engine {self.engine} does not write format {self.format}; "
+                f"it writes {formats}, and {self.format} is written by engine {engines}"
             )
         if self.dtype not in holds:
             raise ValueError(
