@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from gates.spec import Gates
 from quantizers.recipe import Recipe
@@ -33,6 +34,11 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+def _computed(schema: JsonDict) -> None:
+    """Leave a default out of the JSON Schema that is computed from another field."""
+    del schema["default"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +52,7 @@ class Model(_Part):
     """Branch, tag or commit of a Hub id; planning resolves it to a commit."""
     task: Task = "text-generation"
     """What the model does; decides the stock loader and the evidence."""
-    name: str = ""
+    name: str = Field("", json_schema_extra=_computed)
     """Name of its releases, `{namespace}/{name}-{target}`. Default: the last part of the source."""
 
     @model_validator(mode="before")
