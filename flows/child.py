@@ -68,7 +68,7 @@ def run(
     if not online:
         environment = {name: value for name, value in environment.items() if name not in _SECRETS} | _OFFLINE
     log = scratch / "log.txt"
-    command = [python, str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
+    command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
     start = time.perf_counter()
     with log.open("ab") as file:
         child = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -25,13 +26,16 @@ err = Console(stderr=True)
 
 Manifests = Annotated[list[Path], typer.Argument(help="Manifests: YAML files.", show_default=False)]
 Home = Annotated[
-    Path | None, typer.Option(envvar="QUANTMILL_HOME", help="The store. Default: the nearest .quantmill, or one made here.")
+    Path | None,
+    typer.Option(envvar="QUANTMILL_HOME", help="The store. Default: the nearest .quantmill, or one made here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
 AllowPath = Annotated[bool, typer.Option("--allow-path", help="Let manifests name paths outside their directory.")]
 ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE", help="namespace/model-target, or …@v2 for one version.")]
+
+FromHub = Annotated[bool, typer.Option("--hub", help="At the Hugging Face Hub (or HF_ENDPOINT), not in the local hub.")]
 
 
 def _print_json(value: Any) -> None:
@@ -53,7 +57,9 @@ def plan(
     from flows.plan import read
     from flows.store import Store
 
-    found = make(read(manifests, allow_path=allow_path), Store(find_home(home)), target=_known(manifests, target, allow_path))
+    found = make(
+        read(manifests, allow_path=allow_path), Store(find_home(home)), target=_known(manifests, target, allow_path)
+    )
     if as_json:
         _print_json(view.plan_rows(found))
     else:
@@ -98,7 +104,9 @@ def _show_run(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
     passed = sum(row["state"] == "released" for row in rows)
     if not worked:
         out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.", highlight=False)
-    out.print(f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True
+    )
     if passed:
         name = next(row["release"] for row in rows if row["state"] == "released")
         out.print(f"Get one:  quantmill pull {name}", highlight=False, soft_wrap=True)
@@ -180,7 +188,9 @@ def diff(
 def pull(
     release: ReleaseName,
     to: Annotated[Path | None, typer.Option(help="Copy it here. Default: leave it in the local hub.")] = None,
-    hub: Annotated[bool, typer.Option("--hub", help="From the Hugging Face Hub (or HF_ENDPOINT), not the local hub.")] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="From the Hugging Face Hub (or HF_ENDPOINT), not the local hub.")
+    ] = False,
     home: Home = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -189,26 +199,37 @@ def pull(
     from publishers.pull import pull as fetch
 
     name, version = split(release)
-    pulled = fetch(name, version, to, find_home(home), source="hub" if hub else "local")
+    pulled = fetch(name, version, to, find_home(home), "hub" if hub else "local")
     if as_json:
         _print_json(pulled.model_dump(mode="json"))
         return
-    out.print(f"[green]✓[/green] {pulled.name}@{pulled.version}: {len(pulled.files)} files, every hash checked", highlight=False)
+    out.print(f"[green]✓[/green] {pulled.name}@{pulled.version}: every hash checked", highlight=False)
     out.print(f"  {pulled.directory}\n", highlight=False, soft_wrap=True)
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in pulled.environment.items())
+    if settings:
+        out.print(f"With {settings} in the environment:\n", highlight=False, soft_wrap=True)
     print(pulled.snippet)
 
 
 @app.command()
-def verify(release: ReleaseName, home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check every file of a release in the local hub against its record."""
+def verify(
+    release: ReleaseName, hub: FromHub = False, home: Home = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Check every file of a release against its record and its commit."""
     from publishers.verify import verify as check
 
     name, version = split(release)
-    found = check(find_home(home), name, version)
+    found = check(name, version, find_home(home), "hub" if hub else "local")
     if as_json:
         _print_json(found.model_dump(mode="json"))
-    else:
-        out.print(f"[green]✓[/green] {found.name}@{found.version} is what it was when it was released", highlight=False)
+    elif not found.problems:
+        out.print(
+            f"[green]✓[/green] {found.name}@{found.version}: {found.files} files are what they were when it was released",
+            highlight=False,
+        )
+    for problem in () if as_json else found.problems:
+        out.print(f"[red]✗[/red] {problem}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if found.problems else 0)
 
 
 @app.command()
@@ -229,7 +250,9 @@ def deploy(
     manifests: Annotated[Path, typer.Argument(help="Directory of manifests, searched downward.")] = Path("manifests"),
     cron: Annotated[str, typer.Option(help="When: minute hour day month weekday.")] = "0 2 * * *",
     timezone: Annotated[str, typer.Option(help="Of the schedule.")] = "UTC",
-    pool: Annotated[str, typer.Option(help="Prefect work pool, made as type process if it is not there.")] = "quantmill",
+    pool: Annotated[
+        str, typer.Option(help="Prefect work pool, made as type process if it is not there.")
+    ] = "quantmill",
     home: Home = None,
     debug: Debug = False,
 ) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+
 from flows.jobs import Job, Step
 from flows.requests import documents
 from flows.steps import note
 from flows.store import Store
 from flows.tools import versions
-from gates.contamination import overlap
 
 
 def refuse_overlap(job: Job, store: Store) -> None:
     """Compare the two texts once for their content. Raises gates' GateError, naming what they share."""
+    from gates.contamination import overlap
+
     inputs = {"evaluation": job.evaluation.key, "calibration": job.calibration.key, "tools": versions("verdict")}
     step = Step("contamination", inputs)
     if not store.complete(step.kind, step.key):

@@ -30,7 +30,10 @@ def examine(home: Path) -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "python": platform.python_version(),
-        "cpu": {"cores": psutil.cpu_count(logical=False) or os.cpu_count(), "isa": [name for name in _ISA if name in flags]},
+        "cpu": {
+            "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+            "isa": [name for name in _ISA if name in flags],
+        },
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},
         "openvino_devices": _devices(),

@@ -90,7 +90,9 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def _json(path: Path) -> Iterator[dict[str, Any]]:
     rows = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(rows, list):
-        raise FetchError(f"{path}: a .json file of documents is one list of objects; for one object a line, name it .jsonl")
+        raise FetchError(
+            f"{path}: a .json file of documents is one list of objects; for one object a line, name it .jsonl"
+        )
     yield from rows
 
 

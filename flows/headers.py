@@ -89,5 +89,7 @@ def _header(path: Path, mtime_ns: int, size: int) -> dict[str, Tensor]:
     for name, tensor in entries.items():
         bits = _BITS.get(tensor.dtype)
         if bits and tensor.elements * bits != tensor.bytes * 8:
-            raise HeaderError(f"{path} stores {name} in {tensor.bytes} bytes, but its shape {tensor.shape} needs more or less")
+            raise HeaderError(
+                f"{path} stores {name} in {tensor.bytes} bytes, but its shape {tensor.shape} needs more or less"
+            )
     return entries

@@ -95,5 +95,5 @@ def _score(job: Job) -> Cost:
     vocabulary = int(original.config.get("vocab_size") or 32000)
     logits = evaluation.tokens * vocabulary * 4
     memory = _IMPORTS["score"] + 4 * _elements(original) + 6 * logits
-    kept = min(vocabulary, 2048)
-    return Cost(memory, tokens * kept * 6, _START["score"] + 2 * tokens * _elements(original) / _FLOPS)
+    kept = min(vocabulary, 128)
+    return Cost(memory, tokens * kept * 8, _START["score"] + 2 * tokens * _elements(original) / _FLOPS)

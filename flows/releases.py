@@ -25,5 +25,7 @@ def split(release: str) -> tuple[str, str | None]:
     """Split `acme/model-target@v2` into name and version. Raises UsageError."""
     match = _NAME.fullmatch(release)
     if not match:
-        raise UsageError(f"{release!r} is not the name of a release: it reads namespace/model-target, or …@v2 for one version")
+        raise UsageError(
+            f"{release!r} is not the name of a release: it reads namespace/model-target, or …@v2 for one version"
+        )
     return match["name"], match["version"]

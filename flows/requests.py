@@ -78,9 +78,7 @@ def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
     }
 
 
-def evidence(
-    job: Job, rung: Rung, limit: int, artifact: Record, before: Record | None, store: Store
-) -> dict[str, Any]:
+def evidence(job: Job, rung: Rung, limit: int, artifact: Record, before: Record | None, store: Store) -> dict[str, Any]:
     """Ask for the artifact's scores against the original's, on its first `limit` documents."""
     return {
         "step": "evidence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Sequence
@@ -30,10 +31,12 @@ def run(
     if not todo.stale:
         return todo, False
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
-    with ExitStack() as stack:
-        with console.status("starting Prefect"):
-            stack.enter_context(prefect_server(store.home))
-        _build(manifests, store, console, target, retry, allow_path)
+    # Registered before Prefect is imported, so done after Prefect's own last messages to the server.
+    stack = ExitStack()
+    atexit.register(stack.close)
+    with console.status("starting Prefect"):
+        stack.enter_context(prefect_server(store.home))
+    _build(manifests, store, console, target, retry, allow_path)
     return plan(read(manifests, allow_path=allow_path), store, target=target, retry=True), True
 
 

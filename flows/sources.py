@@ -159,9 +159,13 @@ def _ask_headers(source: str, commit: str) -> dict[str, Any]:
         metadata = HfApi().get_safetensors_metadata(source, revision=commit)
         config = json.loads(Path(hf_hub_download(source, "config.json", revision=commit)).read_bytes())
     except NotASafetensorsRepoError as error:
-        raise SourceError(f"{source}@{commit} has no safetensors weights: convert them and name a revision that has") from error
+        raise SourceError(
+            f"{source}@{commit} has no safetensors weights: convert them and name a revision that has"
+        ) from error
     except HfHubHTTPError as error:
-        raise SourceError(f"the Hub does not give the headers of {source}@{commit}: {str(error).splitlines()[0]}") from error
+        raise SourceError(
+            f"the Hub does not give the headers of {source}@{commit}: {str(error).splitlines()[0]}"
+        ) from error
     tensors = {
         name: (info.dtype, info.shape, info.data_offsets[1] - info.data_offsets[0])
         for file in metadata.files_metadata.values()

@@ -1,9 +1,9 @@
 """The store: finished work by key. An entry is whole when, and only when, its `record.json` is there.
 
-    HOME/store/<step>/<key>/record.json   what went in, what came out
-    HOME/store/<step>/<key>/out/          the files of the step
-    HOME/scratch/<step>-<key>/            work under way; moved into place by one rename
-    HOME/failures/<step>-<key>.json       what went wrong, and how often
+HOME/store/<step>/<key>/record.json   what went in, what came out
+HOME/store/<step>/<key>/out/          the files of the step
+HOME/scratch/<step>-<key>/            work under way; moved into place by one rename
+HOME/failures/<step>-<key>.json       what went wrong, and how often
 """
 
 from __future__ import annotations

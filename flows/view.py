@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -61,19 +62,25 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def plan_table(plan: Plan) -> Table:
-    """Return the plan as a table."""
-    made = table("release", "recipe", "state", "will run", ">memory", ">disk", ">time", "why")
+def plan_table(plan: Plan) -> Group:
+    """Return the plan as a table, one for each model and namespace."""
+    tables: dict[str, Table] = {}
     for row in plan_rows(plan):
+        model = row["release"].removesuffix(f"-{row['target']}")
+        made = tables.get(model)
+        if made is None:
+            made = tables[model] = table(
+                "target", "recipe", "state", ">memory", ">disk", ">time", "why, and what will run"
+            )
+            made.title = model
         cost = row["predicted"]
-        numbers = (
-            (gigabytes(cost["peak_memory_bytes"]), gigabytes(cost["disk_bytes"]), duration(cost["seconds"]))
-            if cost
-            else ("–", "–", "–")
-        )
+        numbers = ("–", "–", "–")
+        if cost:
+            numbers = (gigabytes(cost["peak_memory_bytes"]), gigabytes(cost["disk_bytes"]), duration(cost["seconds"]))
+        steps = " → ".join(row["steps"])
         state = Text(row["state"], _STYLE[row["state"]])
-        made.add_row(row["release"], row["recipe"], state, " ".join(row["steps"]) or "nothing", *numbers, row["why"])
-    return made
+        made.add_row(row["target"], row["recipe"], state, *numbers, row["why"] + (f": {steps}" if steps else ""))
+    return Group(*tables.values())
 
 
 def verdict_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -86,7 +93,12 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     verdict = store.record("verdict", job.verdict(rung).key)
     artifact = store.record("quantize", job.quantize(rung).key)
     published = store.record("publish", job.publish(rung).key)
-    row: dict[str, Any] = {"release": job.release, "target": job.target.name, "recipe": rung.name, "state": planned.state}
+    row: dict[str, Any] = {
+        "release": job.release,
+        "target": job.target.name,
+        "recipe": rung.name,
+        "state": planned.state,
+    }
     row["why"] = planned.why
     if planned.state in ("stale", "quarantined"):
         row["state"] = "step failed"
@@ -112,23 +124,31 @@ def _why_unfinished(planned: Planned, store: Store) -> str:
     return f"{failures[0].step} failed: {failures[0].message}" if failures else planned.why
 
 
-def verdict_table(rows: list[dict[str, Any]]) -> Table:
-    """Return how every job stands, with the figures its gates judged."""
-    made = table("release", "recipe", "verdict", ">size", ">perplexity", ">KLD (bound)", ">same top-1", "version")
+def verdict_table(rows: list[dict[str, Any]]) -> Group:
+    """Return how every job stands, with the figures its gates judged, one table for each model and namespace."""
+    tables: dict[str, Table] = {}
     for row in rows:
+        model = row["release"].removesuffix(f"-{row['target']}")
+        made = tables.get(model)
+        if made is None:
+            made = table(
+                "target", "recipe", "verdict", ">size", ">perplexity", ">KLD (at most)", ">same top-1", "version"
+            )
+            made.title = model
+            tables[model] = made
         gates = row.get("gates", {})
         state = "passed" if row["state"] == "released" else row["state"]
         made.add_row(
-            row["release"],
+            row["target"],
             row["recipe"],
             Text(state, _STYLE[row["state"]]),
             _cell(gates, "size", "{value:.0%}"),
             _cell(gates, "perplexity", "{value:+.2%}"),
-            _cell(gates, "divergence", "{value:.4f} (≤ {high:.4f})"),
+            _cell(gates, "divergence", "{high:.4f}"),
             _cell(gates, "agreement", "{value:.1%}"),
             row.get("version", "–"),
         )
-    return made
+    return Group(*tables.values())
 
 
 def _cell(gates: dict[str, Any], name: str, style: str) -> str:
@@ -189,6 +209,8 @@ def facts(found: dict[str, Any]) -> Table:
     """Return nested facts as a table of two columns."""
     made = table("", "")
     for name, value in _leaves(found).items():
-        shown = gigabytes(value) if name.endswith("_bytes") else ", ".join(value) if isinstance(value, list) else str(value)
+        shown = (
+            gigabytes(value) if name.endswith("_bytes") else ", ".join(value) if isinstance(value, list) else str(value)
+        )
         made.add_row(name.removesuffix("_bytes").replace("_", " ").replace(".", ": "), shown or "none")
     return made

@@ -1,0 +1,134 @@
+"""The mission once, end to end: a trained model becomes five gated releases that stock tools load by name, offline."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Demo, quantmill
+
+TARGETS = ["int8", "int4", "int4-asym", "nf4", "ov-int4"]
+STOCK = """
+import json, math, sys, torch
+from transformers import AutoTokenizer
+name, revision, texts, rows = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+if name.endswith("ov-int4"):
+    from optimum.intel import OVModelForCausalLM as Model
+    options = {}
+else:
+    from transformers import AutoModelForCausalLM as Model
+    options = {"dtype": torch.float32}
+model = Model.from_pretrained(name, revision=revision, **options)
+tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+loss = count = 0
+for line in open(texts):
+    ids = torch.tensor([tokenizer(json.loads(line)["text"])["input_ids"][:rows]])
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+    loss += torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="sum").item()
+    count += ids.shape[1] - 1
+print(json.dumps({"perplexity": math.exp(loss / count), "ours": [m for m in ("flows", "gates", "quantizers", "publishers") if m in sys.modules]}))
+"""
+
+
+def outside(home: Path, program: str, *arguments: str, cwd: Path) -> str:
+    """Run a program in a fresh interpreter that knows nothing of this project, with the local hub as its only hub."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "PREFECT", "HF_"))}
+    environment |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_every_target_passes_and_is_released(demo: Demo) -> None:
+    assert demo.ran.code == 0, demo.ran.stdout + demo.ran.stderr
+    assert [(row["target"], row["state"], row["version"]) for row in demo.ran.json] == [
+        (target, "released", "v1") for target in TARGETS
+    ]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_stock_process_measures_the_perplexity_that_the_card_states(demo: Demo, target: str, tmp_path: Path) -> None:
+    name = f"demo/docstring-llama-{target}"
+    shown = quantmill("show", name, "--json", home=demo.home).json
+    stated = shown["evidence"]["summary"]["perplexity"]
+    card = (Path(shown["directory"]) / "README.md").read_text()
+    assert f"{stated:.2f}" in card
+    evaluation = str(demo.manifest.parent / "evaluation.jsonl")
+    found = json.loads(outside(demo.home, STOCK, name, "v1", evaluation, "256", cwd=tmp_path).splitlines()[-1])
+    assert found["ours"] == []
+    assert found["perplexity"] == pytest.approx(stated, rel=0.01)
+
+
+def test_running_again_does_nothing_says_so_and_imports_no_torch(demo: Demo) -> None:
+    before = {path: path.stat().st_mtime_ns for path in demo.home.rglob("record.json")}
+    again = quantmill("run", demo.manifest, home=demo.home, PYTHONPROFILEIMPORTTIME="1")
+    assert again.code == 0
+    assert "Nothing to do" in again.stdout
+    assert " torch\n" not in again.stderr
+    assert " prefect\n" not in again.stderr
+    assert " rich" in again.stderr  # the import log is really there
+    assert {path: path.stat().st_mtime_ns for path in demo.home.rglob("record.json")} == before
+
+
+def test_the_original_was_scored_once_for_all_targets(demo: Demo) -> None:
+    assert len(list((demo.home / "store" / "baseline").iterdir())) == 1
+    assert len(list((demo.home / "store" / "quantize").iterdir())) == len(TARGETS)
+
+
+def test_list_pull_and_verify_by_name(demo: Demo, tmp_path: Path) -> None:
+    listed = quantmill("list", "--json", home=demo.home).json
+    assert sorted(row["release"] for row in listed) == sorted(f"demo/docstring-llama-{target}" for target in TARGETS)
+    assert quantmill("verify", "demo/docstring-llama-nf4", home=demo.home).code == 0
+    pulled = quantmill("pull", "demo/docstring-llama-int4@v1", "--to", tmp_path / "int4", "--json", home=demo.home).json
+    printed = outside(demo.home, pulled["snippet"], cwd=tmp_path)
+    assert printed.strip()
+
+
+def test_the_differences_of_two_releases_are_listed(demo: Demo) -> None:
+    rows = quantmill("diff", "demo/docstring-llama-int4", "demo/docstring-llama-int8", "--json", home=demo.home).json
+    assert {"what": "recipe.dtype", "left": "int4", "right": "int8"} in rows
+    same = quantmill("diff", "demo/docstring-llama-int4", "demo/docstring-llama-int4@v1", home=demo.home)
+    assert "do not differ" in same.stdout
+
+
+def test_a_release_that_is_not_there_is_an_error_that_helps(demo: Demo) -> None:
+    missing = quantmill("pull", "demo/docstring-llama-int5", home=demo.home)
+    assert missing.code == 2
+    assert "demo/docstring-llama-int4" in missing.stderr
+    assert "Traceback" not in missing.stderr
+
+
+def test_an_impossible_gate_leaves_no_trace_in_the_hub(demo: Demo) -> None:
+    text = demo.manifest.read_text().replace("max_kld: 0.05", "max_kld: 0.000001").replace("demo}", "tight}")
+    tight = demo.manifest.with_name("tight.yaml")
+    tight.write_text(text)
+    before = sorted(demo.home.rglob("hub/**"))
+    ran = quantmill("run", tight, "--target", "int4", home=demo.home)
+    assert ran.code == 1, ran.stdout + ran.stderr
+    assert sorted(demo.home.rglob("hub/**")) == before
+    reason = [line for line in ran.stdout.splitlines() if line.startswith("✗ tight/docstring-llama-int4:")]
+    assert len(reason) == 1
+    assert "divergence" in reason[0]
+    # Only the judgement was new: the artifact and the evidence were there.
+    assert len(list((demo.home / "store" / "evidence").iterdir())) == len(TARGETS)
+    again = quantmill("run", tight, "--target", "int4", home=demo.home)
+    assert (again.code, "Nothing to do" in again.stdout) == (1, True)
+
+
+def test_a_ladder_climbs_until_its_gates_pass_and_keeps_every_attempt(demo: Demo) -> None:
+    text = demo.manifest.read_text()
+    head, gates = text.split("targets:")[0], text.split("gates:")[1]
+    ladder = demo.manifest.with_name("ladder.yaml")
+    gates = gates.replace("max_kld: 0.05", "max_kld: 0.001").replace("demo}", "ladder}")
+    ladder.write_text(f"{head}targets:\n  auto: {{ladder: [w4-rtn-g64, nf4, w8-rtn-g128]}}\n\ngates:{gates}")
+    ran = quantmill("run", ladder, "--json", home=demo.home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert [(row["recipe"], row["state"]) for row in ran.json] == [("w8-rtn-g128", "released")]
+    verdicts = [json.loads(path.read_text()) for path in demo.home.glob("store/verdict/*/record.json")]
+    attempts = [v["result"]["passed"] for v in verdicts if v["inputs"]["gates"]["divergence"]["max_kld"] == 0.001]
+    assert sorted(attempts) == [False, False, True]

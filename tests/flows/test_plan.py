@@ -1,0 +1,206 @@
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.headers import HeaderError, shapes
+from flows.jobs import Job
+from flows.plan import look, plan, read, remember
+from flows.steps import note
+from flows.store import Store
+from tests.flows.conftest import quantmill, room
+
+
+def planned(manifest: Path, home: Path) -> dict[str, Any]:
+    ran = quantmill("plan", manifest, "--json", home=home)
+    assert ran.code == 0, ran.stderr
+    return {row["target"]: row for row in ran.json}
+
+
+def job_of(manifest: Path, home: Path, target: str = "int4") -> Job:
+    return next(p.job for p in plan(read([manifest]), Store(home)).jobs if p.job.target.name == target)
+
+
+def keys(job: Job) -> dict[str, str]:
+    rung = job.target.rungs[0]
+    steps = [
+        job.evaluation,
+        job.calibration,
+        job.baseline,
+        job.quantize(rung),
+        job.evidence(rung, 64),
+        job.verdict(rung),
+    ]
+    return {f"{n}-{step.kind}": step.key for n, step in enumerate([*steps, job.publish(rung)])}
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(manifest: Path) -> None:
+        text = manifest.read_text()
+        assert old in text
+        manifest.write_text(text.replace(old, new))
+
+    return change
+
+
+def flip_a_weight(manifest: Path) -> None:
+    path = manifest.parent / "model" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def change_the_tokenizer(manifest: Path) -> None:
+    path = manifest.parent / "model" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"<s>"', '"<S>"', 1))
+
+
+def add_a_document(manifest: Path) -> None:
+    path = manifest.parent / "evaluation.jsonl"
+    path.write_text(path.read_text() + '{"text": "One more document that nobody has seen before."}\n')
+
+
+ALL = {"baseline", "quantize", "evidence", "verdict", "publish"}
+
+
+@pytest.mark.parametrize(
+    ("change", "renewed"),
+    [
+        (flip_a_weight, ALL),
+        (change_the_tokenizer, ALL),
+        (add_a_document, {"texts", "baseline", "evidence", "verdict", "publish"}),
+        (edit("int4: w4-rtn-g64", "int4: w4-rtn-g128"), {"quantize", "evidence", "verdict", "publish"}),
+        (edit("max_kld: 0.05", "max_kld: 0.04"), {"verdict", "publish"}),
+        (edit("namespace: demo", "namespace: other"), {"publish"}),
+        (edit("samples: 64", "samples: 32"), set()),  # int4 reads no calibration text
+        (edit("[evaluation.jsonl], tokens: 256", "[evaluation.jsonl], tokens: 128"), ALL - {"quantize"}),
+    ],
+)
+def test_a_change_renews_what_depends_on_it_and_nothing_else(
+    change: Callable[[Path], None], renewed: set[str], tmp_path: Path
+) -> None:
+    manifest = room(tmp_path)
+    before = keys(job_of(manifest, tmp_path / "home"))
+    change(manifest)
+    after = keys(job_of(manifest, tmp_path / "home"))
+    assert {name.split("-")[1] for name in before if before[name] != after[name]} == renewed
+
+
+def test_a_new_tool_version_renews_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = room(tmp_path)
+    before = keys(job_of(manifest, tmp_path / "home"))
+    monkeypatch.setattr("flows.tools.installed", lambda name: "99")
+    after = keys(job_of(manifest, tmp_path / "home"))
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_the_manifests_own_name_and_place_are_not_part_of_any_key(tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    before = keys(job_of(manifest, tmp_path / "home"))
+    (tmp_path / "elsewhere").mkdir()
+    moved = room(tmp_path / "elsewhere").rename(tmp_path / "elsewhere" / "demo" / "renamed.yaml")
+    assert keys(job_of(moved, tmp_path / "home")) == before
+
+
+def test_the_plan_says_what_will_run_and_predicts_its_cost(tmp_path: Path) -> None:
+    rows = planned(room(tmp_path), tmp_path / "home")
+    assert list(rows) == ["int8", "int4", "int4-asym", "nf4", "ov-int4"]
+    row = rows["int4"]
+    assert (row["state"], row["why"]) == ("stale", "never built")
+    assert row["steps"] == ["texts", "baseline", "quantize", "gate", "publish"]
+    assert 0.2e9 < row["predicted"]["peak_memory_bytes"] < 2e9
+    assert 5 < row["predicted"]["seconds"] < 200
+    assert not (tmp_path / "home" / "store").exists()
+
+
+def test_the_plan_says_what_changed_since_the_last_time(tmp_path: Path) -> None:
+    manifest, store = room(tmp_path), Store(tmp_path / "home")
+    job = job_of(manifest, store.home)
+    remember(job, store)
+    assert "no longer in the store" in look(job, store).why
+    edit("max_kld: 0.05", "max_kld: 0.04")(manifest)
+    flip_a_weight(manifest)
+    why = planned(manifest, store.home)["int4"]["why"]
+    assert "gates.divergence.max_kld 0.05 → 0.04" in why
+    assert "model sha256:" in why
+
+
+def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(room(tmp_path), store.home)
+    rung = job.target.rungs[0]
+    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x"})
+    place = {"to": "local", "version": "v1", "commit": "a" * 40, "url": ""}
+    note(store, job.publish(rung), {"places": [place]})
+    snapshot = store.home / "hub" / "models--demo--docstring-llama-int4" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "README.md").touch()
+    assert look(job, store).state == "released"
+    (snapshot / "README.md").unlink()
+    gone = look(job, store)
+    assert (gone.state, gone.steps) == ("stale", ("publish",))
+
+
+def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(room(tmp_path), store.home)
+    step = job.quantize(job.target.rungs[0])
+    for _ in range(2):
+        store.fail(step.kind, step.key, "out of memory", tmp_path)
+    assert look(job, store).state == "stale"
+    store.fail(step.kind, step.key, "out of memory", tmp_path)
+    left = look(job, store)
+    assert left.state == "quarantined"
+    assert "--retry" in left.why
+    assert look(job, store, retry=True).state == "stale"
+
+
+def test_an_unknown_target_is_an_error_that_helps(tmp_path: Path) -> None:
+    ran = quantmill("plan", room(tmp_path), "--target", "int44", home=tmp_path / "home")
+    assert ran.code == 2
+    assert "did you mean int4" in ran.stderr
+
+
+def safetensors(header: dict[str, Any], payload: int) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(payload)
+
+
+WHOLE = {"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
+
+
+def test_headers_give_shapes_without_reading_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(safetensors(WHOLE, 24))
+    assert shapes(tmp_path)["w"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a whole"),
+        (b"\xff" * 64, "not a whole"),
+        (struct.pack("<Q", 4) + b"{no}", "not safetensors"),
+        (safetensors(WHOLE, 20), "truncated"),
+        (safetensors({"w": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 24]}}, 24), "stores w in 24 bytes"),
+    ],
+)
+def test_a_header_that_cannot_be_believed_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(HeaderError, match=words):
+        shapes(tmp_path)
+
+
+def test_an_index_that_names_a_missing_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-00001.safetensors"}}')
+    with pytest.raises(HeaderError, match="model-00001"):
+        shapes(tmp_path)
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_bytes(safetensors(WHOLE, 24))
+    with pytest.raises(HeaderError, match="second time"):
+        shapes(tmp_path)
