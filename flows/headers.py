@@ -45,6 +45,8 @@ def weight_files(directory: Path) -> list[Path]:
             names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise HeaderError(f"{index} is not a safetensors index ({error}); download the model again") from error
+        if outside := [name for name in names if Path(name).name != name]:
+            raise HeaderError(f"{index} names {outside[0]}, which is not a file beside it; download the model again")
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
             raise HeaderError(f"{index} names {missing[0]}, which is not there; download the model again")

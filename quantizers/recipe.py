@@ -99,7 +99,9 @@ class Recipe(BaseModel):
         if self.group_size == 0:
             raise ValueError("group_size is a positive number of weights, or -1 for one scale per output channel")
         if self.dtype in CODEBOOKS and not self.symmetric:
-            raise ValueError(f"dtype {self.dtype} is a codebook centred on zero: it has no asymmetric form")
+            raise ValueError(
+                f"symmetric: false is not for dtype {self.dtype}, a codebook centred on zero that has no asymmetric form"
+            )
         if self.dtype in ("int4_fullrange", "int4_clip") and not self.symmetric:
             raise ValueError(f"dtype {self.dtype} names a symmetric grid: leave symmetric as it is, or use int4")
         for field, choices in LIMITS.get(self.engine, {}).items():
