@@ -40,11 +40,11 @@ def explain(source: Source, error: ValidationError, model: type[BaseModel], key:
 
 
 def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key) -> ManifestError:
-    where: Key = (*key, *details["loc"])
+    where = source.settle((*key, *details["loc"]))
     kind, context = details["type"], details.get("ctx", {})
     value = source.written(where)
     if kind == "missing":
-        return source.error(where, "is missing" + choices_below(model, details["loc"][:-1]))
+        return source.error(where, f"is missing; {_required(model, details['loc'][:-1])}")
     if kind == "extra_forbidden":
         parent, word = details["loc"][:-1], str(details["loc"][-1])
         allowed = fields(model, parent)
@@ -78,7 +78,7 @@ def _remedy(kind: str, value: Any, where: Key) -> str:
     """Return how to write what was probably meant."""
     if kind == "string_type" and isinstance(value, int | float):
         return f'; write "{str(value).lower() if isinstance(value, bool) else value}" in quotes'
-    if kind == "int_from_float" and value == int(value):
+    if kind in ("int_type", "int_from_float") and isinstance(value, float) and value == int(value):
         return f"; write {int(value)}"
     if kind in ("int_type", "float_type") and isinstance(value, str) and re.fullmatch(r"-?[0-9.]+", value):
         return f"; write {value} without quotes"
@@ -104,9 +104,10 @@ def fields(model: type[BaseModel], key: Key) -> list[str]:
     return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
 
 
-def choices_below(model: type[BaseModel], key: Key) -> str:
-    """Return the keys allowed beside a missing one."""
-    return choices(fields(model, key))
+def _required(model: type[BaseModel], key: Key) -> str:
+    infos = _at(model, key).model_fields
+    needed = ", ".join(name for name, info in infos.items() if info.is_required())
+    return f"required here: {needed}; allowed besides: {', '.join(name for name in infos if name not in needed.split(', '))}"
 
 
 def _at(annotation: Any, key: Key) -> Any:

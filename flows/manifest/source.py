@@ -39,11 +39,12 @@ class Source:
     data: Any
     lines: dict[Key, int]
 
-    def line(self, key: Key) -> int:
-        """Return the line of `key`, or of the nearest key above it that is written."""
-        while key not in self.lines:
-            key = key[:-1]
-        return self.lines[key]
+    def settle(self, key: Key) -> Key:
+        """Return `key` without what is below a value: `files` may be written as one word, and is loaded as a list."""
+        for length in range(1, len(key)):
+            if key[:length] in self.lines and not isinstance(self.written(key[:length]), dict | list):
+                return key[:length]
+        return key
 
     def written(self, key: Key) -> Any:
         """Return the value of `key`, or None when it is not written."""
@@ -58,8 +59,11 @@ class Source:
         return value
 
     def error(self, key: Key, problem: str) -> ManifestError:
-        """Return the error of `key`, with its line."""
-        return ManifestError(self.path, self.line(key), dotted(key), problem)
+        """Return the error of `key`, with its line; the line of the nearest key above when it is not written."""
+        key = above = self.settle(key)
+        while above not in self.lines:
+            above = above[:-1]
+        return ManifestError(self.path, self.lines[above], dotted(key), problem)
 
 
 def dotted(key: Key) -> str:
@@ -91,11 +95,9 @@ class _Reading:
     def convert(self, node: _Node, key: Key, line: int) -> Any:
         self.count += 1
         if len(key) > MAX_DEPTH or self.count > MAX_VALUES:
-            raise self.error(
-                line,
-                key[:3],
-                f"its aliases expand to more than {MAX_VALUES} values or {MAX_DEPTH} levels; write them out",
-            )
+            top = key[:1]
+            problem = f"its aliases expand to more than {MAX_VALUES} values or {MAX_DEPTH} levels; write them out"
+            raise self.error(self.lines[top], top, problem)
         self.lines[key] = line
         if node.kind == "mapping":
             return self._mapping(node, key)
