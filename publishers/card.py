@@ -5,6 +5,7 @@ Made from the subject alone: the same subject gives the same card, byte for byte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from publishers.contents import NOTICES
-from publishers.findings import Estimate, Evidence, Summary, read_evidence, read_verdict
+from publishers.findings import Estimate, Evidence, Gate, Summary, read_evidence, read_verdict
 from publishers.license import License
 from publishers.loading import client_of, genai_snippet, snippet
 from publishers.provenance import File
@@ -44,11 +45,26 @@ RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("transform", "awq"): "AWQ: activation-aware scales, searched",
     ("transform", "teq"): "TEQ: equivalent scales, trained",
     ("transform", None): "none",
+    ("ratio", 1.0): "all",
     ("range", "minmax"): "smallest and largest weight (`minmax`)",
     ("range", "mse"): "least squared error (`mse`)",
     ("rounding", "nearest"): "to nearest",
     ("rounding", "compensated"): "compensated: second-order error feedback, as in GPTQ",
 }
+
+
+GATES = {
+    "divergence": ("KL divergence, nats per token", "{:.5f}", "≤"),
+    "perplexity": ("Perplexity change", "{:+.2%}", "≤"),
+    "agreement": ("Top-1 agreement", "{:.2%}", "≥"),
+    "tasks": ("Recovery", "{:.1%}", "≥"),
+    "size": ("Weights over the original's", "{:.1%}", "≤"),
+    "speed": ("Decoding speed over the original's", "{:.2f}", "≥"),
+}
+"""Kind of gate → wording, number format, and on which side of its limit it has to stay."""
+
+DATASET_TYPE = re.compile(r"([\w-]+/)?[\w.-]+\Z", re.ASCII)
+"""What the Hub takes as the type of a data set in a card's results."""
 
 
 def render(subject: Subject, license_: License, files: Mapping[str, File]) -> str:
@@ -69,7 +85,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         client=client,
         recipe=recipe_rows(subject.recipe),
         measurements=_measurements(evidence),
-        gates=[gate for gate in verdict.gates if not gate.name.startswith("sanity.")],
+        gates=[_gate_row(gate) for gate in verdict.gates if not gate.name.startswith("sanity.")],
         sanity=sanity,
         texts=_texts(subject),
         snippet=snippet(subject.format, subject.task, subject.name),
@@ -120,6 +136,7 @@ def _metadata(subject: Subject, license_: License, evidence: Evidence) -> str:
 
 def _results(subject: Subject, evidence: Evidence) -> list[EvalResult]:
     source = str(subject.evaluation.get("where") or subject.evaluation.get("source") or "held-out text")
+    first = source.split()[0]
     measured = {
         ("perplexity", "Perplexity"): evidence.summary.perplexity,
         ("kl_divergence", "KL divergence from the original (nats per token)"): evidence.summary.kld.value,
@@ -128,7 +145,7 @@ def _results(subject: Subject, evidence: Evidence) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=subject.task,
-            dataset_type=source,
+            dataset_type=first if DATASET_TYPE.match(first) else "held-out-text",
             dataset_name=source,
             metric_type=kind,
             metric_name=words,
@@ -152,6 +169,16 @@ def _measurements(evidence: Evidence) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def _gate_row(gate: Gate) -> tuple[str, str, str, str]:
+    """One gate as (what it judges, measured, unfavourable bound, limit)."""
+    kind, _, task = gate.name.removeprefix("chat.").partition(".")
+    words, style, side = GATES.get(kind, (gate.name, "{:.4g}", ""))
+    where = f" on {task}" if task else ", through the chat template" if gate.name.startswith("chat.") else ""
+    bound = gate.interval[side == "≤"] if gate.interval else None
+    value, worst = (style.format(number) if number is not None else "–" for number in (gate.value, bound))
+    return words + where, value, worst, f"{side} {style.format(gate.limit)}" if gate.limit is not None else "–"
+
+
 def _text_rows(where: str, found: Summary) -> list[tuple[str, str, str, str]]:
     return [
         (
@@ -161,8 +188,8 @@ def _text_rows(where: str, found: Summary) -> list[tuple[str, str, str, str]]:
             _with_bounds(found.increase, "{:+.2%}"),
         ),
         (f"KL divergence from the original{where}, nats per token", "0", _with_bounds(found.kld, "{:.5f}"), ""),
-        (f"Same first choice as the original (top-1){where}", "100 %", _with_bounds(found.agreement, "{:.2%}"), ""),
-        (f"Choices that turned right or wrong{where}", "0 %", _with_bounds(found.flips, "{:.2%}"), ""),
+        (f"Same first choice as the original (top-1){where}", "100%", _with_bounds(found.agreement, "{:.2%}"), ""),
+        (f"Choices that turned right or wrong{where}", "0%", _with_bounds(found.flips, "{:.2%}"), ""),
     ]
 
 

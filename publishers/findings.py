@@ -85,6 +85,10 @@ class Gate(_Part):
 
     name: str
     outcome: Literal["passed"]
+    value: float | None = None
+    """Point estimate."""
+    interval: tuple[float | None, float | None] | None = None
+    """One-sided lower and upper bound."""
     limit: float | None = None
     sentence: str
 

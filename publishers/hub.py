@@ -33,7 +33,8 @@ def connect(*, write: bool) -> HfApi:
             "Publishing to the Hub needs a token with write access in the environment variable HF_TOKEN: create a "
             "fine-grained one for the namespace you publish to and export it where the run starts."
         )
-    return HfApi(endpoint=constants.ENDPOINT, token=token or False, library_name="quantmill")
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+    return HfApi(endpoint=endpoint, token=token or False, library_name="quantmill")
 
 
 def preflight(api: HfApi, name: str, private: bool) -> None:

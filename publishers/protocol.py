@@ -39,11 +39,17 @@ def preflight(api: HfApi, name: str, private: bool) -> None:
     Raises:
         PublishError: the token is refused.
     """
-    try:
-        api.auth_check(name, write=True)
-    except HfHubHTTPError as error:
-        if _status(error) not in (401, 404):
-            raise _explain(api, error, f"The token may not write to {name}") from error
+
+    def may_write() -> bool:
+        try:
+            api.auth_check(name, write=True)
+        except HfHubHTTPError as error:
+            if _status(error) in (401, 404):
+                return False
+            raise
+        return True
+
+    if not patiently(api, f"check that the token may write to {name}", may_write):
         patiently(api, f"create {name}", lambda: api.create_repo(name, private=private, exist_ok=True))
 
 

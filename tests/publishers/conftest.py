@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-
-os.environ.setdefault("HF_HUB_OFFLINE", "0")
-os.environ["HF_HUB_DISABLE_XET"] = "1"
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+from safetensors.numpy import save_file
 
 from publishers.request import Source, Subject
 from tests.publishers.loopback_hub import LoopbackHub
@@ -113,37 +111,31 @@ def subject_of(artifact: Path, source: Path, **changes: Any) -> Subject:
     return Subject.model_validate({**fields, **changes})
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama with a byte-level tokenizer, saved as stock tools save it. Read only."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    directory = tmp_path_factory.mktemp("model")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)} | {"</s>": 256}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(directory)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=257, max_position_embeddings=256, bos_token_id=256, eos_token_id=256, **shape)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(directory)
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The source's directory as far as publishing reads it: card, licence, notice and config."""
+    directory = tmp_path / "model"
+    directory.mkdir()
     (directory / "README.md").write_text(SOURCE_CARD)
     (directory / "LICENSE").write_text("The MIT License\n")
     (directory / "NOTICE.txt").write_text("Made of docstrings.\n")
+    (directory / "config.json").write_text("{}")
     return directory
 
 
 @pytest.fixture
-def artifact(model: Path, tmp_path: Path) -> Path:
-    """What a quantizer leaves: weights, config and tokenizer. May be changed by the test."""
+def artifact(tmp_path: Path) -> Path:
+    """Files of the kinds that a quantizer leaves; no loader reads them here."""
     directory = tmp_path / "artifact"
     directory.mkdir()
-    for path in model.iterdir():
-        if path.suffix in (".safetensors", ".json", ".jinja"):
-            (directory / path.name).write_bytes(path.read_bytes())
+    weights = {f"model.layers.{i}.weight": np.arange(4096, dtype=np.float32) + i for i in range(4)}
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64}
+    (directory / "config.json").write_text(json.dumps(config, indent=2))
+    (directory / "generation_config.json").write_text('{"eos_token_id": 256}')
+    vocabulary = {"/home/": 0, "a": 1}
+    (directory / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary, "merges": [["/home", "/"]]}}))
+    (directory / "chat_template.jinja").write_text("{{ messages[0].content }}")
     return directory
 
 
@@ -164,5 +156,11 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     with LoopbackHub(token="hf_loopback_secret") as server:
         monkeypatch.setenv("HF_TOKEN", server.token)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        for constant, value in {
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_PROGRESS_BARS": True,
+        }.items():
+            monkeypatch.setattr(constants, constant, value)
         yield server

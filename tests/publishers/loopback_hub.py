@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
@@ -262,7 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
         tree = self._tree(repository, revision)
         siblings = [{"rfilename": path} for path in sorted(tree)]
         sha = repository.resolve(revision)
-        raise Answer(200, {"id": name, "modelId": name, "sha": sha, "private": repository.private, "siblings": siblings})
+        raise Answer(
+            200, {"id": name, "modelId": name, "sha": sha, "private": repository.private, "siblings": siblings}
+        )
 
     def _preupload(self, tree: dict[str, File]) -> None:
         rows = []
