@@ -82,7 +82,7 @@ def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
         if verdict.result["passed"]:
             publish = job.publish(rung)
             if store.complete(publish.kind, publish.key) and _still_there(job, rung, store):
-                return Planned(job, "released", (), "released; nothing it depends on has changed", rung)
+                return Planned(job, "released", (), "nothing has changed", rung)
             return Planned(job, "stale", ("publish",), _changes(job, store) or "passed, not released yet", rung)
         refused = Planned(job, "failed", (), str(verdict.result["sentence"]), rung)
     assert refused is not None

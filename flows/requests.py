@@ -10,6 +10,7 @@ from flows.jobs import Job, Step
 from flows.manifest.model import Rung, Texts
 from flows.sources import Original
 from flows.store import Record, Store
+from flows.tools import installed
 
 
 def documents(store: Store, step: Step) -> Path:
@@ -122,7 +123,7 @@ def publish(job: Job, rung: Rung, store: Store) -> dict[str, Any]:
         "evaluation": evaluation,
         "evidence": found,
         "verdict": {name: value for name, value in verdict.result.items() if name != "evidence"},
-        "tools": artifact.inputs["tools"] | artifact.result["tools"],
+        "tools": artifact.inputs["tools"] | {"quantmill": installed("quantmill")},
         "key": verdict.key,
     }
     publish = job.manifest.publish

@@ -19,7 +19,7 @@ _BY_STEP: dict[str, tuple[str, ...]] = {
 _BY_FORMAT: dict[str, tuple[str, ...]] = {
     "compressed-tensors": ("compressed-tensors",),
     "bitsandbytes": ("bitsandbytes",),
-    "openvino": ("openvino", "openvino-tokenizers", "optimum-intel"),
+    "openvino": ("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
 }
 _BY_ENGINE: dict[str, tuple[str, ...]] = {
     "streaming": (),

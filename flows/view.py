@@ -30,9 +30,10 @@ def duration(seconds: float) -> str:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """Return an empty table in the house style; a column whose name starts with `>` holds numbers."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        made.columns[-1].no_wrap = column != columns[-1]
     return made
 
 
@@ -131,9 +132,7 @@ def verdict_table(rows: list[dict[str, Any]]) -> Group:
         model = row["release"].removesuffix(f"-{row['target']}")
         made = tables.get(model)
         if made is None:
-            made = table(
-                "target", "recipe", "verdict", ">size", ">perplexity", ">KLD (at most)", ">same top-1", "version"
-            )
+            made = table("target", "recipe", "verdict", ">size", ">perpl.", ">KLD ≤", ">top-1", "as")
             made.title = model
             tables[model] = made
         gates = row.get("gates", {})

@@ -14,7 +14,7 @@ TARGETS = ["int8", "int4", "int4-asym", "nf4", "ov-int4"]
 STOCK = """
 import json, math, sys, torch
 from transformers import AutoTokenizer
-name, revision, texts, rows = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+name, revision, texts, rows, documents = *sys.argv[1:4], *map(int, sys.argv[4:])
 if name.endswith("ov-int4"):
     from optimum.intel import OVModelForCausalLM as Model
     options = {}
@@ -24,7 +24,7 @@ else:
 model = Model.from_pretrained(name, revision=revision, **options)
 tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
 loss = count = 0
-for line in open(texts):
+for line in list(open(texts))[:documents]:
     ids = torch.tensor([tokenizer(json.loads(line)["text"])["input_ids"][:rows]])
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
@@ -59,7 +59,8 @@ def test_a_stock_process_measures_the_perplexity_that_the_card_states(demo: Demo
     card = (Path(shown["directory"]) / "README.md").read_text()
     assert f"{stated:.2f}" in card
     evaluation = str(demo.manifest.parent / "evaluation.jsonl")
-    found = json.loads(outside(demo.home, STOCK, name, "v1", evaluation, "256", cwd=tmp_path).splitlines()[-1])
+    scored = str(shown["evidence"]["looks"][-1])
+    found = json.loads(outside(demo.home, STOCK, name, "v1", evaluation, "256", scored, cwd=tmp_path).splitlines()[-1])
     assert found["ours"] == []
     assert found["perplexity"] == pytest.approx(stated, rel=0.01)
 

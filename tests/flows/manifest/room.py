@@ -1,0 +1,46 @@
+"""A directory with everything a manifest can name: a model of a few kilobytes, texts, presets."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+PROSE = ("The mill turns at night.", "Every release is measured first.", "A gate stands before each hub.")
+HELD_OUT = ("What nobody read while calibrating.", "Another document, held out.")
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64}
+SHAPES = {
+    "model.embed_tokens.weight": (10, 64),
+    "model.layers.0.self_attn.q_proj.weight": (64, 64),
+    "model.layers.0.mlp.down_proj.weight": (64, 96),
+    "model.layers.0.input_layernorm.weight": (64,),
+    "lm_head.weight": (10, 64),
+}
+
+
+def safetensors(shapes: dict[str, tuple[int, ...]]) -> bytes:
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        size = 2
+        for extent in shape:
+            size *= extent
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(offset)
+
+
+def jsonl(documents: tuple[str, ...]) -> str:
+    return "".join(json.dumps({"text": text}) + "\n" for text in documents)
+
+
+def furnish(room: Path) -> Path:
+    model = room / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text(json.dumps(CONFIG))
+    (model / "tokenizer.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(safetensors(SHAPES))
+    (room / "calibration.jsonl").write_text(jsonl(PROSE))
+    (room / "evaluation.jsonl").write_text(jsonl(HELD_OUT))
+    shutil.copy(REPOSITORY / "manifests" / "targets.yaml", room)
+    return room

@@ -1,0 +1,155 @@
+"""Keys and values that the models refuse."""
+
+from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, Wrong
+
+
+KEYS = (
+    Wrong("no model", TARGETS, 1, "model", ("is missing", "required here: model, targets")),
+    Wrong("no targets", MODEL, 1, "targets", ("is missing",)),
+    Wrong("no source", "model: {name: x}\n" + TARGETS, 1, "model.source", ("is missing", "source")),
+    Wrong("no target", MODEL + "targets: {}\n", 2, "targets", ("is empty", "at least one")),
+    Wrong("an unknown section", GOOD + "gate: {}\n", 6, "gate", ("is not a key", "gates", "did you mean 'gates'?")),
+    Wrong("an unknown gate", GOOD + "gates:\n  perplexty: {}\n", 7, "gates.perplexty", ("did you mean 'perplexity'?",)),
+    Wrong(
+        "an unknown limit",
+        GOOD + "gates:\n  divergence:\n    max_kl: 1\n",
+        8,
+        "gates.divergence.max_kl",
+        ("did you mean 'max_kld'?",),
+    ),
+    Wrong("a key in the wrong place", GOOD + "max_kld: 0.1\n", 6, "max_kld", ("belongs in gates.divergence",)),
+    Wrong("namespace at the top", GOOD + "namespace: acme\n", 6, "namespace", ("belongs in publish",)),
+    Wrong(
+        "an unknown model key", "model: {source: ./model, rev: x}\n" + TARGETS, 1, "model.rev", ("did you mean 'rev",)
+    ),
+    Wrong("a model that is a word", "model: gpt2\n" + TARGETS, 1, "model", ("is text ('gpt2')", "a mapping")),
+    Wrong("targets that are a list", MODEL + "targets: [nf4]\n", 2, "targets", ("is a list", "a mapping")),
+    Wrong(
+        "an unknown task",
+        "model: {source: ./model, task: text-generatoin}\n" + TARGETS,
+        1,
+        "model.task",
+        ("did you mean 'text-generation'?",),
+    ),
+    Wrong(
+        "a revision that is a number",
+        "model: {source: a/b, revision: 1234567}\n" + TARGETS,
+        1,
+        "model.revision",
+        ('write "1234567" in quotes',),
+    ),
+    Wrong(
+        "a revision of a directory",
+        "model: {source: ./model, revision: main}\n" + TARGETS,
+        1,
+        "model.revision",
+        ("no revisions",),
+    ),
+    Wrong(
+        "an address", "model: {source: https://hub.example/a/b}\n" + TARGETS, 1, "model.source", ("write the Hub id",)
+    ),
+    Wrong("a home directory", "model: {source: ~/models/x}\n" + TARGETS, 1, "model.source", ("~ is not read",)),
+    Wrong("a Hub id with spaces", "model: {source: my org/x}\n" + TARGETS, 1, "model.source", ("letters", "./name")),
+    Wrong(
+        "a path taken for an id",
+        "model: {source: a/b/c}\n" + TARGETS,
+        1,
+        "model.source",
+        ("neither a directory nor a Hub id",),
+    ),
+    Wrong(
+        "samples as text",
+        MODEL + 'calibration: {samples: "64"}\n' + TARGETS,
+        2,
+        "calibration.samples",
+        ("is text", "write 64 without quotes"),
+    ),
+    Wrong(
+        "no samples", MODEL + "calibration: {samples: 0}\n" + TARGETS, 2, "calibration.samples", ("is 0", "at least 1")
+    ),
+    Wrong(
+        "negative tokens",
+        MODEL + "evaluation: {tokens: -1}\n" + TARGETS,
+        2,
+        "evaluation.tokens",
+        ("is -1", "at least 2"),
+    ),
+    Wrong(
+        "a fraction of documents",
+        MODEL + "evaluation: {documents: 2.0}\n" + TARGETS,
+        2,
+        "evaluation.documents",
+        ("write 2",),
+    ),
+    Wrong(
+        "a data set and files",
+        MODEL + "evaluation: {source: a/b, files: [evaluation.jsonl]}\n" + TARGETS,
+        2,
+        "evaluation.source",
+        ("one or the other",),
+    ),
+    Wrong("no files", MODEL + "evaluation: {files: []}\n" + TARGETS, 2, "evaluation.files", ("is empty", "source")),
+    Wrong(
+        "a configuration of nothing",
+        MODEL + "evaluation: {name: en}\n" + TARGETS,
+        2,
+        "evaluation.name",
+        ("with source",),
+    ),
+    Wrong(
+        "a file twice",
+        MODEL + "evaluation:\n  files:\n    - evaluation.jsonl\n    - ./evaluation.jsonl\n" + TARGETS,
+        5,
+        "evaluation.files[1]",
+        ("listed twice",),
+    ),
+    Wrong(
+        "a CSV",
+        MODEL + "evaluation: {files: [a.csv]}\n" + TARGETS,
+        2,
+        "evaluation.files[0]",
+        (".jsonl, .json, .parquet, .txt",),
+    ),
+    Wrong(
+        "a kld in words",
+        GOOD + "gates: {divergence: {max_kld: small}}\n",
+        6,
+        "gates.divergence.max_kld",
+        ("is text ('small')", "a number"),
+    ),
+    Wrong(
+        "an odd share",
+        GOOD + "gates: {size: {max_ratio: 50 percent}}\n",
+        6,
+        "gates.size.max_ratio",
+        ("a share such as 3%",),
+    ),
+    Wrong(
+        "a negative tolerance",
+        GOOD + "gates: {perplexity: {max_increase: -0.1}}\n",
+        6,
+        "gates.perplexity.max_increase",
+        ("more than 0",),
+    ),
+    Wrong("certainty", GOOD + "gates: {confidence: 1.0}\n", 6, "gates.confidence", ("less than 1",)),
+    Wrong(
+        "a gate switched by a word",
+        GOOD + "gates: {speed: true}\n",
+        6,
+        "gates.speed",
+        ("is a truth value (true)", "a mapping"),
+    ),
+    Wrong(
+        "an unknown hub",
+        GOOD + "publish: {to: huh}\n",
+        6,
+        "publish.to",
+        ("'huh'", "local, hub", "did you mean 'hub'?"),
+    ),
+    Wrong("no hub", GOOD + "publish: {to: []}\n", 6, "publish.to", ("is empty",)),
+    Wrong("the Hub without a namespace", GOOD + "publish: {to: hub}\n", 6, "publish.to", ("give namespace",)),
+    Wrong("a hub twice", GOOD + "publish: {to: [local, local]}\n", 6, "publish.to", ("twice",)),
+    Wrong("private in words", GOOD + 'publish: {private: "yes"}\n', 6, "publish.private", ("write true",)),
+    Wrong("memory without a unit", GOOD + "memory: 4\n", 6, "memory", ("4GB",)),
+    Wrong("memory in odd units", GOOD + "memory: 4 gigs\n", 6, "memory", ("4GB",)),
+)
