@@ -58,10 +58,7 @@ class _Place:
 
 @dataclass
 class Weights:
-    """The safetensors of one artifact, open for writing; a context manager.
-
-    `expected_bytes` is the size the shapes imply, `written_bytes` what arrived.
-    """
+    """The safetensors of one artifact, open for writing; a context manager."""
 
     directory: Path
     places: dict[str, _Place]
@@ -70,11 +67,8 @@ class Weights:
 
     @property
     def expected_bytes(self) -> int:
+        """Size of the weights that the shapes imply."""
         return sum(place.slot.bytes for place in self.places.values())
-
-    @property
-    def written_bytes(self) -> int:
-        return sum(self.filled.values())
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Append rows to a tensor; rows come in order, whole tensors at once.
@@ -90,7 +84,7 @@ class Weights:
                 f"{name}: {data.nbytes} bytes of {tensor.dtype} after {at} of {place.slot.bytes} bytes "
                 f"of {place.slot.dtype}; a tensor was written twice or in another shape than the recipe implies"
             )
-        view, position = memoryview(data), place.offset + at
+        view, position = memoryview(data.data), place.offset + at
         while view:
             done = os.pwrite(self.files[place.file], view, position)
             view, position = view[done:], position + done
@@ -104,7 +98,9 @@ class Weights:
         """
         short = [name for name, place in self.places.items() if self.filled[name] != place.slot.bytes]
         if short:
-            raise AssertionError(f"{len(short)} tensors of the artifact were not written whole, the first is {short[0]}")
+            raise AssertionError(
+                f"{len(short)} tensors of the artifact were not written whole, the first is {short[0]}"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -61,7 +61,7 @@ class Checkpoint:
         """
         stored = self.tensors[name]
         try:
-            with safe_open(stored.file, framework="pt") as shard:
+            with safe_open(stored.file, framework="pt") as shard:  # type: ignore[no-untyped-call]
                 if not stored.shape:
                     return _finite(shard.get_tensor(stored.key).clone(), name, stored.file)
                 return _finite(shard.get_slice(stored.key)[start:stop].clone(), name, stored.file)
@@ -141,7 +141,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 def _header(file: Path) -> dict[str, Stored]:
     found = {}
     try:
-        with safe_open(file, framework="pt") as shard:
+        with safe_open(file, framework="pt") as shard:  # type: ignore[no-untyped-call]
             for key in shard.keys():  # noqa: SIM118 - safe_open has no iteration of its own
                 part = shard.get_slice(key)
                 dtype = _DTYPES.get(part.get_dtype())

@@ -53,8 +53,9 @@ def scrub(value: Any, model: Path) -> Any:
 
 
 def _local(value: Any, model: Path) -> bool:
-    return isinstance(value, str) and (str(model) in value or (value.startswith("/") and Path(value).is_absolute()
-                                                               and value.count("/") > 1))
+    return isinstance(value, str) and (
+        str(model) in value or (value.startswith("/") and Path(value).is_absolute() and value.count("/") > 1)
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

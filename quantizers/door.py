@@ -30,7 +30,9 @@ def run(request: Request, out: Path) -> Result:
     """
     where = device(request.device)
     if not request.model.is_dir():
-        raise QuantizeError(f"{request.model}: no such directory. The model is a directory with config.json and weights.")
+        raise QuantizeError(
+            f"{request.model}: no such directory. The model is a directory with config.json and weights."
+        )
     out.mkdir(parents=True, exist_ok=True)
     made: dict[str, Made] = {}
     libraries: set[str] = set()

@@ -69,6 +69,7 @@ class Grid:
 
     @property
     def levels(self) -> int:
+        """Steps between the lowest and the highest code."""
         return self.high - self.low
 
 
@@ -106,7 +107,7 @@ class Codes:
 
 def grouped(weight: Tensor, group_size: int) -> Tensor:
     """View `[out, in]` as `[out, groups, group_size]`; -1 is one group per output channel."""
-    return weight.unflatten(1, (-1, weight.shape[1] if group_size == -1 else group_size))
+    return weight.reshape(len(weight), -1, weight.shape[1] if group_size == -1 else group_size)
 
 
 def scale_from(low: Tensor, high: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor, Tensor | None]:

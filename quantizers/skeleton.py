@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import gcd
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -63,7 +64,7 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
     except (ValueError, KeyError, TypeError) as error:
         raise QuantizeError(
-            f"{where}: transformers cannot read this configuration ({error}). "
+            f"{where}: transformers cannot read this configuration ({_first_line(error)}). "
             "Models that bring their own code are not run here; name one whose architecture transformers carries."
         ) from error
     for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM):
@@ -74,6 +75,10 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
         f"{where}: model_type {config.model_type} is no language model that transformers loads "
         "(causal, sequence-to-sequence or masked). Name another model."
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _match(
@@ -153,7 +158,8 @@ def _linear(name: str, module: nn.Module) -> Linear | None:
     if type(module) is nn.Linear:
         return Linear(name, module.out_features, module.in_features, False)
     if type(module) is Conv1D:
-        return Linear(name, module.weight.shape[1], module.weight.shape[0], True)
+        rows, columns = cast(Tensor, module.weight).shape
+        return Linear(name, columns, rows, True)
     return None
 
 

@@ -25,6 +25,7 @@ from quantizers.request import Made, Request
 from quantizers.skeleton import Skeleton, build, chosen
 
 TOOLS = ("nncf", "openvino", "openvino-tokenizers", "optimum", "optimum-intel", "torch", "transformers")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 TASK = "text-generation-with-past"
 
 
@@ -91,6 +92,12 @@ def _export(model: Path, scratch: Path, recipe: Recipe, skeleton: Skeleton, name
 
 
 def _convert_tokenizer(model: Path, scratch: Path) -> None:
+    # Without files transformers makes up an empty tokenizer instead of failing.
+    if not any((model / name).is_file() for name in TOKENIZERS):
+        raise QuantizeError(
+            f"{model}: no tokenizer ({', '.join(TOKENIZERS)}). OpenVINO GenAI needs one beside the model: "
+            "save the model with its tokenizer, or use format compressed-tensors or bitsandbytes."
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, padding_side="left")
         pair = convert_tokenizer(tokenizer, with_detokenizer=True)

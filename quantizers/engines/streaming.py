@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from quantizers.checkpoint import Checkpoint, open_checkpoint
 from quantizers.progress import progress
@@ -52,7 +54,7 @@ def copy_tensor(checkpoint: Checkpoint, name: str, key: str, linear: Linear | No
         stored = checkpoint.whole(key)
         for target in keeping:
             target.keep(name, stored)
-        parts = [(0, stored.T.contiguous())]
+        parts: Iterable[tuple[int, Tensor]] = [(0, stored.T.contiguous())]
         keeping = []
     else:
         parts = checkpoint.chunks(key, max((t.format.ROWS for t in rounding), default=1))

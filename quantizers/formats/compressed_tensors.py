@@ -70,7 +70,8 @@ def config(recipe: Recipe, dtype: torch.dtype, kept: tuple[str, ...]) -> dict[st
         quantization_status=QuantizationStatus.COMPRESSED,
         ignore=list(kept),
     )
-    return whole.model_dump(mode="json")
+    fields: dict[str, Any] = whole.model_dump(mode="json")
+    return fields
 
 
 def pack_words(codes: Tensor, bits: int) -> Tensor:
@@ -80,8 +81,9 @@ def pack_words(codes: Tensor, bits: int) -> Tensor:
     """
     per_byte, left = divmod(8, bits)
     if left or codes.shape[1] % (32 // bits):
-        return pack_to_int32(codes, bits)
-    lanes = (codes + (1 << (bits - 1))).view(torch.uint8).unflatten(1, (-1, per_byte))
+        words: Tensor = pack_to_int32(codes, bits)
+        return words
+    lanes = (codes + (1 << (bits - 1))).view(torch.uint8).reshape(len(codes), -1, per_byte)
     packed = lanes[..., 0].clone()
     for lane in range(1, per_byte):
         packed |= lanes[..., lane] << (lane * bits)

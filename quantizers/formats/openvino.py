@@ -27,6 +27,8 @@ FILES = (
 )
 """What OVModelForCausalLM and OpenVINO GenAI read."""
 
+_COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(\.\d+)?")
+
 
 def node(linear: str) -> str:
     """Regular expression for the scope the exporter gives the nodes of a linear."""
@@ -34,11 +36,15 @@ def node(linear: str) -> str:
 
 
 def save(model: openvino.Model, path: Path) -> None:
-    """Write xml and bin. Nodes the exporter numbered by a counter of the process are numbered by their order."""
+    """Write xml and bin. What was numbered by a counter of the process is numbered by its place in the graph."""
     model.set_friendly_name("model")
     for index, op in enumerate(model.get_ordered_ops()):
-        if re.fullmatch(rf"{op.get_type_name()}_\d+", op.get_friendly_name()):
+        if _COUNTED.fullmatch(op.get_friendly_name()):
             op.set_friendly_name(f"{op.get_type_name()}_{index}")
+        for port, output in enumerate(op.outputs()):
+            names = output.get_names()
+            if counted := {name for name in names if _COUNTED.fullmatch(name)}:
+                output.get_tensor().set_names(names - counted | {f"{op.get_type_name()}_{index}.{port}"})
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
