@@ -113,7 +113,9 @@ def test_an_existing_directory_is_a_path_and_anything_else_a_hub_id(room: Path) 
 
 
 def test_files_are_absolute_wherever_the_reader_stands(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = manifest(room, "model: {source: ./model}\nevaluation: {files: evaluation.jsonl}\ntargets: {int4: nf4}\n")
+    path = manifest(
+        room, "model: {source: ./model}\nevaluation: {files: evaluation.jsonl}\ntargets: {int4: w4-rtn-g32}\n"
+    )
     monkeypatch.chdir(room.parent)
     found = load(path.relative_to(room.parent))
     assert found.path == path

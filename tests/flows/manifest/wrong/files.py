@@ -3,7 +3,6 @@
 from tests.flows.manifest.room import PROSE, jsonl, safetensors
 from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, TEXTS, Wrong, link, remove, target, truncated, write
 
-
 FILES = (
     Wrong("no model directory", "model: {source: ./modle}\n" + TEXTS + TARGETS, 1, "model.source", ("does not exist",)),
     Wrong(

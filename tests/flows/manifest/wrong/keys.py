@@ -2,7 +2,6 @@
 
 from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, Wrong
 
-
 KEYS = (
     Wrong("no model", TARGETS, 1, "model", ("is missing", "required here: model, targets")),
     Wrong("no targets", MODEL, 1, "targets", ("is missing",)),
