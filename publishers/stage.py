@@ -71,8 +71,9 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
 def _check_name(name: str) -> None:
     try:
         validate_repo_id(name)
-        if name.count("/") != 1:
-            raise HFValidationError("it has no namespace")
+        # The client lets letters of every alphabet through; the Hub does not.
+        if name.count("/") != 1 or not name.isascii():
+            raise HFValidationError("it is not of two ASCII parts")
     except HFValidationError as error:
         raise PublishError(
             f"{name!r} is not a name that a hub takes ({error}): a release is called namespace/model-target, each part of "

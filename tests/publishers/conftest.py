@@ -92,13 +92,13 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-def subject_of(artifact: Path, source: Path, **changes: Any) -> Subject:
+def subject_of(artifact: Path, original: Path, /, **changes: Any) -> Subject:
     fields: dict[str, Any] = {
         "name": "acme/demo-int4",
         "target": "int4",
         "artifact": artifact,
         "files": hashes(artifact),
-        "source": Source(name="demo", id="acme-labs/demo", revision="a" * 40, directory=source),
+        "source": Source(name="demo", id="acme-labs/demo", revision="a" * 40, directory=original),
         "format": "compressed-tensors",
         "recipe": copy.deepcopy(RECIPE),
         "calibration": {"source": "calibration.jsonl", "samples": 8, "tokens": 128, "sha256": "c" * 64},

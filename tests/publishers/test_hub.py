@@ -115,7 +115,7 @@ def test_flipped_bit_on_the_server_is_found(
     with pytest.raises(PublishError, match=path):
         pull(staged.name, "v1", tmp_path / "pulled", home, source="hub")
     assert not (tmp_path / "pulled").exists() and not list(tmp_path.glob(".pulled*"))
-    with pytest.raises(PublishError, match="is not what was released|not what the Hub lists|not a provenance record"):
+    with pytest.raises(PublishError, match=r"is not what was released|not what the Hub lists|not a provenance record"):
         verify(home, staged.name, source="hub")
 
 
@@ -252,5 +252,5 @@ def test_unknown_names_on_the_hub(staged: Staged, loopback: LoopbackHub, home: P
     with pytest.raises(PublishError, match="holds no release called 'acme/demo-int4'"):
         pull(staged.name, None, tmp_path / "pulled", home, source="hub")
     publish(staged)
-    with pytest.raises(PublishError, match="no version 'v9' on the Hub. It has v1"):
+    with pytest.raises(PublishError, match=r"no version 'v9' on the Hub\. It has v1"):
         pull(staged.name, "v9", tmp_path / "pulled", home, source="hub")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -117,7 +116,7 @@ def test_unknown_names_and_versions_say_what_there_is(subject: Subject, home: Pa
     put(subject, home, tmp_path / "1")
     with pytest.raises(PublishError, match="It holds acme/demo-int4"):
         local.find(home, "acme/demo-int8")
-    with pytest.raises(PublishError, match="no version 'v7' in the local hub. It has v1"):
+    with pytest.raises(PublishError, match=r"no version 'v7' in the local hub\. It has v1"):
         local.find(home, subject.name, "v7")
 
 
@@ -146,5 +145,5 @@ def test_commit_id_can_be_made_with_coreutils(subject: Subject, home: Path, tmp_
 
 def test_released_files_are_read_only(subject: Subject, home: Path, tmp_path: Path) -> None:
     release = put(subject, home, tmp_path / "1")
-    modes = {os.stat(path).st_mode & 0o777 for path in release.directory.iterdir()}
+    modes = {path.stat().st_mode & 0o777 for path in release.directory.iterdir()}
     assert modes == {0o444}

@@ -1,0 +1,134 @@
+"""The card: metadata that hubs read, evidence a reader can judge, and nothing that varies."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from publishers.errors import PublishError
+from publishers.request import Source
+from publishers.stage import stage
+from tests.publishers.conftest import SUMMARY, subject_of
+
+
+def card_of(artifact: Path, model: Path, tmp_path: Path, **changes: Any) -> str:
+    stage(subject_of(artifact, model, **changes), tmp_path / "stage", tmp_path / "home")
+    return (tmp_path / "stage" / "README.md").read_text()
+
+
+def metadata_of(card: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    return loaded
+
+
+def test_metadata(artifact: Path, model: Path, tmp_path: Path) -> None:
+    metadata = metadata_of(card_of(artifact, model, tmp_path))
+    results = metadata.pop("model-index")[0]["results"][0]
+    assert metadata == {
+        "base_model": "acme-labs/demo",
+        "base_model_relation": "quantized",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": "mit",
+        "language": ["en"],
+        "tags": ["quantmill", "quantized", "compressed-tensors", "int4", "awq"],
+        "quantized_by": "quantmill",
+    }
+    assert results["metrics"][0] == {"type": "perplexity", "name": "Perplexity", "value": 21.715}
+
+
+def test_model_from_a_directory_has_no_base_model(artifact: Path, model: Path, tmp_path: Path) -> None:
+    source = Source(name="demo", id=None, revision="sha256:" + "d" * 64, directory=model)
+    card = card_of(artifact, model, tmp_path, source=source)
+    assert not metadata_of(card).keys() & {"base_model", "base_model_relation"}
+    assert "`demo`" in card and "sha256:" + "d" * 64 in card
+
+
+def test_openvino_names_its_library_and_genai(artifact: Path, model: Path, tmp_path: Path) -> None:
+    card = card_of(artifact, model, tmp_path, format="openvino")
+    assert metadata_of(card)["library_name"] == "openvino"
+    assert "OVModelForCausalLM.from_pretrained" in card and "openvino_genai.LLMPipeline" in card
+
+
+def test_every_figure_of_the_evidence_is_shown_with_its_bounds(artifact: Path, model: Path, tmp_path: Path) -> None:
+    card = card_of(artifact, model, tmp_path)
+    for row in (
+        "| Perplexity | 21.5000 | 21.7150 | +1.00% (+0.60% to +1.40%) |",
+        "| KL divergence from the original, nats per token | 0 | 0.00420 (0.00360 to 0.00480) |",
+        "| Same first choice as the original (top-1) | 100% | 96.20% (95.40% to 97.00%) |",
+        "| Weights | 0.40 MB | 0.13 MB | 32.5% |",
+        "| KL divergence, nats per token | 0.00420 | 0.00480 | ≤ 0.05000 | passed |",
+    ):
+        assert row in card
+
+
+def test_every_field_of_the_recipe_is_shown_and_repeatable(artifact: Path, model: Path, tmp_path: Path) -> None:
+    subject = subject_of(artifact, model)
+    card = card_of(artifact, model, tmp_path, recipe={**subject.recipe, "novelty": 7})
+    block = re.search(r"```yaml\n(.*?)```", card, re.DOTALL)
+    assert block and yaml.safe_load(block[1]) == {"targets": {"int4": {**subject.recipe, "novelty": 7}}}
+    assert "| Transformation before rounding | AWQ" in card and "| novelty | 7 |" in card
+
+
+def test_files_and_their_hashes_are_listed(artifact: Path, model: Path, tmp_path: Path) -> None:
+    subject = subject_of(artifact, model)
+    card = card_of(artifact, model, tmp_path)
+    assert all(sha256 in card for sha256 in subject.files.values())
+
+
+def test_tasks_and_chat_are_shown_when_measured(artifact: Path, model: Path, tmp_path: Path) -> None:
+    subject = subject_of(artifact, model)
+    tasks = {"arc_easy": {"metric": "acc", "original": [1.0, 1.0, 0.0, 1.0], "artifact": [1.0, 0.0, 0.0, 1.0]}}
+    evidence = {**subject.evidence, "chat_summary": SUMMARY, "tasks": tasks}
+    card = card_of(artifact, model, tmp_path, evidence=evidence)
+    assert "| arc_easy (acc, 4 items) | 0.7500 | 0.5000 | 66.7% kept |" in card
+    assert "| Perplexity, through the chat template | 21.5000 | 21.7150 |" in card
+
+
+def test_bounds_that_the_documents_cannot_give_are_said(artifact: Path, model: Path, tmp_path: Path) -> None:
+    subject = subject_of(artifact, model)
+    subject.evidence["summary"]["kld"]["high"] = None
+    assert "0.00420 (0.00360 to unbounded)" in card_of(artifact, model, tmp_path, evidence=subject.evidence)
+
+
+LICENSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "id": ("---\nlicense: apache-2.0\n---\n", {"license": "apache-2.0"}),
+    "list": ("---\nlicense: [mit, apache-2.0]\n---\n", {"license": "mit"}),
+    "named": (
+        "---\nlicense: other\nlicense_name: llama3\nlicense_link: https://example.org/l\n---\n",
+        {"license": "other", "license_name": "llama3", "license_link": "https://example.org/l"},
+    ),
+    "none": ("# A card without metadata\n", {}),
+    "unfinished block": ("---\nlicense: mit\n", {}),
+}
+
+
+@pytest.mark.parametrize("readme, expected", LICENSES.values(), ids=LICENSES.keys())
+def test_licence_is_carried_over(
+    artifact: Path, model: Path, tmp_path: Path, readme: str, expected: dict[str, Any]
+) -> None:
+    (model / "README.md").write_text(readme)
+    card = card_of(artifact, model, tmp_path)
+    assert {key: value for key, value in metadata_of(card).items() if key.startswith("license")} == expected
+    assert ("states no licence" in card) == (not expected)
+
+
+def test_licence_of_the_config_when_there_is_no_card(artifact: Path, model: Path, tmp_path: Path) -> None:
+    (model / "README.md").unlink()
+    (model / "config.json").write_text('{"license": "mit"}')
+    assert metadata_of(card_of(artifact, model, tmp_path))["license"] == "mit"
+
+
+def test_card_of_the_source_that_is_not_yaml_is_named(artifact: Path, model: Path, tmp_path: Path) -> None:
+    (model / "README.md").write_text("---\nlicense: [mit\n---\n")
+    with pytest.raises(PublishError, match=r"metadata block of .*README\.md is not YAML"):
+        card_of(artifact, model, tmp_path)
+
+
+def test_other_tasks_are_refused_by_name(artifact: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="task 'image-classification'"):
+        card_of(artifact, model, tmp_path, task="image-classification")
