@@ -35,7 +35,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
         logits = loaded.logits(row)
         if not torch.isfinite(logits).all():
             raise GateError(
-                f"{request.model}: the original's logits are not finite on document {index}, so nothing can be compared with it."
+                f"{request.model}: the original's logits on document {index} are not finite: nothing compares with it."
             )
         described = scoring.describe(row, logits, seed=index)
         save_file(cast(dict[str, Tensor], described), document_file(out, index))

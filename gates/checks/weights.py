@@ -122,9 +122,7 @@ def _openvino(model: Any) -> Iterator[tuple[str, Tensor]]:
         constants = _constants(source.get_node())
         if constants is None:
             continue
-        name = constants[0].removeprefix("self.")
-        for suffix in ("/fq_weights_1", "_compressed"):
-            name = name.removesuffix(suffix)
+        name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
         folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
         dense = torch.from_numpy(folded([])[0].copy())
         yield name, dense if operation.get_attributes()["transpose_b"] else dense.T
