@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,9 +56,10 @@ def test_every_target_passes_and_is_released(demo: Demo) -> None:
 def test_a_stock_process_measures_the_perplexity_that_the_card_states(demo: Demo, target: str, tmp_path: Path) -> None:
     name = f"demo/docstring-llama-{target}"
     shown = quantmill("show", name, "--json", home=demo.home).json
-    stated = shown["evidence"]["summary"]["perplexity"]
     card = (Path(shown["directory"]) / "README.md").read_text()
-    assert f"{stated:.2f}" in card
+    row = re.search(r"^\| *Perplexity *\| *[\d.]+ *\| *([\d.]+) *\|", card, re.MULTILINE)
+    assert row, card
+    stated = float(row[1])
     evaluation = str(demo.manifest.parent / "evaluation.jsonl")
     scored = str(shown["evidence"]["looks"][-1])
     found = json.loads(outside(demo.home, STOCK, name, "v1", evaluation, "256", scored, cwd=tmp_path).splitlines()[-1])

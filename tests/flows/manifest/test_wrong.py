@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flows.manifest.check import check
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
 from tests.flows.manifest.room import furnish
+from tests.flows.manifest.test_load import EVERYTHING
 from tests.flows.manifest.wrong.case import GOOD, Wrong
 from tests.flows.manifest.wrong.documents import DOCUMENTS
 from tests.flows.manifest.wrong.files import FILES
@@ -45,3 +48,26 @@ def test_a_wrong_manifest_is_refused_with_file_line_key_and_help(wrong: Wrong, t
 
 def test_no_two_rows_have_the_same_name() -> None:
     assert len({wrong.name for wrong in ALL}) == len(ALL) >= 60
+
+
+PIECES = st.sampled_from(
+    [*":{}[],-&*!|>'\"%@#?~0.e", "\n", "\t", "\n  ", ": ", "- ", "null", "1e3", "no", "é", "\u2028", "\x00"]
+)
+EDITS = st.lists(
+    st.tuples(st.integers(0, len(EVERYTHING)), st.integers(0, 12), PIECES | st.just("")), min_size=1, max_size=4
+)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=EDITS)
+def test_a_damaged_manifest_is_read_or_refused_within_itself(edits: list[tuple[int, int, str]], tmp_path: Path) -> None:
+    text = EVERYTHING
+    for start, length, piece in edits:
+        text = text[:start] + piece + text[start + length :]
+    path = write(tmp_path, text)
+    try:
+        assert load(path).targets
+    except ManifestError as error:
+        assert error.problem
+        assert error.line is not None
+        assert 1 <= error.line <= text.count("\n") + 1

@@ -21,7 +21,13 @@ KEYS = (
     Wrong(
         "an unknown model key", "model: {source: ./model, rev: x}\n" + TARGETS, 1, "model.rev", ("did you mean 'rev",)
     ),
-    Wrong("a model that is a word", "model: gpt2\n" + TARGETS, 1, "model", ("is text ('gpt2')", "a mapping")),
+    Wrong(
+        "a model that is a word",
+        "model: gpt2\n" + TARGETS,
+        1,
+        "model",
+        ("is text ('gpt2')", "a mapping of source, revision"),
+    ),
     Wrong("targets that are a list", MODEL + "targets: [nf4]\n", 2, "targets", ("is a list", "a mapping")),
     Wrong(
         "an unknown task",
