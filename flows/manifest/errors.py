@@ -31,8 +31,9 @@ def choices(allowed: Iterable[str]) -> str:
 def nearest(word: object, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the spelling closest to `word`, or nothing."""
     small = {each.lower(): each for each in allowed}
-    begun = [each for each in small if each.startswith(str(word).lower())]
-    close = begun[:1] or get_close_matches(str(word).lower(), small, n=1, cutoff=0.6)
+    typed = str(word).lower()
+    begun = [each for each in small if len(typed) > 1 and each.startswith(typed)]
+    close = begun[:1] or get_close_matches(typed, small, n=1, cutoff=0.6)
     return f"; did you mean {small[close[0]]!r}?" if close else ""
 
 

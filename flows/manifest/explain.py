@@ -58,9 +58,10 @@ def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key
         bound, words = _BOUNDS[kind]
         return source.error(where, f"is {_shown(value)}; allowed: {words} {context[bound]:g}")
     if kind in _WANTED:
-        return source.error(
-            where, f"is {kind_of(value)} ({_shown(value)}); allowed: {_WANTED[kind]}{_remedy(kind, value, where)}"
-        )
+        keys = fields(model, details["loc"])
+        wanted = _WANTED[kind] + (f" of {', '.join(keys)}" if keys else "")
+        found = kind_of(value) if value is None else f"{kind_of(value)} ({_shown(value)})"
+        return source.error(where, f"is {found}; allowed: {wanted}{_remedy(kind, value, where)}")
     if kind in ("too_short", "string_too_short"):
         return source.error(where, "is empty; give at least one")
     if kind == "value_error":

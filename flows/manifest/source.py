@@ -231,10 +231,14 @@ def _text(path: Path) -> str:
             raise
         raise ManifestError(path, None, "", f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ManifestError(path, line, "", "is not UTF-8 text; save it in that encoding") from error
+    if odd := re.search("[\x85\u2028\u2029]", text):
+        problem = f"holds U+{ord(odd[0]):04X}, which ends a line to YAML 1.1 and to nobody else; remove it"
+        raise ManifestError(path, text.count("\n", 0, odd.start()) + 1, "", problem)
+    return text
 
 
 MANIFEST = "a manifest is a mapping with at least `model` and `targets`"

@@ -21,6 +21,7 @@ DOCUMENTS = (
     Wrong("a control character", GOOD + "x: \x07\n", 6, "", ("not YAML", "control characters")),
     Wrong("Latin-1", GOOD.encode() + b"# M\xfcller\n", 6, "", ("not UTF-8",)),
     Wrong("UTF-16", GOOD.encode("utf-16"), 1, "", ("not UTF-8",)),
+    Wrong("a line separator", MODEL + "# a\u2028b\n" + TARGETS, 2, "", ("U+2028", "remove it")),
     Wrong("two documents", GOOD + "---\n" + GOOD, 6, "", ("second document", "own file")),
     Wrong("a duplicate key", GOOD + TARGETS, 6, "targets", ("written twice", "line 4")),
     Wrong("a duplicate target", GOOD + "  int4: nf4\n", 6, "targets.int4", ("written twice", "line 5")),
