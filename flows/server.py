@@ -56,7 +56,18 @@ def prefect_server(home: Path, *, patience: float = 90.0) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, "PREFECT_HOME": str(state), "QUANTMILL_PARENT": str(os.getpid())}
     environment |= {"PREFECT_API_URL": address, "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
-    command = [sys.executable, "-P", str(_LAUNCHER), "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-P",
+        str(_LAUNCHER),
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     log = state / "server.log"
     with log.open("wb") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment)

@@ -19,7 +19,11 @@ KILLS = 20
 
 def contents(home: Path) -> dict[str, str]:
     """Hash of every artifact and of everything in the local hub, links resolved, but locks and leftovers."""
-    roots = [home / "store" / "quantize", *(home / "hub").glob("models--*/snapshots"), *(home / "hub").glob("models--*/refs")]
+    roots = [
+        home / "store" / "quantize",
+        *(home / "hub").glob("models--*/snapshots"),
+        *(home / "hub").glob("models--*/refs"),
+    ]
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]
     kept = [path for path in files if path.name not in ("record.json", "log.txt", "request.json")]
     return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
@@ -59,7 +63,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_if_nothing_had_happened(demo
     done: dict[str, int] = {}
     while kills < KILLS:
         # Mostly early moments, where steps begin and records are written; some deep inside the long steps.
-        if kill_after(dice.choice([1.5, 3.0, 6.0, 14.0]) * (0.3 + dice.random()), manifest, home):
+        if kill_after(dice.choice([1.5, 2.5, 4.0, 6.0, 12.0]) * (0.4 + 0.8 * dice.random()), manifest, home):
             kills += 1
         now = records(home)
         assert done.items() <= now.items(), "a finished step was done again"

@@ -1,0 +1,112 @@
+"""A Hub model becomes a release on the Hub: fetched, milled, published with one commit and pulled back, all on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import ROOT, quantmill
+from tests.publishers.loopback_hub import File, LoopbackHub
+
+MANIFEST = """
+model: {source: maker/docstring-llama}
+evaluation: {files: [evaluation.jsonl], tokens: 256, documents: 64}
+targets: {int8: {dtype: int8, group_size: 128}}
+publish: {to: [local, hub], namespace: acme}
+"""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    with LoopbackHub(token="hf_loopback_secret") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", server.token)
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        files = (ROOT / "manifests" / "demo" / "model").iterdir()
+        tree = {path.name: File(path.read_bytes(), large=path.suffix == ".safetensors") for path in files}
+        server.create("maker/docstring-llama").add(tree)
+        yield server
+
+
+@pytest.mark.slow
+def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackHub, tmp_path: Path) -> None:
+    room, home = tmp_path / "room", tmp_path / "home"
+    room.mkdir()
+    (room / "hub.yaml").write_text(MANIFEST)
+    evaluation = (ROOT / "manifests" / "demo" / "evaluation.jsonl").read_text()
+    (room / "evaluation.jsonl").write_text(evaluation)
+
+    planned = quantmill("plan", room / "hub.yaml", "--json", home=home)
+    assert planned.code == 0, planned.stderr
+    assert planned.json[0]["steps"][0] == "fetch"
+    assert planned.json[0]["predicted"]["disk_bytes"] > 4_000_000
+    whole = [path for verb, path in hub.requests if verb == "GET" and path.endswith("model.safetensors")]
+    assert not (home / "sources").exists(), whole
+
+    ran = quantmill("run", room / "hub.yaml", "--json", home=home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    places = {place["to"]: place for place in ran.json[0]["places"]}
+    assert set(places) == {"local", "hub"}
+    assert hub.count("POST", "/commit/") == 1
+    release = hub.repositories["acme/docstring-llama-int8"]
+    assert release.tags == {"v1": places["hub"]["commit"]}
+    assert release.private
+    written = "".join(path.read_text(errors="ignore") for path in home.rglob("*") if path.suffix in (".json", ".txt"))
+    assert hub.token not in written
+
+    pulled = quantmill(
+        "pull", "acme/docstring-llama-int8@v1", "--hub", "--to", tmp_path / "pulled", "--json", home=home
+    )
+    assert pulled.code == 0, pulled.stderr
+    local = home / "hub" / "models--acme--docstring-llama-int8" / "snapshots" / places["local"]["commit"]
+    for path in local.rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "pulled" / path.relative_to(local)).read_bytes() == path.read_bytes()
+    command = [sys.executable, "-c", pulled.json["snippet"]]
+    loaded = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+
+    again = quantmill("run", room / "hub.yaml", home=home)
+    assert (again.code, "Nothing to do" in again.stdout) == (0, True)
+    assert hub.count("POST", "/commit/") == 1
+
+    # Offline, what was resolved before still counts; a new upstream commit makes the job stale.
+    offline = quantmill("plan", room / "hub.yaml", "--json", home=home, HF_HUB_OFFLINE="1")
+    assert offline.json[0]["state"] == "released"
+    source = hub.repositories["maker/docstring-llama"]
+    changed = {**source.commits[source.head], "README.md": File(b"---\nlicense: mit\n---\n", large=False)}
+    source.add(changed)
+    moved = quantmill("plan", room / "hub.yaml", "--json", home=home).json[0]
+    assert moved["state"] == "stale"
+    assert "changed: model" in moved["why"]
+
+
+def test_without_a_token_nothing_is_started(hub: LoopbackHub, tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "hub.yaml").write_text(MANIFEST)
+    (room / "evaluation.jsonl").write_text((ROOT / "manifests" / "demo" / "evaluation.jsonl").read_text())
+    ran = quantmill("run", room / "hub.yaml", home=tmp_path / "home", HF_TOKEN="")
+    assert ran.code == 2
+    assert "HF_TOKEN" in ran.stderr
+    assert not (tmp_path / "home" / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("maker/no-such-model", "does not show"), ("maker/docstring-llama", "v9")]
+)
+def test_a_model_that_the_hub_does_not_show_is_bad_input(
+    source: str, words: str, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    (tmp_path / "hub.yaml").write_text(MANIFEST.replace("maker/docstring-llama", f"{source}, revision: v9"))
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps({"text": "Some text."}) + "\n")
+    ran = quantmill("plan", tmp_path / "hub.yaml", home=tmp_path / "home")
+    assert ran.code == 2
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
