@@ -70,17 +70,17 @@ def fetch(job: Job, store: Store) -> Path:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_transient,
 )
-def texts(job: Job, store: Store, calibrated: bool) -> None:
+def texts(job: Job, store: Store) -> None:
     """Bring evaluation and calibration documents here, and refuse the one where it shares content with the other."""
     manifest = job.manifest
     wanted: list[tuple[str, Step, Texts]] = [("evaluation", job.evaluation, manifest.evaluation)]
-    if calibrated:
+    if job.calibration:
         wanted.append(("calibration", job.calibration, manifest.calibration))
     for name, step, source in wanted:
         request = requests.texts(step, source, store)
         perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, online=not source.files)
-    if calibrated:
-        refuse_overlap(job, store)
+    if job.calibration:
+        refuse_overlap(job.calibration, job.evaluation, store)
 
 
 @task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)
@@ -165,15 +165,10 @@ def prepare(group: list[Planned], store: Store) -> list[Planned]:
     """Bring one model and its texts here and score it; return its jobs, knowing where its files are."""
     directory = fetch(group[0].job, store)
     ready = [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
-    for calibrated in (False, True):
-        for job in {p.job.calibration.key: p.job for p in ready if _calibrated(p.job) == calibrated}.values():
-            texts(job, store, calibrated)
+    for job in {(p.job.evaluation.key, p.job.calibration and p.job.calibration.key): p.job for p in ready}.values():
+        texts(job, store)
     baseline(ready[0].job, store)
     return ready
-
-
-def _calibrated(job: Job) -> bool:
-    return any(rung.recipe.calibrated for rung in job.target.rungs)
 
 
 def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:

@@ -33,7 +33,8 @@ class Job:
     target: Target
     original: Original
     evaluation: Step
-    calibration: Step
+    calibration: Step | None
+    """None when no recipe of the manifest reads any: then a change of that text changes nothing."""
     endpoint: str
     """The Hub it would go to, when it goes to the Hub."""
 
@@ -61,16 +62,18 @@ class Job:
     def quantize(self, rung: Rung) -> Step:
         """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""
         recipe, calibration = rung.recipe, self.manifest.calibration
-        read = {
-            "texts": self.calibration.key,
-            "samples": calibration.samples,
-            "tokens": calibration.tokens,
-            "seed": calibration.seed,
-        }
+        read = None
+        if recipe.calibrated and self.calibration:
+            read = {
+                "texts": self.calibration.key,
+                "samples": calibration.samples,
+                "tokens": calibration.tokens,
+                "seed": calibration.seed,
+            }
         inputs = {
             "model": self.original.identity,
             "recipe": recipe.model_dump(mode="json"),
-            "calibration": read if recipe.calibrated else None,
+            "calibration": read,
             "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
         }
         return Step("quantize", inputs)
@@ -117,7 +120,7 @@ class Job:
         publish = self.manifest.publish
         said: dict[str, Any] = {
             "model": self.original.revision,
-            "calibration": self.calibration.inputs["source"],
+            "calibration": self.calibration and self.calibration.inputs["source"],
             "evaluation": {**self.evaluation.inputs["source"], **self._scored},
             "device": self.target.device,
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
@@ -145,5 +148,8 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     original = sources.original(manifest)
     tools = versions("texts")
     evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})
-    calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
+    calibrated = any(rung.recipe.calibrated for target in manifest.targets.values() for rung in target.rungs)
+    calibration = None
+    if calibrated:
+        calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
     return [Job(manifest, target, original, evaluation, calibration, endpoint) for target in manifest.targets.values()]

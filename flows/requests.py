@@ -65,16 +65,18 @@ def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
     """Ask for artifacts, named by their place in `work`."""
     job = work[0][0]
     calibration = job.manifest.calibration
-    read = {
-        "documents": documents(store, job.calibration),
-        "samples": calibration.samples,
-        "tokens": calibration.tokens,
-        "seed": calibration.seed,
-    }
+    read = None
+    if job.calibration and any(rung.recipe.calibrated for _, rung in work):
+        read = {
+            "documents": documents(store, job.calibration),
+            "samples": calibration.samples,
+            "tokens": calibration.tokens,
+            "seed": calibration.seed,
+        }
     return {
         "model": job.original.directory,
         "targets": {str(n): rung.recipe.model_dump(mode="json") for n, (_, rung) in enumerate(work)},
-        "calibration": read if any(rung.recipe.calibrated for _, rung in work) else None,
+        "calibration": read,
         "memory_bytes": job.manifest.memory_bytes,
     }
 

@@ -121,7 +121,7 @@ def _why_unfinished(planned: Planned, store: Store) -> str:
     job, rung = planned.job, planned.rung
     verdict = job.verdict(rung)
     steps = [job.evaluation, job.calibration, job.baseline, job.quantize(rung), verdict, job.publish(rung)]
-    failures = [failure for step in steps if (failure := store.failed(step.kind, step.key))]
+    failures = [failure for step in steps if step and (failure := store.failed(step.kind, step.key))]
     return f"{failures[0].step} failed: {failures[0].message}" if failures else planned.why
 
 

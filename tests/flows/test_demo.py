@@ -31,7 +31,8 @@ for line in list(open(texts))[:documents]:
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
     loss += torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="sum").item()
     count += ids.shape[1] - 1
-print(json.dumps({"perplexity": math.exp(loss / count), "ours": [m for m in ("flows", "gates", "quantizers", "publishers") if m in sys.modules]}))
+ours = [m for m in ("flows", "gates", "quantizers", "publishers") if m in sys.modules]
+print(json.dumps({"perplexity": math.exp(loss / count), "ours": ours}))
 """
 
 

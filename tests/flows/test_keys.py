@@ -20,7 +20,7 @@ def test_what_has_no_canonical_form_is_refused(value: object) -> None:
 
 
 def test_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="nan|NaN|JSON compliant"):
+    with pytest.raises(ValueError, match=r"nan|NaN|JSON compliant"):
         fingerprint({"a": float("nan")})
 
 
