@@ -1,9 +1,8 @@
-"""Text in, rows of tokens out: what the calibrated recipes read."""
+"""Calibration text as rows of tokens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,51 +13,54 @@ from quantizers.errors import QuantizeError
 from quantizers.request import Calibration
 
 
-def rows_of(calibration: Calibration | None, model: Path) -> Tensor:
-    """Token ids int64 `[samples, tokens]` of the calibration text, tokenized by the tokenizer in `model`.
-
-    Documents are tokenized one by one (with the special tokens their tokenizer adds), joined, and cut into rows; a
-    remainder shorter than a row is dropped. Of more rows than `samples`, those are drawn that `seed` picks, in the
-    order of the text.
+def read_rows(calibration: Calibration, model: Path, vocabulary: int) -> Tensor:
+    """Token ids int64 `[rows, tokens]`: the documents one after another, cut into rows, `samples` of them drawn.
 
     Raises:
-        QuantizeError: there is no calibration, the file is not JSON Lines with the key `text`, or it does not fill
-            a row.
+        QuantizeError: the documents cannot be read or fill no row, or the tokenizer is missing or of another model.
     """
-    if calibration is None:
+    documents = _documents(calibration.documents)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        ids = [token for text in documents for token in tokenizer(text, verbose=False)["input_ids"]]
+    except (OSError, ValueError) as error:
         raise QuantizeError(
-            "a recipe with transform awq or teq, or with compensated rounding, reads calibration text, and the request "
-            "has none. Give `calibration`, or use a recipe that reads no text."
-        )
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    ids: list[int] = []
-    for text in _documents(calibration.documents):
-        ids.extend(tokenizer(text, verbose=False)["input_ids"])
-    whole = len(ids) // calibration.tokens
-    if whole == 0:
+            f"{model}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Calibration needs one: save the "
+            "model with its tokenizer, or use a recipe without transform and with nearest rounding."
+        ) from error
+    count = len(ids) // calibration.tokens
+    if not count:
         raise QuantizeError(
-            f"{calibration.documents}: {len(ids)} tokens of text do not fill one row of {calibration.tokens}. "
-            "Add documents, or ask for fewer tokens a row."
+            f"{calibration.documents}: {len(documents)} documents make {len(ids)} tokens, less than one row of "
+            f"{calibration.tokens}. Give more text, or fewer tokens per row."
         )
-    rows = torch.tensor(ids[: whole * calibration.tokens]).reshape(whole, calibration.tokens)
-    if whole <= calibration.samples:
+    if max(ids) >= vocabulary:
+        raise QuantizeError(
+            f"{model}: the tokenizer makes token {max(ids)}, but the model knows {vocabulary}. "
+            "Tokenizer and weights are of different models: fetch the model again."
+        )
+    rows = torch.tensor(ids[: count * calibration.tokens]).view(count, calibration.tokens)
+    if count <= calibration.samples:
         return rows
-    drawn = torch.randperm(whole, generator=torch.Generator().manual_seed(calibration.seed))
-    return rows[drawn[: calibration.samples].sort().values]
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(calibration.seed))[: calibration.samples]
+    return rows[drawn.sort().values]
 
 
-def _documents(path: Path) -> Iterator[str]:
+def _documents(path: Path) -> list[str]:
+    texts = []
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                document = json.loads(line)
-                if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-                    raise QuantizeError(
-                        f"{path}:{number}: not an object with a string under `text`. Calibration is JSON Lines, one "
-                        'document per line: {"text": "..."}.'
-                    )
-                yield document["text"]
-    except (OSError, ValueError) as error:
-        if isinstance(error, QuantizeError):
-            raise
-        raise QuantizeError(f"{path}: cannot be read as JSON Lines ({error}).") from error
+                if not line.strip():
+                    continue
+                text = json.loads(line).get("text")
+                if not isinstance(text, str):
+                    raise QuantizeError(f'{path}, line {number}: no key "text" with a string. Give one on every line.')
+                texts.append(text)
+    except OSError as error:
+        raise QuantizeError(f"{path}: cannot be read ({error.strerror}). Name a JSON Lines file.") from error
+    except (ValueError, AttributeError) as error:
+        raise QuantizeError(
+            f'{path}: not JSON Lines ({error}). Give one object per line, with the key "text".'
+        ) from error
+    return texts

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from quantizers.engines import nncf, streaming
+from quantizers.engines import neural_compressor, nncf, streaming
 from quantizers.errors import QuantizeError
 from quantizers.machine import compute, device, tools
 from quantizers.recipe import Recipe
@@ -15,6 +15,7 @@ from quantizers.request import Made, Request, Result
 Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
 ENGINES: dict[str, tuple[Engine, tuple[str, ...]]] = {
     "streaming": (streaming.stream, streaming.TOOLS),
+    "neural-compressor": (neural_compressor.compress, neural_compressor.TOOLS),
     "nncf": (nncf.export, nncf.TOOLS),
 }
 

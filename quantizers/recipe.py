@@ -40,7 +40,7 @@ HOLDS: dict[tuple[str, str], frozenset[str]] = {
 
 # What an engine can do where it cannot do everything. A choice it would ignore must not stand in a record.
 LIMITS: dict[str, dict[str, tuple[str | None, ...]]] = {
-    "neural-compressor": {"range": ("minmax",), "rounding": ("nearest",)},
+    "neural-compressor": {"rounding": ("nearest",)},
     "nncf": {"transform": (None,), "range": ("minmax",), "rounding": ("nearest",)},
 }
 
@@ -108,6 +108,8 @@ class Recipe(BaseModel):
             if (chosen := getattr(self, field)) not in choices:
                 allowed = ", ".join(choice or "null" for choice in choices)
                 raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
+        if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
+            raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
         if self.ratio != 1.0 and (self.engine != "nncf" or self.dtype != "int4"):
             raise ValueError("ratio (a mix of int4 and int8) is for engine nncf and dtype int4")
         if self.engine == "nncf" and self.dtype == "int8" and self.group_size != -1:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from quantizers.calibration import rows_of
+from quantizers.calibration import read_rows
 from quantizers.errors import QuantizeError
 from quantizers.request import Calibration
 
@@ -25,7 +25,7 @@ def documents(tmp_path: Path) -> Path:
 
 
 def test_rows_are_the_joined_documents(documents: Path) -> None:
-    rows = rows_of(Calibration(documents=documents, samples=1000, tokens=16), MODEL)
+    rows = read_rows(Calibration(documents=documents, samples=1000, tokens=16), MODEL, 2048)
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     joined = [token for text in TEXTS for token in tokenizer(text)["input_ids"]]
     assert rows.shape == (len(joined) // 16, 16)
@@ -33,8 +33,8 @@ def test_rows_are_the_joined_documents(documents: Path) -> None:
 
 
 def test_the_seed_decides_which_rows_are_drawn(documents: Path) -> None:
-    whole = rows_of(Calibration(documents=documents, samples=1000, tokens=16), MODEL).tolist()
-    drawn = [rows_of(Calibration(documents=documents, samples=4, tokens=16, seed=s), MODEL) for s in (0, 0, 1)]
+    whole = read_rows(Calibration(documents=documents, samples=1000, tokens=16), MODEL, 2048).tolist()
+    drawn = [read_rows(Calibration(documents=documents, samples=4, tokens=16, seed=s), MODEL, 2048) for s in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert [row for row in whole if row in drawn[0].tolist()] == drawn[0].tolist()
 
@@ -42,14 +42,14 @@ def test_the_seed_decides_which_rows_are_drawn(documents: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "do not fill one row"),
-        ('{"text": "short"}\n', "do not fill one row"),
-        ('{"text": "fine"}\n{"body": "x"}\n', ":2: not an object"),
-        ('{"text": 3}\n', ":1: not an object"),
-        ("[]\n", ":1: not an object"),
-        ("not json\n", "JSON Lines"),
-        ("\udcff", "JSON Lines"),
-        (None, "JSON Lines"),
+        ("", "less than one row"),
+        ('{"text": "short"}\n', "less than one row"),
+        ('{"text": "fine"}\n{"body": "x"}\n', "line 2"),
+        ('{"text": 3}\n', "line 1|not JSON Lines"),
+        ("[]\n", "line 1|not JSON Lines"),
+        ("not json\n", "JSON Lines|cannot be read"),
+        ("\udcff", "JSON Lines|cannot be read"),
+        (None, "JSON Lines|cannot be read"),
     ],
 )
 def test_text_that_cannot_be_read_is_refused(content: str | None, message: str, tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_text_that_cannot_be_read_is_refused(content: str | None, message: str, 
     if content is not None:
         path.write_text(content, "utf-8", errors="surrogateescape")
     with pytest.raises(QuantizeError, match=message):
-        rows_of(Calibration(documents=path, samples=4, tokens=64), MODEL)
+        read_rows(Calibration(documents=path, samples=4, tokens=64), MODEL, 2048)
 
 
-def test_a_calibrated_recipe_without_text_is_refused() -> None:
-    with pytest.raises(QuantizeError, match="calibration"):
-        rows_of(None, MODEL)
+def test_a_tokenizer_of_another_model_is_refused(documents: Path) -> None:
+    with pytest.raises(QuantizeError, match="different models"):
+        read_rows(Calibration(documents=documents, samples=4, tokens=16), MODEL, 300)
