@@ -38,6 +38,8 @@ RECIPE_LABELS = {
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
 
+TEXT_LABELS = {"texts": "SHA-256 of the texts", "where": "source", "tokens": "tokens per row"}
+
 RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("symmetric", True): "symmetric",
     ("symmetric", False): "asymmetric, with a zero point per scale",
@@ -91,7 +93,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         snippet=snippet(subject.format, subject.task, subject.name),
         genai=genai_snippet(subject.name) if subject.format == "openvino" else None,
         packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in client.packages],
-        manifest=_yaml({"targets": {subject.target: subject.recipe}}),
+        manifest=_yaml({"targets": {subject.target: {key: subject.recipe[key] for key in _ordered(subject.recipe)}}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
     )
@@ -99,8 +101,11 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
 
 def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The recipe as a reader's table, every field of it."""
-    keys = [key for key in RECIPE_LABELS if key in recipe] + sorted(recipe.keys() - RECIPE_LABELS.keys())
-    return [(RECIPE_LABELS.get(key, key), _recipe_word(key, recipe[key])) for key in keys]
+    return [(RECIPE_LABELS.get(key, key), _recipe_word(key, recipe[key])) for key in _ordered(recipe)]
+
+
+def _ordered(recipe: Mapping[str, Any]) -> list[str]:
+    return [key for key in RECIPE_LABELS if key in recipe] + sorted(recipe.keys() - RECIPE_LABELS.keys())
 
 
 def _recipe_word(key: str, value: Any) -> str:
@@ -202,7 +207,7 @@ def _texts(subject: Subject) -> list[tuple[str, str]]:
     rows = []
     for kind, description in (("Calibration", subject.calibration), ("Evaluation", subject.evaluation)):
         if description is not None:
-            rows += [(f"{kind}: {key}", _cell(value)) for key, value in _leaves(description)]
+            rows += [(f"{kind}: {TEXT_LABELS.get(key, key)}", _cell(value)) for key, value in _leaves(description)]
     return rows
 
 

@@ -71,6 +71,7 @@ def test_every_field_of_the_recipe_is_shown_and_repeatable(artifact: Path, model
     card = card_of(artifact, model, tmp_path, recipe={**subject.recipe, "novelty": 7})
     block = re.search(r"```yaml\n(.*?)```", card, re.DOTALL)
     assert block and yaml.safe_load(block[1]) == {"targets": {"int4": {**subject.recipe, "novelty": 7}}}
+    assert block[1].index("engine") < block[1].index("dtype") < block[1].index("novelty")
     assert "| Transformation before rounding | AWQ" in card and "| novelty | 7 |" in card
 
 

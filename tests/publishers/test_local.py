@@ -10,6 +10,7 @@ from huggingface_hub import scan_cache_dir, snapshot_download
 from publishers import local
 from publishers.errors import PublishError
 from publishers.provenance import content_id
+from publishers.pull import pull
 from publishers.request import Subject
 from publishers.stage import stage
 from publishers.verify import verify
@@ -147,3 +148,37 @@ def test_released_files_are_read_only(subject: Subject, home: Path, tmp_path: Pa
     release = put(subject, home, tmp_path / "1")
     modes = {path.stat().st_mode & 0o777 for path in release.directory.iterdir()}
     assert modes == {0o444}
+
+
+def test_pull_checks_copies_and_replaces_nothing(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    for _ in range(2):
+        pulled = pull(subject.name, "v1", tmp_path / "pulled", home)
+        assert hashes(tmp_path / "pulled") == pulled.files == hashes(release.directory)
+    assert not any(path.is_symlink() for path in (tmp_path / "pulled").rglob("*"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("years of work")
+    with pytest.raises(PublishError, match="holds something else already"):
+        pull(subject.name, "v1", tmp_path / "taken", home)
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    assert pull(subject.name, "v1", tmp_path / "empty", home).directory == tmp_path / "empty"
+
+
+def test_pull_hands_over_nothing_that_was_changed(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    (release.directory / "modeling.py").write_text("import os")
+    for to in (None, tmp_path / "pulled"):
+        with pytest.raises(PublishError, match=r"modeling\.py is no part of the release"):
+            pull(subject.name, None, to, home)
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_changed_provenance_is_found_by_the_commit(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    record = release.directory / "quantmill.json"
+    text = record.read_text().replace('"kld"', '"klD"')
+    record.unlink()
+    record.write_text(text)
+    with pytest.raises(PublishError, match="but it is filed under"):
+        verify(home, subject.name)
