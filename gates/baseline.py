@@ -60,9 +60,9 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
 
 def _probe(loaded: loaders.Loaded, tokenizer: Any, rows: list[Tensor], row_tokens: int, out: Path) -> None:
     report("original: generating", 0, 1)
-    prompts = probes.prompts_of(rows) or rows[: probes.PROMPTS]
+    prompts = probes.prompts_of(rows)
     answers = probes.Probes(
-        prompts=tuple(tuple(prompt.tolist()) for prompt in prompts),
+        prompts=tuple(tuple(prompt) for prompt in prompts.tolist()),
         greedy=probes.continuations(loaded, prompts, sample=False),
         sampled=probes.continuations(loaded, prompts, sample=True),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gates import baseline, loaders, probes, scoring
+from gates import baseline, loaders, probes, scoring, texts
 from gates.checks import behaviour, files, names, weights
 from gates.errors import GateError
 from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes
@@ -37,10 +39,16 @@ class _Findings:
         self.checks[check.name] = check
         return check.passed
 
-    def stop(self, name: str, error: Exception) -> None:
-        """Record what stopped `name`; the checks after it were not reached."""
-        text = " ".join(str(error).split())[:300]
-        self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Make the check `name`; what the artifact raises on the way fails it."""
+        try:
+            yield
+        except _MACHINE:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
 
 
 def run(request: EvidenceRequest, out: Path) -> Evidence:
@@ -115,34 +123,46 @@ def _examine(
     request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: _Findings
 ) -> None:
     """Load and check in the order in which later checks need the earlier ones; stop at what makes them meaningless."""
-    start = previous.looks[-1] if previous else 0
     report("artifact: loading", 0, 1)
-    try:
+    with findings.attempt("config"):
         findings.add(names.config(request.model, request.artifact))
-        own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
-        rows = [row for row in baseline.rows_of(request.evaluation, theirs) if len(row) > 1][:limit]
-        texts = [theirs.decode(row, skip_special_tokens=True) for row in rows]
-        findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
-        findings.add(names.chat_template(theirs, own))
-        sound = findings.add(names.tokenizer(theirs, own, original.vocabulary, texts))
-    except _MACHINE:
-        raise
-    except Exception as error:
-        return findings.stop("tokenizer", error)
-    try:
+    tokenizer = _tokenizer(request, original, limit, findings)
+    loaded = None
+    with findings.attempt("loads"):
         loaded = loaders.load(request.artifact, request.format, request.device)
-    except _MACHINE:
-        raise
-    except Exception as error:
-        return findings.stop("loads", error)
-    findings.runtime = loaded.runtime
-    detail = loaded.faults[0] if loaded.faults else f"{format_of(request.format).loader} reports nothing amiss"
-    findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
-    findings.add(weights.weights(loaded, request.model))
+        detail = loaded.faults[0] if loaded.faults else f"{format_of(request.format).loader} reports nothing amiss"
+        findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
+        findings.runtime = loaded.runtime
+    if loaded is None:
+        return
+    with findings.attempt("weights"):
+        findings.add(weights.weights(loaded, request.model))
     report("artifact: loading", 1, 1)
-    if sound:
-        _score(request, loaded, range(start, limit), findings)
-        _behave(request, loaded, own, findings)
+    if tokenizer is None:
+        return
+    with findings.attempt("finite"):
+        _score(request, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
+    report("artifact: generating", 0, 1)
+    with findings.attempt("context"):
+        long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
+        findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
+    with findings.attempt("generates"):
+        asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
+        check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
+        findings.add(check)
+    report("artifact: generating", 1, 1)
+
+
+def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: _Findings) -> Any | None:
+    """Check all that lies beside the weights; None when the artifact's tokens are not the original's."""
+    with findings.attempt("tokenizer"):
+        own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
+        findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
+        with findings.attempt("chat-template"):
+            findings.add(names.chat_template(theirs, own))
+        documents = texts.read(request.evaluation.documents)[:limit]
+        if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):
+            return own
     return None
 
 
@@ -157,19 +177,3 @@ def _score(request: EvidenceRequest, loaded: loaders.Loaded, indices: range, fin
         findings.documents.append(scoring.compare(index, row, logits))
         report("artifact: scoring documents", index + 1 - indices.start, len(indices))
     findings.add(behaviour.finite(infinite))
-
-
-def _behave(request: EvidenceRequest, loaded: loaders.Loaded, tokenizer: Any, findings: _Findings) -> None:
-    report("artifact: generating", 0, 1)
-    asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
-    long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
-    findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
-    try:
-        check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
-    except _MACHINE:
-        raise
-    except Exception as error:
-        return findings.stop("generates", error)
-    findings.add(check)
-    report("artifact: generating", 1, 1)
-    return None

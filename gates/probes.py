@@ -6,7 +6,7 @@ them, so that a small model's own habit of repeating itself is not blamed on its
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import torch
@@ -34,28 +34,31 @@ class Probes(BaseModel):
     sampled: tuple[tuple[int, ...], ...]
 
 
-def prompts_of(rows: list[Tensor]) -> list[Tensor]:
-    """Take the beginnings of the first documents that are long enough to prompt with."""
-    return [row[:PROMPT_TOKENS] for row in rows if len(row) >= PROMPT_TOKENS][:PROMPTS]
+def prompts_of(rows: list[Tensor]) -> Tensor:
+    """Take the beginnings of the first documents long enough to prompt with, int64 (prompts, tokens)."""
+    fit = [row for row in rows if len(row) >= PROMPT_TOKENS] or [max(rows, key=len)]
+    return torch.stack([row[:PROMPT_TOKENS] for row in fit[:PROMPTS]])
 
 
-def continuations(loaded: Loaded, prompts: list[Tensor], sample: bool) -> tuple[tuple[int, ...], ...]:
-    """Continue every prompt by at most `NEW_TOKENS` tokens: the likeliest, or drawn at temperature 1, seeded."""
+def continuations(loaded: Loaded, prompts: Tensor, sample: bool) -> tuple[tuple[int, ...], ...]:
+    """Continue every prompt by at most `NEW_TOKENS` tokens: the likeliest, or drawn at temperature 1, seeded.
+
+    prompts: int64 (prompts, tokens). The token that ends a text is not part of what is returned.
+    """
     drawn: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     options = drawn if sample else {"do_sample": False}
-    found = []
-    for number, prompt in enumerate(prompts):
-        torch.manual_seed(SEED + number)
-        with torch.inference_mode():
-            out = loaded.model.generate(
-                input_ids=prompt[None],
-                attention_mask=torch.ones_like(prompt)[None],
-                max_new_tokens=NEW_TOKENS,
-                pad_token_id=0,
-                **options,
-            )
-        found.append(tuple(int(token) for token in out[0, len(prompt) :]))
-    return tuple(found)
+    torch.manual_seed(SEED)
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=0,
+            **options,
+        )
+    ends = loaded.model.generation_config.eos_token_id
+    stops = set(ends if isinstance(ends, list) else [ends])
+    return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in out[:, prompts.shape[1] :].tolist())
 
 
 def repetition(texts: tuple[tuple[int, ...], ...]) -> float:

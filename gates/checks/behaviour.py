@@ -25,7 +25,7 @@ def finite(infinite: str | None) -> Check:
 
 def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Check, tuple[Sample, ...]]:
     """Continue the baseline's prompts, greedily to show and drawn to judge how much both repeat themselves."""
-    prompts = [torch.tensor(prompt) for prompt in asked.prompts]
+    prompts = torch.tensor(asked.prompts)
     greedy = probes.continuations(loaded, prompts, sample=False)
     drawn = probes.continuations(loaded, prompts, sample=True)
     samples = tuple(
