@@ -7,7 +7,8 @@ name it. What is fetched from the Hub is checked by the step that reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from hashlib import sha256
@@ -33,9 +34,11 @@ def check(manifest: Manifest, *, allow_path: bool = False) -> None:
     """Raise ManifestError for the first local model or text that cannot be what the manifest says."""
     finding = _Finding(manifest, allow_path)
     if manifest.directory:
-        _model(finding, manifest.directory)
+        with _readable(finding, ("model", "source")):
+            _model(finding, manifest.directory)
     for section in ("calibration", "evaluation"):
-        _texts(finding, section, getattr(manifest, section))
+        with _readable(finding, (section, "files")):
+            _texts(finding, section, getattr(manifest, section))
     _disjoint(finding, manifest)
 
 
@@ -54,6 +57,15 @@ class _Finding:
         if path.is_symlink() and not self.allow_path:
             base = self.manifest.path.parent
             Room(self.source(), base, False).keep_inside(key, str(path.relative_to(base)), path.resolve())
+
+
+@contextmanager
+def _readable(finding: _Finding, key: Key) -> Iterator[None]:
+    """Report a file that the system does not let us read."""
+    try:
+        yield
+    except OSError as error:
+        raise finding.source().error(key, f"{error.filename} cannot be read ({error.strerror})") from error
 
 
 def _model(finding: _Finding, directory: Path) -> None:

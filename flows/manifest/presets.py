@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,16 +34,21 @@ def presets_for(directory: Path) -> Presets:
     """Return the presets of manifests in `directory` (absolute). Raises ManifestError when targets.yaml is wrong."""
     for place in (directory, *directory.parents):
         path = place / FILE
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        return _presets(path, status.st_mtime_ns, status.st_size, status.st_ino)
+        if os.path.lexists(path):
+            return _presets(path, _state(path))
     return Presets(None, {}, {})
 
 
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # reading it says what is wrong
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
 @lru_cache(maxsize=256)
-def _presets(path: Path, mtime_ns: int, size: int, inode: int) -> Presets:
+def _presets(path: Path, state: tuple[int, int, int] | None) -> Presets:
     source = read(shown(path), PRESETS)
     recipes = {}
     for name, fields in source.data.items():

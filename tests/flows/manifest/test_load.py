@@ -101,6 +101,11 @@ def test_what_is_left_out_has_its_default(room: Path) -> None:
     assert (found.publish.to, found.publish.namespace, found.memory_bytes) == (("local",), "local", None)
 
 
+def test_null_means_the_default_text(room: Path) -> None:
+    text = "model: {source: ./model}\nevaluation: {source: null, split: null}\ntargets: {int4: nf4}\n"
+    assert load(manifest(room, text)).evaluation.where == "Salesforce/wikitext wikitext-2-raw-v1 test"
+
+
 def test_a_data_set_of_ones_own_inherits_no_configuration(room: Path) -> None:
     found = load(manifest(room, "model: {source: ./model}\nevaluation: {source: a/b}\ntargets: {int4: nf4}\n"))
     assert (found.evaluation.source, found.evaluation.name, found.evaluation.split) == ("a/b", None, "test")

@@ -52,9 +52,24 @@ def link(name: str, to: str) -> Callable[[Path], object]:
     return arrange
 
 
+def directory(room: Path) -> None:
+    (room / "model" / "config.json").unlink()
+    (room / "model" / "config.json").mkdir()
+
+
+def dangling(room: Path) -> None:
+    (room / "model" / "model.safetensors").unlink()
+    (room / "model" / "model.safetensors").symlink_to("weights")
+
+
 def truncated(room: Path) -> None:
     file = room / "model" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
+
+
+def gone(room: Path) -> None:
+    (room / "targets.yaml").unlink()
+    (room / "targets.yaml").symlink_to("elsewhere.yaml")
 
 
 def no_presets(room: Path) -> None:

@@ -1,7 +1,20 @@
 """Local models and texts that are not what the manifest says."""
 
 from tests.flows.manifest.room import PROSE, jsonl, safetensors
-from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, TEXTS, Wrong, link, remove, target, truncated, write
+from tests.flows.manifest.wrong.case import (
+    GOOD,
+    MODEL,
+    TARGETS,
+    TEXTS,
+    Wrong,
+    dangling,
+    directory,
+    link,
+    remove,
+    target,
+    truncated,
+    write,
+)
 
 FILES = (
     Wrong("no model directory", "model: {source: ./modle}\n" + TEXTS + TARGETS, 1, "model.source", ("does not exist",)),
@@ -13,6 +26,8 @@ FILES = (
         ("is a file",),
     ),
     Wrong("no config.json", GOOD, 1, "model.source", ("config.json", "save_pretrained"), remove("model/config.json")),
+    Wrong("a directory for a config.json", GOOD, 1, "model.source", ("cannot be read", "directory"), directory),
+    Wrong("a link to no weights", GOOD, 1, "model.source", ("cannot be read", "model.safetensors"), dangling),
     Wrong("a broken config.json", GOOD, 1, "model.source", ("is not JSON",), write("model/config.json", "{")),
     Wrong("a config.json without a type", GOOD, 1, "model.source", ("model_type",), write("model/config.json", "{}")),
     Wrong(

@@ -1,6 +1,6 @@
 """Targets, presets, and names of releases."""
 
-from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, no_presets, target, write
+from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, no_presets, target, write
 
 LONG = "n" * 60
 
@@ -129,6 +129,7 @@ TARGETS_AND_NAMES = (
         "a model name the Hub refuses", "model: {source: ./model, name: m.git}\n" + TARGETS, 1, "model.name", (".git",)
     ),
     Wrong("a source that names nothing", "model: {source: ./}\n" + TARGETS, 1, "model.source", ("model.name",)),
+    Wrong("presets that are gone", GOOD, None, "", ("no such file",), gone, "targets.yaml"),
     Wrong(
         "presets that are wrong",
         GOOD,
