@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 LOCAL = """\
 import os
 
-os.environ["HF_HOME"] = {home!r}
+os.environ["HF_HOME"] = {home}
 os.environ["HF_HUB_OFFLINE"] = "1"
 """
 
@@ -82,7 +83,7 @@ def snippet(format_: str, task: str, name: str, version: str | None = None, home
     if client.module == "transformers":
         imports = [f"from transformers import {client.auto_class}, AutoTokenizer"]
     if home is not None:
-        imports = [LOCAL.format(home=str(home)), *imports]
+        imports = [LOCAL.format(home=_literal(str(home))), *imports]
     return STOCK.format(imports="\n".join(imports), auto_class=client.auto_class, where=_where(name, version))
 
 
@@ -92,4 +93,9 @@ def genai_snippet(name: str, version: str | None = None) -> str:
 
 
 def _where(name: str, version: str | None) -> str:
-    return f'"{name}"' if version is None else f'"{name}", revision="{version}"'
+    return _literal(name) if version is None else f"{_literal(name)}, revision={_literal(version)}"
+
+
+def _literal(text: str) -> str:
+    """A Python string in double quotes; JSON's escapes are Python's."""
+    return json.dumps(text, ensure_ascii=False)
