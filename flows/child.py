@@ -65,8 +65,6 @@ def run(
     (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = _PATH
-    if os.environ.get("HF_ENDPOINT"):  # only the Hugging Face Hub itself is known to speak Xet
-        environment.setdefault("HF_HUB_DISABLE_XET", "1")
     if not online:
         environment = {name: value for name, value in environment.items() if name not in _SECRETS} | _OFFLINE
     log = scratch / "log.txt"

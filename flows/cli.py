@@ -195,6 +195,9 @@ def pull(
     debug: Debug = False,
 ) -> None:
     """Fetch a release by name, check every hash, and print how to load it."""
+    from publishers.client import settle
+
+    settle()
     from publishers.pull import pull as fetch
 
     name, version = split(release)
@@ -215,6 +218,9 @@ def verify(
     release: ReleaseName, hub: FromHub = False, home: Home = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """Check every file of a release against its record and its commit."""
+    from publishers.client import settle
+
+    settle()
     from publishers.verify import verify as check
 
     name, version = split(release)

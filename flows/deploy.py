@@ -22,9 +22,9 @@ def deploy(manifests: Path, home: Path, *, cron: str, timezone: str, pool: str) 
     The pool is of type process, made when it is not there. No deployment limit is set: with its lease lost in a server
     restart Prefect would throw a finished task away. One run at a time is the worker's `--limit 1` and the store's lock.
     """
-    with get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):  # ours from before, or the user's own: either serves
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    # A pool of that name is ours from before, or the user's own: either serves.
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
     source = nightly.from_source(source=str(ROOT), entrypoint="flows/nightly.py:nightly")
     source.deploy(  # type: ignore[union-attr]
         name=NAME,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.errors import FetchError
 from flows.sources import PATTERNS
+from publishers.client import settle
 
 
 class Request(BaseModel):
@@ -123,6 +124,7 @@ def _where(request: Request) -> str:
 
 def main() -> None:
     """Run the request in `sys.argv`."""
+    settle()
     request = Request.model_validate_json(Path(sys.argv[1]).read_bytes())
     out = Path(sys.argv[2])
     result = fetch_model(request) if request.what == "model" else fetch_texts(request, out)

@@ -28,7 +28,6 @@ def keys(job: Job) -> dict[str, str]:
     rung = job.target.rungs[0]
     steps = [
         job.evaluation,
-        job.calibration,
         job.baseline,
         job.quantize(rung),
         job.evidence(rung, 64),
