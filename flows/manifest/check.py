@@ -25,8 +25,8 @@ from quantizers.recipe import Recipe
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _CONV1D = frozenset({"gpt2"})
 """Model types whose linears are stored transposed, `[in, out]`."""
-_LOOKED_UP = ("embed", "wte", "wpe", "relative_attention_bias", "router", "gate.weight")
-"""Two-dimensional tensors of a block that are looked up or route, and are not multiplied in a group."""
+_PASSED_OVER = ("embed", "wte", "wpe", "relative_attention_bias", "router", "gate.weight", ".experts.")
+"""Two-dimensional tensors of a block that are looked up, that route, or that are stored otherwise than they run."""
 _OFFERED = (1024, 512, 256, 128, 64, 32, 16, 8)
 
 
@@ -166,19 +166,23 @@ def _unfit(directory: Path, state: State, recipe: Recipe) -> str | None:
 
 
 def _skipped(name: str, recipe: Recipe) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in recipe.skip)
+    # Some checkpoints, gpt2's among them, leave out the first part of a module's name.
+    return any(fnmatchcase(name, p) or fnmatchcase(name, p.partition(".")[2]) for p in recipe.skip)
 
 
 @lru_cache(maxsize=1024)
 def _linears(directory: Path, state: State) -> dict[str, int]:
-    """Return the input features of what the headers show to be a linear of a block, or the head."""
+    """Return the input features of what the headers show to be a linear of a block, or the head.
+
+    A tensor that only looks like one would refuse a good recipe, so what is doubtful is left to the quantizer.
+    """
     config = json.loads((directory / "config.json").read_bytes())
     axis = 0 if config["model_type"] in _CONV1D else 1
     found = {}
     for name, tensor in shapes(directory).items():
         linear = name.removesuffix(".weight")
         in_block = any(part.isdigit() for part in linear.split("."))
-        if linear == name or len(tensor.shape) != 2 or any(word in name for word in _LOOKED_UP):
+        if linear == name or len(tensor.shape) != 2 or any(word in name for word in _PASSED_OVER):
             continue
         if in_block or linear == "lm_head":
             found[linear] = tensor.shape[axis if in_block else 1]
