@@ -6,10 +6,6 @@ import argparse
 from pathlib import Path
 
 from publishers.client import settle
-
-settle()
-
-from publishers.door import run
 from publishers.progress import tell
 from publishers.request import Request
 
@@ -22,6 +18,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     tell()
+    settle()
+    from publishers.door import run
+
     run(Request.model_validate_json(arguments.request.read_bytes()), arguments.out)
 
 
