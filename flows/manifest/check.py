@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from hashlib import sha256
@@ -17,7 +18,8 @@ from typing import Any
 
 from flows.headers import HeaderError, shapes
 from flows.manifest.documents import DocumentError, documents
-from flows.manifest.model import Manifest, Rung, Texts
+from flows.manifest.errors import shown
+from flows.manifest.model import Manifest, Texts
 from flows.manifest.places import Room
 from flows.manifest.source import Key, Source, read
 from quantizers.recipe import Recipe
@@ -42,15 +44,15 @@ def check(manifest: Manifest, *, allow_path: bool = False) -> None:
     _disjoint(finding, manifest)
 
 
+@dataclass(frozen=True)
 class _Finding:
     """Where to report: the manifest is read again for line numbers only when there is something to say."""
 
-    def __init__(self, manifest: Manifest, allow_path: bool) -> None:
-        self.manifest = manifest
-        self.allow_path = allow_path
+    manifest: Manifest
+    allow_path: bool
 
     def source(self) -> Source:
-        return read(self.manifest.path)
+        return read(shown(self.manifest.path))
 
     def keep_inside(self, key: Key, path: Path) -> None:
         """Raise when a file below a local source is a link that leads out of the manifest's directory."""
@@ -84,7 +86,7 @@ def _model(finding: _Finding, directory: Path) -> None:
     for target in finding.manifest.targets.values():
         for number, rung in enumerate(target.rungs):
             if problem := _unfit(directory, state, rung.recipe):
-                raise finding.source().error(_group_key(finding, target.name, number, rung), problem)
+                raise finding.source().error(_group_key(finding, target.name, number), problem)
 
 
 def _mark(path: Path) -> tuple[int, int]:
@@ -95,7 +97,7 @@ def _mark(path: Path) -> tuple[int, int]:
     return (status.st_size, status.st_mtime_ns)
 
 
-def _group_key(finding: _Finding, target: str, number: int, rung: Rung) -> Key:
+def _group_key(finding: _Finding, target: str, number: int) -> Key:
     """Return the most exact key that is written for a rung's group size."""
     source = finding.source()
     written = source.written(("targets", target))

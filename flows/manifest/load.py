@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from flows.manifest.documents import READERS
-from flows.manifest.errors import ManifestError, choices, nearest
+from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
 from flows.manifest.model import Manifest, Model, Texts
@@ -64,10 +64,8 @@ def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[
             name = manifest.release(target)
             other = owners.setdefault(name.lower(), manifest)
             if other is not manifest:
-                problem = (
-                    f"makes the release {name}, which {other.path} makes, too; give model.name or publish.namespace"
-                )
-                raise read(manifest.path).error(("targets", target), problem)
+                problem = f"makes the release {name}, which {shown(other.path)} makes, too; give model.name or publish.namespace"
+                raise read(shown(manifest.path)).error(("targets", target), problem)
     return manifests
 
 
