@@ -1,0 +1,64 @@
+"""Growth of peak memory with depth: 11, 22 and 44 blocks of the 1.1 B Llama shape; and one 8 B shape.
+
+`python -m bench.depth [--scratch DIR] [--large]`; --large adds the first four blocks of an 8 B shape (5.6 GB) for the
+calibrated recipe and for RTN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.cost import CALIBRATED, RTN, through_the_door
+from bench.models import LLAMA_1B, LLAMA_8B, write_random
+from bench.table import Column, gigabytes, ratio, report, seconds, verdicts
+
+DEPTHS = (11, 22, 44)
+RECIPES = {"rtn": RTN, "awq + compensated": CALIBRATED}
+COLUMNS = (
+    Column("name", "recipe"),
+    Column("shape", "shape"),
+    Column("model_bytes", "model (GB)", gigabytes),
+    Column("peak_bytes", "peak (GB)", gigabytes),
+    Column("growth", "peak / half the depth", ratio),
+    Column("process_seconds", "seconds, whole process", seconds),
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--scratch", type=Path, help="a directory with room for the models, 12 GB")
+    arguments.add_argument("--large", action="store_true")
+    chosen = arguments.parse_args()
+    rows: list[dict[str, Any]] = []
+    checks: list[tuple[str, float, str, float]] = []
+    shapes = [(f"1.1 B, {depth} blocks", LLAMA_1B, depth) for depth in DEPTHS]
+    if chosen.large:
+        shapes.append(("8 B, 4 of 32 blocks", LLAMA_8B, 4))
+    with tempfile.TemporaryDirectory(dir=chosen.scratch) as scratch:
+        before: dict[str, int] = {}
+        for label, shape, depth in shapes:
+            model = Path(scratch) / "model"
+            size = write_random(model, shape, num_hidden_layers=depth)
+            for name, recipe in RECIPES.items():
+                row = through_the_door(name, model, Path(scratch), recipe) | {"shape": label, "model_bytes": size}
+                if shape is LLAMA_8B:
+                    limit = 4.0 if recipe.calibrated else 1.2
+                    checks.append((f"{name}, {label}: peak (GB)", row["peak_bytes"] / 1e9, "<=", limit))
+                elif name in before:
+                    row["growth"] = row["peak_bytes"] / before[name]
+                    checks.append((f"{name}, {label}: peak over half the depth's", row["growth"], "<=", 1.05))
+                before[name] = row["peak_bytes"]
+                rows.append(row)
+                print(f"{label}: {name}: {row['peak_bytes'] / 1e9:.2f} GB, {row['process_seconds']:.0f} s", flush=True)
+            shutil.rmtree(model)
+    report("depth", "Peak memory and depth", COLUMNS, rows)
+    if not verdicts(checks):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
