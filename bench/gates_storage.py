@@ -8,36 +8,20 @@ Compares with the divergence from full distributions, on the demo model with wei
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.gates_models import original, rounded, rows
 from gates import scoring
-from gates.baseline import load_tokenizer, rows_of
-from gates.loaders import Loaded, load_original
-from gates.request import Evaluation
 
-DEMO = Path(__file__).parents[1] / "manifests" / "demo"
 KEPT = (16, 64, 128, 512)
 
 
-def rounded(bits: int, group: int = 64) -> Loaded:
-    """Return the demo model with every linear weight rounded to a symmetric grid."""
-    loaded = load_original(DEMO / "model")
-    for module in loaded.model.model.modules():
-        if isinstance(module, torch.nn.Linear):
-            weight = module.weight.data
-            runs = weight.reshape(len(weight), -1, group)
-            scale = runs.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
-            module.weight.data = ((runs / scale).round() * scale).reshape(weight.shape)
-    return loaded
-
-
-def divergences(original: torch.Tensor, artifact: torch.Tensor, ids: torch.Tensor, seed: int) -> dict[str, float]:
+def divergences(first: torch.Tensor, artifact: torch.Tensor, ids: torch.Tensor, seed: int) -> dict[str, float]:
     """Summed divergence over one document: exact, and from each stored form."""
-    log_p, log_q = (logits[:-1].double().log_softmax(-1) for logits in (original, artifact))
+    log_p, log_q = (logits[:-1].double().log_softmax(-1) for logits in (first, artifact))
     found = {"exact": float((log_p.exp() * (log_p - log_q)).sum())}
     for kept in KEPT:
         top_p, top = log_p.topk(kept)
@@ -46,7 +30,7 @@ def divergences(original: torch.Tensor, artifact: torch.Tensor, ids: torch.Tenso
         lumped = (top_p.exp() * (top_p - top_q)).sum() + (rest_p.exp() * (rest_p - rest_q)).sum()
         found[f"lumped {kept}"] = float(lumped)
         scoring.KEPT = kept
-        found[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, original, seed), artifact).kld
+        found[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).kld
     return found
 
 
@@ -55,19 +39,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=40)
     count = parser.parse_args().documents
-    evaluation = Evaluation(documents=DEMO / "evaluation.jsonl", tokens=256, max_documents=count)
-    rows = rows_of(evaluation, load_tokenizer(DEMO / "model"))
-    original = load_original(DEMO / "model")
+    texts, sound = rows(count), original()
     table = Table(title=f"KL divergence from stored log-probabilities, {count} documents, vocabulary 2048")
     for column in ("bits", "exact KLD", "stored", "relative error", "bytes per position"):
         table.add_column(column)
     for bits in (3, 4, 8):
         artifact = rounded(bits)
         totals: dict[str, float] = {}
-        for index, ids in enumerate(rows):
-            for name, value in divergences(original.logits(ids), artifact.logits(ids), ids, index).items():
+        for index, ids in enumerate(texts):
+            for name, value in divergences(sound.logits(ids), artifact.logits(ids), ids, index).items():
                 totals[name] = totals.get(name, 0.0) + value
-        tokens = sum(len(row) - 1 for row in rows)
+        tokens = sum(len(row) - 1 for row in texts)
         for name in list(totals)[1:]:
             size = 8 * int(name.split()[1]) + 8 + (8 * scoring.DRAWN if name.startswith("drawn") else 0)
             error = totals[name] / totals["exact"] - 1

@@ -39,21 +39,24 @@ def estimate(y: Array, x: Array, confidence: float) -> Estimate:
 
     y, x: float64 of shape (documents,); sum(x) > 0. Each bound holds on its own with probability `confidence`.
     The pivot is studentized (Efron and Tibshirani 1993, chapter 12) because divergences are skewed to the right, where
-    the percentile and the normal interval both end too early on the side that matters; `bench/gates.py` measures it.
+    the percentile and the normal interval both end too early on the side that matters. Even so it errs in up to 8 %
+    instead of 5 % of draws of a dozen skewed documents, so the risk is taken a share 2 / sqrt(documents) smaller:
+    `bench/gates.py` measures that the stated confidence then holds. Four documents or fewer bound nothing.
     The same documents always give the same bounds: the resamples are seeded and depend on their number alone.
     """
     n, total = len(y), float(x.sum())
     value = float(y.sum()) / total
     residual = y - value * x
     spread = float(np.sqrt(residual @ residual * n / max(n - 1, 1))) / total
-    if n < 2:
-        return Estimate(value=value, low=None, high=None, confidence=confidence, documents=n)
-    if spread <= 1e-12 * max(1.0, abs(value)):
+    risk = (1 - confidence) * (1 - 2 / np.sqrt(n))
+    if n > 1 and spread <= 1e-12 * max(1.0, abs(value)):
         return Estimate(value=value, low=value, high=value, confidence=confidence, documents=n)
+    if risk <= 0:
+        return Estimate(value=value, low=None, high=None, confidence=confidence, documents=n)
     pivots = _pivots(residual, x)
     # A quantile is never interpolated: between a finite and an infinite pivot there is no number to trust.
-    lowest = float(np.quantile(pivots, 1 - confidence, method="lower"))
-    highest = float(np.quantile(pivots, confidence, method="higher"))
+    lowest = float(np.quantile(pivots, risk, method="lower"))
+    highest = float(np.quantile(pivots, 1 - risk, method="higher"))
     return Estimate(
         value=value,
         low=_finite(value - highest * spread),

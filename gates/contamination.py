@@ -1,0 +1,102 @@
+"""Refuse evaluation text that shares content with calibration text. Imports no torch.
+
+A quantizer that has read the examination passes it. Equal files are the crude case; passages that occur in both are the
+common one. Shared content is found by word n-grams (13 words, as in Brown et al. 2020, appendix C), which no two
+independent texts share but for set phrases; so a few are tolerated and a passage or a tenth of a document is not.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from gates import texts
+from gates.errors import GateError
+
+WORDS = 13
+"""Length of an n-gram; a shorter text is one n-gram."""
+PASSAGE = 40
+"""Words in a row that no document may share."""
+SHARE = 0.1
+"""Share of its n-grams that no document may have in common with the calibration text."""
+
+# A Chinese or Japanese character counts as a word: those scripts put no spaces between words.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+")
+
+Hashes = NDArray[np.uint64]
+
+
+class Overlap(BaseModel):
+    """What both texts share, when it is little enough."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    documents: int
+    """Evaluation documents."""
+    touched: int
+    """Documents with at least one shared n-gram."""
+    share: float
+    """Largest share of a document's n-grams that the calibration text has too."""
+
+
+def overlap(calibration: Path, evaluation: Path) -> Overlap:
+    """Compare two files of documents (JSON Lines with the key `text`).
+
+    Raises `GateError`, naming document and passage, when one evaluation document shares `PASSAGE` words in a row or
+    more than `SHARE` of its n-grams with the calibration text, or is found in it whole.
+    """
+    known = np.unique(np.concatenate([_ngrams(_words(text)) for text in texts.read(calibration)]))
+    shares = []
+    for number, text in enumerate(texts.read(evaluation), 1):
+        words = _words(text)
+        shared = _among(_ngrams(words), known)
+        shares.append(float(shared.mean()) if len(shared) else 0.0)
+        start, length = _longest(shared)
+        if length and (length + WORDS - 1 >= PASSAGE or shares[-1] > SHARE):
+            passage = " ".join(words[start : start + length + WORDS - 1])
+            raise GateError(
+                f"{evaluation}: document {number} shares {shares[-1]:.0%} of its text with {calibration}, such as "
+                f'"{passage[:120]}". A model judged on text it was calibrated on looks better than it is: take other '
+                "text for one of the two."
+            )
+    return Overlap(documents=len(shares), touched=sum(share > 0 for share in shares), share=max(shares))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _ngrams(words: list[str]) -> Hashes:
+    """Hash every n-gram of a text, uint64 (words - WORDS + 1,); a shorter text gives one hash, an empty one none."""
+    if not words:
+        return np.empty(0, np.uint64)
+    # Python's own string hash is salted per process; within one process it is all that is needed.
+    hashes = np.array([hash(word) & 0xFFFFFFFFFFFFFFFF for word in words], dtype=np.uint64)
+    length = min(WORDS, len(words))
+    total = np.zeros(len(words) - length + 1, np.uint64)
+    for offset in range(length):
+        total = total * np.uint64(0x9E3779B97F4A7C15) + hashes[offset : offset + len(total)]
+    return total
+
+
+def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """Whether each hash occurs in `known`, which is sorted and may be empty."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
+    return np.asarray(known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes)
+
+
+def _longest(shared: NDArray[np.bool_]) -> tuple[int, int]:
+    """Start and length of the longest run of shared n-grams; length 0 when there is none."""
+    best = start = length = 0
+    for found, run in groupby(shared.tolist()):
+        size = len(list(run))
+        if found and size > length:
+            best, length = start, size
+        start += size
+    return best, length

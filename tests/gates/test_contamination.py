@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from gates.contamination import overlap
+from gates.errors import GateError
+from tests.gates.conftest import DEMO
+
+WORDS = [f"{a}{b}{c}" for a in "bdfgklm" for b in "aeiou" for c in "nprst"]
+
+
+def prose(seed: int, words: int = 200) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def write(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def test_demo_texts_are_disjoint() -> None:
+    found = overlap(DEMO / "calibration.jsonl", DEMO / "evaluation.jsonl")
+    assert found.documents == 122 and found.share < 0.05
+
+
+@pytest.mark.parametrize(
+    ("calibration", "evaluation"),
+    [
+        (prose(1), prose(1)),
+        (prose(1), prose(1).upper().replace(" ", ",\n ")),
+        (prose(2) + " " + prose(1), prose(3, 600) + " " + prose(1, 40) + " " + prose(4, 600)),
+        (prose(1), " ".join(prose(1).split()[100:130]) + " " + prose(5, 20)),
+        ("How many roads must a man walk down?", "how many roads must a man walk down"),
+        ("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。", "春眠不觉晓处处闻啼鸟夜来风雨声花落知多少"),
+    ],
+    ids=["equal", "other case and spacing", "a passage", "a tenth", "one short line", "no spaces"],
+)
+def test_shared_text_is_refused_and_named(calibration: str, evaluation: str, tmp_path: Path) -> None:
+    first = write(tmp_path / "calibration.jsonl", [prose(8), calibration])
+    second = write(tmp_path / "evaluation.jsonl", [prose(9), evaluation])
+    with pytest.raises(GateError, match=r"document 2 shares .* such as") as caught:
+        overlap(first, second)
+    assert str(second) in str(caught.value) and str(first) in str(caught.value)
+
+
+def test_a_set_phrase_is_no_contamination(tmp_path: Path) -> None:
+    phrase = prose(1, 15)
+    found = overlap(
+        write(tmp_path / "calibration.jsonl", [prose(2, 400) + " " + phrase]),
+        write(tmp_path / "evaluation.jsonl", [prose(3, 400) + " " + phrase]),
+    )
+    assert found.touched == 1 and 0 < found.share < 0.01
+
+
+def test_fast_enough_for_every_plan(tmp_path: Path) -> None:
+    first = write(tmp_path / "calibration.jsonl", [prose(seed, 2000) for seed in range(100)])
+    second = write(tmp_path / "evaluation.jsonl", [prose(seed, 2000) for seed in range(1000, 1100)])
+    start = time.perf_counter()
+    assert overlap(first, second).touched == 0
+    assert time.perf_counter() - start < 5

@@ -1,0 +1,122 @@
+"""The two steps as their parent runs them: a request file in, files out, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gates import door, texts
+from gates.baseline import read_result
+from gates.errors import GateError
+from gates.evidence import Baseline, Evidence
+from gates.request import BaselineRequest, Evaluation
+from gates.spec import Gates
+from gates.verdict import judge
+from tests.gates.conftest import TOKENS, Bench
+
+
+def test_fresh_process_gives_the_same_evidence_to_the_byte(bench: Bench, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(bench.request(bench.artifact).model_dump_json())
+    done = subprocess.run([sys.executable, "-m", "gates", request, tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line)["progress"] for line in done.stdout.splitlines() if line.startswith('{"progress"')]
+    assert events[-1]["done"] == events[-1]["total"] and {e["what"] for e in events} >= {"artifact: scoring documents"}
+    bench.evidence(bench.artifact, tmp_path / "again")
+    for name in ("evidence.json", "result.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    text = (tmp_path / "out" / "evidence.json").read_text()
+    assert str(tmp_path) not in text and str(bench.model.parent) not in text
+
+
+def test_evidence_is_what_the_model_does(bench: Bench, tmp_path: Path) -> None:
+    """Perplexities computed here, with transformers alone, equal the recorded ones."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    evidence = bench.evidence(bench.artifact, tmp_path)
+    assert evidence.summary is not None
+    tokenizer = AutoTokenizer.from_pretrained(bench.artifact)
+    for path, dtype, expected in (
+        (bench.artifact, "auto", evidence.summary.perplexity),
+        (bench.model, torch.float32, evidence.summary.perplexity_original),
+    ):
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        total = count = 0
+        for text in texts.read(bench.evaluation):
+            ids = tokenizer(text, truncation=True, max_length=TOKENS, return_tensors="pt")["input_ids"]
+            with torch.no_grad():
+                total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+            count += ids.shape[1] - 1
+        assert expected == pytest.approx(float(torch.tensor(total / count).exp()), rel=2e-3)
+    assert evidence.summary.tokens == count
+    assert 0 < evidence.summary.kld.value < 0.05
+    assert evidence.size.ratio == pytest.approx(0.376, abs=0.01)
+    assert evidence.samples and evidence.samples[0].artifact
+
+
+def test_unchanged_original_passes_gates_of_bf16_rounding(bench: Bench, tmp_path: Path) -> None:
+    evidence = bench.evidence(bench.model, tmp_path, format="transformers")
+    gates = {"divergence": {"max_kld": 1e-3}, "perplexity": {"max_increase": 5e-3}, "size": {"max_ratio": 1.0}}
+    assert judge(evidence, Gates.model_validate(gates)).passed
+
+
+def test_a_second_look_carries_the_first_over(bench: Bench, tmp_path: Path) -> None:
+    few = Evaluation(documents=bench.evaluation, tokens=TOKENS, max_documents=7)
+    first = bench.evidence(bench.artifact, tmp_path / "first", evaluation=few)
+    assert (first.looks, first.available, len(first.documents)) == ((7,), 12, 7)
+    second = bench.evidence(bench.artifact, tmp_path / "second", previous=tmp_path / "first")
+    whole = bench.evidence(bench.artifact, tmp_path / "whole")
+    assert second.looks == (7, 12) and second.documents == whole.documents and second.summary == whole.summary
+    with pytest.raises(GateError, match="already holds 12 documents"):
+        bench.evidence(bench.artifact, tmp_path / "third", previous=tmp_path / "second")
+
+
+def test_baseline_says_what_it_holds(bench: Bench) -> None:
+    result = read_result(bench.baseline)
+    assert isinstance(result, Baseline)
+    assert (result.documents, result.row_tokens, result.vocabulary) == (12, TOKENS, 2048)
+    assert result.perplexity < 100
+    assert len(list((bench.baseline / "documents").iterdir())) == 12
+
+
+def test_documents_that_predict_nothing_are_left_out(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    path.write_text('{"text": ""}\n{"text": "a b c d"}\n{"text": "a b c d"}\n\n{"text": "e f g h"}\n')
+    (tmp_path / "out").mkdir()
+    result = door.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path / "out")
+    assert isinstance(result, Baseline) and (result.documents, result.left_out) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("", "holds no document"),
+        ('{"text": "a"}\nnot json\n', r":2: not JSON"),
+        ('{"body": "a"}\n', r":1: no string under the key text"),
+        ('{"text": ""}\n', "no document has two tokens"),
+    ],
+)
+def test_texts_at_fault(content: str | None, message: str, bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(GateError, match=message):
+        door.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path)
+
+
+def test_requests_at_fault(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="no finished baseline"):
+        bench.evidence(bench.artifact, tmp_path, baseline=tmp_path)
+    with pytest.raises(GateError, match="formats are bitsandbytes, compressed-tensors, openvino"):
+        bench.evidence(bench.artifact, tmp_path, format="gguf")
+
+
+def test_absent_artifact_is_evidence_against_it(bench: Bench, tmp_path: Path) -> None:
+    evidence = bench.evidence(tmp_path / "nothing", tmp_path / "out")
+    assert isinstance(evidence, Evidence) and judge(evidence, Gates()).outcome == "failed"

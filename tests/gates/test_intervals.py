@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gates.intervals import estimate
+
+
+def test_bounds_hold_at_their_confidence_for_skewed_documents() -> None:
+    """The upper bound of few right-skewed documents is where simpler intervals fail."""
+    rng = np.random.default_rng(0)
+    missed = 0
+    for _ in range(400):
+        y = rng.lognormal(0, 0.4, 16)
+        high = estimate(y, np.ones(16), 0.95).high
+        missed += high is not None and high < np.exp(0.08)
+    assert missed <= 20
+
+
+def test_tokens_weigh_documents() -> None:
+    found = estimate(np.array([10.0, 0.0, 0.0, 1.0, 1.0, 1.0]), np.array([100.0, 1.0, 1.0, 10.0, 10.0, 10.0]), 0.95)
+    assert found.value == pytest.approx(13 / 132)
+
+
+def test_more_documents_narrow_the_interval() -> None:
+    y = np.random.default_rng(1).normal(1, 0.5, 256)
+    widths = []
+    for n in (16, 64, 256):
+        found = estimate(y[:n], np.ones(n), 0.95)
+        assert found.low is not None and found.high is not None
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.5 * widths[1] > 2 * widths[2]
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_few_documents_bound_nothing(n: int) -> None:
+    found = estimate(np.arange(n) + 0.5, np.ones(n), 0.95)
+    assert found.low is None and found.high is None
+
+
+def test_equal_documents_are_their_own_bounds() -> None:
+    found = estimate(np.zeros(8), np.full(8, 100.0), 0.95)
+    assert (found.low, found.value, found.high) == (0, 0, 0)
+
+
+def test_same_documents_same_bounds() -> None:
+    y, x = np.random.default_rng(2).random((2, 30))
+    assert estimate(y, x, 0.95) == estimate(y.copy(), x.copy(), 0.95)
+
+
+def test_higher_confidence_is_wider() -> None:
+    y = np.random.default_rng(3).random(40)
+    narrow, wide = estimate(y, np.ones(40), 0.9), estimate(y, np.ones(40), 0.99)
+    assert wide.low < narrow.low and narrow.high < wide.high  # type: ignore[operator]

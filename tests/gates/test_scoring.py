@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gates import scoring
+from gates.probes import repetition
+
+
+@pytest.mark.parametrize("vocabulary", [40, 3000])
+def test_divergence_equals_that_of_full_distributions(vocabulary: int) -> None:
+    """A vocabulary below what is kept is exact; above it, the drawn tokens stand for the rest."""
+    generator = torch.Generator().manual_seed(0)
+    first = 2 * torch.randn(400, vocabulary, generator=generator)
+    second = first + 0.2 * torch.randn(400, vocabulary, generator=generator)
+    ids = torch.randint(0, vocabulary, (400,), generator=generator)
+    p, q = (logits[:-1].double().log_softmax(-1) for logits in (first, second))
+    exact = float((p.exp() * (p - q)).sum())
+    found = scoring.compare(3, scoring.describe(ids, first, seed=1), second)
+    assert found.kld == pytest.approx(exact, rel=1e-5 if vocabulary <= scoring.KEPT else 0.02)
+    assert found.loss == pytest.approx(float(-q[torch.arange(399), ids[1:]].sum()), rel=1e-6)
+    assert found.loss_original == pytest.approx(float(-p[torch.arange(399), ids[1:]].sum()), rel=1e-6)
+    best = p.argmax(-1), q.argmax(-1)
+    assert found.agree == int((best[0] == best[1]).sum())
+    assert found.lost == int(((best[0] == ids[1:]) & (best[1] != ids[1:])).sum())
+    assert (found.index, found.tokens) == (3, 399)
+
+
+def test_identical_logits_diverge_by_nothing() -> None:
+    logits = torch.randn(50, 500, generator=torch.Generator().manual_seed(1))
+    ids = torch.arange(50)
+    found = scoring.compare(0, scoring.describe(ids, logits, seed=0), logits)
+    assert abs(found.kld) < 1e-5 and found.loss == pytest.approx(found.loss_original, rel=1e-6)
+    assert found.agree == 49 and found.lost == found.gained == 0
+
+
+def test_a_shifted_prefix_is_left_out() -> None:
+    logits = torch.randn(30, 100, generator=torch.Generator().manual_seed(2))
+    found = scoring.compare(0, scoring.describe(torch.arange(30), logits, seed=0), logits, start=20)
+    assert found.tokens == 9
+
+
+def test_repetition() -> None:
+    assert repetition(((1, 2, 3, 4),)) == 0
+    assert repetition(((1, 2, 1, 2, 1, 2),)) == pytest.approx(3 / 5)
+    assert repetition(((), (5,))) == 0
