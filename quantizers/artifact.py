@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,7 @@ class Weights:
         self.files.clear()
 
 
-def open_weights(directory: Path, slots: dict[str, Slot], filled: tuple[str, ...] = ()) -> Weights:
+def open_weights(directory: Path, slots: dict[str, Slot], filled: Set[str]) -> Weights:
     """Create (or, for tensors in `filled`, go on with) the shards of an artifact in `directory`.
 
     Raises:

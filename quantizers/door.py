@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from quantizers.engines import neural_compressor, nncf, streaming
 from quantizers.errors import QuantizeError
 from quantizers.machine import compute, device, tools
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request, Result
 
 Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
-ENGINES: dict[str, tuple[Engine, tuple[str, ...]]] = {
-    "streaming": (streaming.stream, streaming.TOOLS),
-    "neural-compressor": (neural_compressor.compress, neural_compressor.TOOLS),
-    "nncf": (nncf.export, nncf.TOOLS),
+ENGINES: dict[str, tuple[str, str]] = {
+    "streaming": ("quantizers.engines.streaming", "stream"),
+    "neural-compressor": ("quantizers.engines.neural_compressor", "compress"),
+    "nncf": ("quantizers.engines.nncf", "export"),
 }
+"""Module and function. Imported when asked for: each brings libraries of several hundred megabytes."""
 
 
 def run(request: Request, out: Path) -> Result:
@@ -37,11 +38,13 @@ def run(request: Request, out: Path) -> Result:
     out.mkdir(parents=True, exist_ok=True)
     made: dict[str, Made] = {}
     libraries: set[str] = set()
-    for name, (engine, used) in ENGINES.items():
+    for name, (path, function) in ENGINES.items():
         recipes = {target: recipe for target, recipe in request.targets.items() if recipe.engine == name}
         if recipes:
+            module = import_module(path)
+            engine: Engine = getattr(module, function)
             made |= engine(request, recipes, out)
-            libraries |= set(used)
+            libraries |= set(module.TOOLS)
     shutil.rmtree(out / ".work", ignore_errors=True)
     result = Result(
         targets={target: made[target] for target in request.targets},

@@ -8,6 +8,7 @@ from math import gcd
 from typing import cast
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -69,7 +70,8 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
         ) from error
     for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM):
         if type(config) in auto._model_mapping:
-            with torch.device("meta"):
+            # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
+            with init_empty_weights(include_buffers=False):
                 return auto.from_config(config)  # type: ignore[no-any-return]
     raise QuantizeError(
         f"{where}: model_type {config.model_type} is no language model that transformers loads "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class Target:
     """Where it is written until it is whole."""
     weights: Weights | None = None
     notes: list[str] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
+    """What the search and the training found, per group of linears."""
 
     @property
     def stored(self) -> torch.dtype:
@@ -45,7 +47,7 @@ class Target:
 
     def keep(self, name: str, tensor: Tensor) -> None:
         """Write a tensor, or the next rows of it, as it is."""
-        self._open.write(name, tensor)
+        self.opened.write(name, tensor)
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
@@ -55,22 +57,25 @@ class Target:
     def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
         """Write the codes of the next rows of a linear whose shape is `whole`; its constants with the first rows."""
         first = next(iter(self.format.constants(*whole, self.recipe, self.dtype)))
-        if self._open.filled[f"{linear}.{first}"] == 0:
+        if self.opened.filled[f"{linear}.{first}"] == 0:
             for suffix, tensor in self.format.constants(*whole, self.recipe, self.dtype).items():
-                self._open.write(f"{linear}.{suffix}", tensor)
+                self.opened.write(f"{linear}.{suffix}", tensor)
         for suffix, tensor in self.format.pack(q, self.recipe, self.dtype).items():
-            self._open.write(f"{linear}.{suffix}", tensor)
+            self.opened.write(f"{linear}.{suffix}", tensor)
 
-    def begin(self, filled: tuple[str, ...] = ()) -> None:
-        """Lay out the artifact; tensors in `filled` are there from an earlier, interrupted run."""
-        if not filled:
-            shutil.rmtree(self.directory, ignore_errors=True)
+    def measured(self, what: str, value: float) -> None:
+        """Remember a finding of the search, for the record."""
+        self.measures[what] = value
+
+    def begin(self, through: tuple[str, ...]) -> None:
+        """Lay out the artifact; tensors whose names begin like one of `through` are there from an interrupted run."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        filled = {name for name in self.slots if name.startswith(through)}
         self.weights = open_weights(self.directory, self.slots, filled)
 
-    def finish(self, checkpoint: Checkpoint, skeleton: Skeleton, into: Path) -> Made:
-        """Check what was written, add the files beside it and move it to `into`."""
-        weights = self._open
+    def finish(self, checkpoint: Checkpoint, skeleton: Skeleton) -> Made:
+        """Check what was written and add the files beside it."""
+        weights = self.opened
         with weights:
             weights.close()
         self.weights = None
@@ -80,18 +85,28 @@ class Target:
         config["quantization_config"] = self.format.config(self.recipe, self.dtype, kept)
         written = _verify(self.directory, self.slots)
         copy_companions(checkpoint.directory, self.directory, config)
-        self.directory.rename(into)
         return Made(
             recipe=self.recipe,
             expected_bytes=weights.expected_bytes,
             weights_bytes=written,
             quantized=len(self.linears),
             kept=len(skeleton.source) - len(self.linears),
-            notes=tuple(self.notes),
+            notes=tuple(self.notes) + self._findings(),
+        )
+
+    def _findings(self) -> tuple[str, ...]:
+        """The searched parameters, summed up: for each measure its least, middle and greatest value."""
+        kinds: dict[str, list[float]] = {}
+        for what, value in self.measures.items():
+            kinds.setdefault(what.split(": ")[1], []).append(value)
+        return tuple(
+            f"{kind}: {min(v):.3g} … {median(v):.3g} … {max(v):.3g} over {len(v)} groups of linears"
+            for kind, v in kinds.items()
         )
 
     @property
-    def _open(self) -> Weights:
+    def opened(self) -> Weights:
+        """The weights being written."""
         if self.weights is None:
             raise AssertionError(f"target {self.name} is not open for writing")
         return self.weights

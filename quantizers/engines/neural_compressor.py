@@ -50,11 +50,12 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
         progress(f"{target.name}: neural-compressor {target.recipe.transform or 'rtn'}", done, len(targets))
         rows = _rows(request, skeleton, target)
         model = quantized(skeleton, checkpoint, target.recipe, target.linears, rows)
-        target.begin()
+        target.begin(())
         with ExitStack() as stack:
-            stack.enter_context(target._open)
+            stack.enter_context(target.opened)
             _write(model, skeleton, checkpoint, target)
-            made[target.name] = target.finish(checkpoint, skeleton, out / target.name)
+            made[target.name] = target.finish(checkpoint, skeleton)
+        target.directory.rename(out / target.name)
     return made
 
 

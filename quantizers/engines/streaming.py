@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,14 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from quantizers import resume
+from quantizers.calibrated import calibrate
 from quantizers.checkpoint import Checkpoint, open_checkpoint
+from quantizers.families import family_of
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Linear, Skeleton, build
+from quantizers.skeleton import Skeleton, build
 from quantizers.target import Target, prepare
 
-TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes")
+TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy")
 
 
 @torch.no_grad()
@@ -28,36 +32,50 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     """
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint)
-    work = out / ".work"
-    targets = [prepare(n, recipe, skeleton, checkpoint, work / n) for n, recipe in recipes.items()]
+    work = out / ".work" / "streaming"
+    targets = [prepare(n, recipe, skeleton, checkpoint, work / "made" / n) for n, recipe in recipes.items()]
+    calibrated = [target for target in targets if target.recipe.calibrated]
+    data_free = [target for target in targets if not target.recipe.calibrated]
+    resume.begin(work, resume.fingerprint(request, checkpoint, TOOLS), targets)
     with ExitStack() as stack:
         for target in targets:
-            target.begin()
-            stack.enter_context(target._open)
-        _pass(checkpoint, skeleton, targets)
-        return {t.name: t.finish(checkpoint, skeleton, out / t.name) for t in targets}
+            target.begin(_through(checkpoint, resume.finished(work)))
+            stack.enter_context(target.opened)
+        if calibrated:
+            for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
+                for name in (name for name in skeleton.source if name.startswith(prefix)):
+                    copy_tensor(checkpoint, skeleton, name, data_free)
+        through = _through(checkpoint, resume.finished(work))
+        rest = [name for name in skeleton.source if not name.startswith(through)]
+        for done, name in enumerate(rest):
+            progress(f"tensor {done + 1} of {len(rest)}: {name}", done, len(rest))
+            copy_tensor(checkpoint, skeleton, name, targets)
+        progress("weights written", len(rest), len(rest))
+        made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
+    for target in targets:
+        shutil.rmtree(out / target.name, ignore_errors=True)
+        target.directory.rename(out / target.name)
+    return made
 
 
-def _pass(checkpoint: Checkpoint, skeleton: Skeleton, targets: list[Target]) -> None:
-    for done, (name, key) in enumerate(skeleton.source.items()):
-        progress(f"tensor {done + 1} of {len(skeleton.source)}: {name}", done, len(skeleton.source))
-        linear = skeleton.linears.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
-        copy_tensor(checkpoint, name, key, linear, targets)
-    progress("weights written", len(skeleton.source), len(skeleton.source))
+def _through(checkpoint: Checkpoint, blocks: int) -> tuple[str, ...]:
+    """Prefixes of the tensors of the first `blocks` blocks."""
+    return tuple(f"{family_of(checkpoint.config).stacks[0].path}.{block}." for block in range(blocks))
 
 
-def copy_tensor(checkpoint: Checkpoint, name: str, key: str, linear: Linear | None, targets: list[Target]) -> None:
+def copy_tensor(checkpoint: Checkpoint, skeleton: Skeleton, name: str, targets: list[Target]) -> None:
     """Write one tensor into every target: rounded to nearest where the target's recipe quantizes it, else as it is."""
-    rounding = [t for t in targets if linear is not None and linear.name in t.linears]
-    keeping = [t for t in targets if t not in rounding]
+    linear = skeleton.linears.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
+    rounding = [target for target in targets if linear is not None and linear.name in target.linears]
+    keeping = [target for target in targets if target not in rounding]
+    parts: Iterable[tuple[int, Tensor]]
     if linear is not None and linear.transposed and rounding:
-        stored = checkpoint.whole(key)
+        stored = checkpoint.whole(skeleton.source[name])
         for target in keeping:
             target.keep(name, stored)
-        parts: Iterable[tuple[int, Tensor]] = [(0, stored.T.contiguous())]
-        keeping = []
+        keeping, parts = [], [(0, stored.T.contiguous())]
     else:
-        parts = checkpoint.chunks(key, max((t.format.ROWS for t in rounding), default=1))
+        parts = checkpoint.chunks(skeleton.source[name], max((t.format.ROWS for t in rounding), default=1))
     for _, rows in parts:
         for target in keeping:
             target.keep(name, rows)

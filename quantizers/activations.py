@@ -1,0 +1,87 @@
+"""Hidden states of the calibration rows between two blocks, in memory up to a budget and on disk beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class Activations:
+    """A fixed number of batches `[rows, tokens, hidden]`, replaced one at a time.
+
+    Which batches are kept in memory follows from their number and the budget alone.
+    """
+
+    def __init__(self, directory: Path, budget: int | None) -> None:
+        self._directory = directory
+        self._budget = budget
+        self._held: dict[int, Tensor] = {}
+        self._spilled: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._spilled)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index in self._held:
+            return self._held[index]
+        with safe_open(self._file(index), framework="pt") as file:  # type: ignore[no-untyped-call]
+            batch: Tensor = file.get_tensor("hidden").clone()
+            return batch
+
+    def __setitem__(self, index: int, batch: Tensor) -> None:
+        room = self._budget is None or (index + 1) * batch.nbytes <= self._budget
+        if room:
+            self._held[index] = batch
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        save_file({"hidden": batch.contiguous()}, self._file(index))
+        self._spilled.add(index)
+
+    @property
+    def spilled(self) -> int:
+        """Batches on disk."""
+        return len(self._spilled)
+
+    def copy(self, directory: Path) -> Activations:
+        """The same batches, to be replaced on their own."""
+        twin = Activations(directory, self._budget)
+        for index in range(len(self)):
+            twin[index] = self[index]
+        return twin
+
+    def _file(self, index: int) -> Path:
+        return self._directory / f"{index}.safetensors"
+
+
+def save(activations: Activations, path: Path) -> None:
+    """Write all batches to one file, for a run that goes on after an interruption."""
+    path.mkdir(parents=True, exist_ok=True)
+    for index, batch in enumerate(activations):
+        save_file({"hidden": batch.contiguous()}, path / f"{index}.safetensors")
+
+
+def load(path: Path, directory: Path, budget: int | None) -> Activations:
+    """Read what `save` wrote."""
+    found = Activations(directory, budget)
+    for index in range(len(list(path.glob("*.safetensors")))):
+        with safe_open(path / f"{index}.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
+            found[index] = file.get_tensor("hidden").clone()
+    return found
+
+
+def gram(total: Tensor, batch: Tensor) -> None:
+    """Add XᵀX of a batch `[..., in]` to the float32 `[in, in]` `total`, in place.
+
+    float32 whatever the batch is: a sum in bfloat16 is not positive definite.
+    """
+    rows = batch.reshape(-1, batch.shape[-1]).to(torch.float32)
+    total.addmm_(rows.T, rows)

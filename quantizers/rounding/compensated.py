@@ -1,0 +1,136 @@
+"""Second-order error feedback: each column's rounding error is spread over the columns not yet rounded.
+
+GPTQ, arXiv:2210.17323, with its static groups and descending activation order: scales are fixed before the first
+column is rounded, so that columns may be taken in any order and the format stays the plain one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from quantizers.dtypes import Codes, Grid
+from quantizers.errors import QuantizeError
+
+DAMPING = 0.01
+"""Added to the diagonal of the second moment, as a share of its mean."""
+BLOCK = 128
+"""Columns that are rounded before the error reaches the columns behind them as one matrix product."""
+
+
+def compensated(
+    weight: Tensor, scale: Tensor, zero: Tensor | None, grid: Grid, group_size: int, factor: tuple[Tensor, Tensor]
+) -> Codes:
+    """Codes of float32 `[out, in]` under `scale` and `zero`, float32 `[out, groups]`; `factor` is from `factorize`.
+
+    Linears that share an input share a factor: stack their rows and solve once.
+    """
+    order, upper = factor
+    rows, columns = weight.shape
+    group = torch.arange(columns) // (columns if group_size == -1 else group_size)
+    group = group[order]
+    left = weight[:, order].contiguous()
+    codes = torch.empty(rows, columns, dtype=torch.int8)
+    values = np.array(grid.values if grid.values is not None else (), dtype=np.float32)
+    shift = torch.zeros_like(scale) if zero is None else zero
+    for start in range(0, columns, BLOCK):
+        stop = min(start + BLOCK, columns)
+        now = group[start:stop]
+        error = torch.empty(rows, stop - start)
+        arguments = (
+            left[:, start:stop].contiguous(),
+            scale[:, now].contiguous(),
+            shift[:, now].contiguous(),
+            codes[:, start:stop].contiguous(),
+            error,
+        )
+        _in_threads([a.numpy() for a in arguments], upper[start:stop, start:stop].contiguous().numpy(), values, grid)
+        codes[:, start:stop] = arguments[3]
+        if stop < columns:
+            left[:, stop:].addmm_(error, upper[start:stop, stop:], alpha=-1)
+    restored = torch.empty_like(codes)
+    restored[:, order] = codes
+    return Codes(restored, scale, None if zero is None else zero.to(torch.int8))
+
+
+def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Order of the columns, int64 `[in]`, and the upper Cholesky factor of the inverse of a second moment, `[in, in]`.
+
+    Args:
+        moment: float32 `[in, in]`, the sum or mean of outer products of the inputs.
+        scale: float32 `[in]`; the inputs were divided by it after the moment was taken.
+
+    Raises:
+        QuantizeError: the moment is not finite, or stays indefinite however much it is damped.
+    """
+    scale = torch.ones(len(moment)) if scale is None else scale
+    diagonal = moment.diagonal() / scale.square()
+    if not bool(torch.isfinite(diagonal).all()):
+        raise QuantizeError(
+            "The calibration text drives an activation to NaN or infinity. Use a model whose original runs on this "
+            "text without overflow, or a recipe with nearest rounding."
+        )
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    damped = moment[order][:, order]
+    damped /= scale[order]
+    damped /= scale[order][:, None]
+    step = DAMPING * float(diagonal.double().mean()) or 1.0
+    for _ in range(6):
+        damped.diagonal().add_(step)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not int(failed):
+            inverse = torch.cholesky_inverse(lower)
+            del lower
+            upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
+            if not int(failed):
+                return order, upper
+        step *= 4
+    raise QuantizeError(
+        "The second moment of a layer's inputs cannot be inverted. Calibrate on more text, or use nearest rounding."
+    )
+
+
+def _in_threads(arrays: list[np.ndarray], upper: np.ndarray, values: np.ndarray, grid: Grid) -> None:
+    # Rows are independent, so how they are shared out changes no bit.
+    workers = torch.get_num_threads()
+    parts = np.array_split(np.arange(len(arrays[0])), workers)
+
+    def part(rows: np.ndarray) -> None:
+        if len(rows):
+            cut = slice(int(rows[0]), int(rows[-1]) + 1)
+            _columns(*(a[cut] for a in arrays), upper, values, grid.low, grid.high)
+
+    if workers == 1:
+        part(parts[0])
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(part, parts))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
+def _columns(weight, scale, zero, codes, error, upper, values, low, high):  # type: ignore[no-untyped-def]
+    rows, columns = weight.shape
+    for r in range(rows):
+        row = weight[r]
+        for i in range(columns):
+            s = scale[r, i]
+            if values.size:
+                x = row[i] / s
+                code = 0
+                for k in range(values.size - 1):
+                    code += x > (values[k] + values[k + 1]) / np.float32(2)
+                back = values[code] * s
+            else:
+                z = zero[r, i]
+                level = min(max(np.rint(row[i] / s) + z, np.float32(low)), np.float32(high))
+                code = int(level)
+                back = (level - z) * s
+            codes[r, i] = code
+            e = (row[i] - back) / upper[i, i]
+            error[r, i] = e
+            for j in range(i + 1, columns):
+                row[j] -= e * upper[i, j]

@@ -1,0 +1,1 @@
+"""Equivalent scaling folded into the network before rounding; one file per choice."""
