@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from flows.errors import FetchError
+from flows.manifest.documents import DocumentError, documents
 from flows.sources import PATTERNS
 from publishers.client import settle
 
@@ -52,68 +53,36 @@ def fetch_model(request: Request) -> dict[str, Any]:
 def fetch_texts(request: Request, out: Path) -> dict[str, Any]:
     """Write the documents. Raises FetchError when there are none, or a row has no text in the column."""
     count = characters = 0
-    with (out / "documents.jsonl").open("w", encoding="utf-8") as file:
-        for text in _documents(request):
-            if text.strip():
-                file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-                count += 1
-                characters += len(text)
+    try:
+        with (out / "documents.jsonl").open("w", encoding="utf-8") as file:
+            for text in _documents(request):
+                if text.strip():
+                    file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+                    count += 1
+                    characters += len(text)
+    except DocumentError as error:
+        raise FetchError(str(error)) from error
     if count == 0:
         raise FetchError(f"{_where(request)} holds no document with text in column {request.column!r}")
     return {"documents": count, "characters": characters}
 
 
 def _documents(request: Request) -> Iterator[str]:
-    if not request.files:
-        yield from _column(_from_hub(request), request)
     for path in request.files:
-        yield from _paragraphs(path) if path.suffix == ".txt" else _column(_READERS[path.suffix](path), request)
+        yield from documents(path, request.column)
+    if not request.files:
+        yield from _from_hub(request)
 
 
-def _from_hub(request: Request) -> Iterable[dict[str, Any]]:
+def _from_hub(request: Request) -> Iterator[str]:
     from datasets import load_dataset
 
-    rows: Iterable[dict[str, Any]] = load_dataset(
+    rows: Iterable[Any] = load_dataset(
         request.source, request.name, split=request.split, revision=request.revision, cache_dir=str(request.cache)
     )
-    return rows
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise FetchError(f"{path}:{number}: not JSON ({error})") from error
-
-
-def _json(path: Path) -> Iterator[dict[str, Any]]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(rows, list):
-        raise FetchError(
-            f"{path}: a .json file of documents is one list of objects; for one object a line, name it .jsonl"
-        )
-    yield from rows
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    from pyarrow.parquet import read_table
-
-    yield from read_table(path).to_pylist()
-
-
-def _paragraphs(path: Path) -> Iterator[str]:
-    yield from path.read_text(encoding="utf-8").split("\n\n")
-
-
-_READERS = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
-
-
-def _column(rows: Iterable[Any], request: Request) -> Iterator[str]:
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not isinstance(row.get(request.column), str):
-            has = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
+        if not isinstance(row.get(request.column), str):
+            has = ", ".join(sorted(row))
             raise FetchError(f"{_where(request)}: row {number} has no text in column {request.column!r}; it has {has}")
         yield row[request.column]
 

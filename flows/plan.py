@@ -12,7 +12,7 @@ from typing import Literal
 from flows.jobs import Job, jobs
 from flows.keys import ContentHashes
 from flows.manifest.check import check
-from flows.manifest.load import load
+from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.sources import Sources
 from flows.store import Store, write_durably
@@ -56,7 +56,7 @@ class Plan:
 
 def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
     """Load and check manifests; all of them before anything else happens. Raises ManifestError."""
-    manifests = [load(path, allow_path=allow_path) for path in paths]
+    manifests = list(load_all(paths, allow_path=allow_path))
     for manifest in manifests:
         check(manifest, allow_path=allow_path)
     return manifests

@@ -136,3 +136,19 @@ def test_a_ladder_climbs_until_its_gates_pass_and_keeps_every_attempt(demo: Demo
     verdicts = [json.loads(path.read_text()) for path in demo.home.glob("store/verdict/*/record.json")]
     attempts = [v["result"]["passed"] for v in verdicts if v["inputs"]["gates"]["divergence"]["max_kld"] == 0.001]
     assert sorted(attempts) == [False, False, True]
+
+
+LANGCHAIN = """
+import sys
+from langchain_huggingface import HuggingFacePipeline
+model = HuggingFacePipeline.from_model_id(
+    sys.argv[1], task="text-generation", model_kwargs={"revision": "v1"}, pipeline_kwargs={"max_new_tokens": 8}
+)
+print(repr(model.invoke("Return a list of")))
+"""
+
+
+@pytest.mark.parametrize("target", ["int4", "nf4"])
+def test_langchain_loads_a_release_by_name(demo: Demo, target: str, tmp_path: Path) -> None:
+    said = outside(demo.home, LANGCHAIN, f"demo/docstring-llama-{target}", cwd=tmp_path)
+    assert len(said.splitlines()[-1]) > len(repr("Return a list of"))
