@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flows.jobs import Step
 from flows.requests import documents
 from flows.steps import note

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,32 +36,29 @@ class Job:
     evaluation: Step
     calibration: Step | None
     """None when no recipe of the manifest reads any: then a change of that text changes nothing."""
+    baseline: Step
+    """Scoring the original; the same for every target of the model."""
     endpoint: str
     """The Hub it would go to, when it goes to the Hub."""
+    _made: dict[tuple[str, str], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def release(self) -> str:
         """Name of the release."""
         return self.manifest.release(self.target.name)
 
-    @cached_property
-    def baseline(self) -> Step:
-        """Scoring the original; the same for every target of the model."""
-        inputs = {
-            "model": self.original.identity,
-            "evaluation": self._scored,
-            "tasks": sorted(self.manifest.gates.tasks),
-            "tools": versions("baseline"),
-        }
-        return Step("baseline", inputs)
-
-    @property
-    def _scored(self) -> dict[str, Any]:
-        evaluation = self.manifest.evaluation
-        return {"texts": self.evaluation.key, "tokens": evaluation.tokens, "documents": evaluation.documents}
+    def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
+        """Return the step of a rung, the same object every time: its key is worked out once."""
+        place = (kind, rung.name)
+        if place not in self._made:
+            self._made[place] = Step(kind, inputs(rung))
+        return self._made[place]
 
     def quantize(self, rung: Rung) -> Step:
         """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""
+        return self._once("quantize", rung, self._quantize)
+
+    def _quantize(self, rung: Rung) -> dict[str, Any]:
         recipe, calibration = rung.recipe, self.manifest.calibration
         read = None
         if recipe.calibrated and self.calibration:
@@ -70,13 +68,12 @@ class Job:
                 "tokens": calibration.tokens,
                 "seed": calibration.seed,
             }
-        inputs = {
+        return {
             "model": self.original.identity,
             "recipe": recipe.model_dump(mode="json"),
             "calibration": read,
             "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
         }
-        return Step("quantize", inputs)
 
     def evidence(self, rung: Rung, documents: int) -> Step:
         """Scoring one artifact against the baseline on its first `documents` documents."""
@@ -92,7 +89,10 @@ class Job:
 
     def verdict(self, rung: Rung) -> Step:
         """Judging one artifact by the manifest's gates, with as many documents as that takes."""
-        inputs = {
+        return self._once("verdict", rung, self._verdict)
+
+    def _verdict(self, rung: Rung) -> dict[str, Any]:
+        return {
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
             "device": self.target.device,
@@ -100,7 +100,6 @@ class Job:
             "evaluator": versions("evidence", format=rung.recipe.format),
             "tools": versions("verdict"),
         }
-        return Step("verdict", inputs)
 
     def publish(self, rung: Rung) -> Step:
         """Releasing the artifact of a rung that passed."""
@@ -121,7 +120,7 @@ class Job:
         said: dict[str, Any] = {
             "model": self.original.revision,
             "calibration": self.calibration and self.calibration.inputs["source"],
-            "evaluation": {**self.evaluation.inputs["source"], **self._scored},
+            "evaluation": {**self.evaluation.inputs["source"], **self.baseline.inputs["evaluation"]},
             "device": self.target.device,
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "publish": {"to": list(publish.to), "private": publish.private},
@@ -152,4 +151,20 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     calibration = None
     if calibrated:
         calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
-    return [Job(manifest, target, original, evaluation, calibration, endpoint) for target in manifest.targets.values()]
+    baseline = Step(
+        "baseline",
+        {
+            "model": original.identity,
+            "evaluation": {
+                "texts": evaluation.key,
+                "tokens": manifest.evaluation.tokens,
+                "documents": manifest.evaluation.documents,
+            },
+            "tasks": sorted(manifest.gates.tasks),
+            "tools": versions("baseline"),
+        },
+    )
+    return [
+        Job(manifest, target, original, evaluation, calibration, baseline, endpoint)
+        for target in manifest.targets.values()
+    ]

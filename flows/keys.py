@@ -14,14 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 
 def canonical(value: Any) -> bytes:
     """Return `value` as JSON with sorted keys and no spaces. Raises TypeError for what JSON does not hold exactly."""
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    _refuse_odd_keys(value)
+    return _encoder.encode(value).encode()
 
 
 def fingerprint(value: Any) -> str:
@@ -29,18 +26,25 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return _plain(value.model_dump(mode="json"))
-    if isinstance(value, dict):
-        if wrong := [key for key in value if not isinstance(key, str)]:
-            raise TypeError(f"a key is made of JSON objects with text keys; this one has {wrong[0]!r}")
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
+def _no_form(value: Any) -> Any:
     raise TypeError(f"{value!r} ({type(value).__name__}) has no canonical form; give its text, numbers or content hash")
+
+
+def _refuse_odd_keys(value: Any) -> None:
+    """JSON would turn 1 and "1" into the same key."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a key is made of JSON objects with text keys; this one has {key!r}")
+            _refuse_odd_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_odd_keys(item)
+
+
+_encoder = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_no_form
+)
 
 
 def file_sha256(path: Path) -> str:

@@ -28,6 +28,7 @@ _BY_ENGINE: dict[str, tuple[str, ...]] = {
 }
 
 
+@cache
 def versions(step: str, *, format: str = "", engine: str = "") -> dict[str, str]:
     """Return library → version for a step, the step's own version included."""
     names = _BY_STEP.get(step, _TORCH) + _BY_FORMAT.get(format, ()) + _BY_ENGINE.get(engine, ())

@@ -11,6 +11,7 @@ from flows.jobs import Job
 from flows.plan import look, plan, read, remember
 from flows.steps import note
 from flows.store import Store
+from flows.tools import versions
 from tests.flows.conftest import quantmill, room
 
 
@@ -92,7 +93,9 @@ def test_a_new_tool_version_renews_the_key(tmp_path: Path, monkeypatch: pytest.M
     manifest = room(tmp_path)
     before = keys(job_of(manifest, tmp_path / "home"))
     monkeypatch.setattr("flows.tools.installed", lambda name: "99")
+    versions.cache_clear()
     after = keys(job_of(manifest, tmp_path / "home"))
+    versions.cache_clear()
     assert all(before[name] != after[name] for name in before)
 
 
