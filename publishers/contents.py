@@ -16,8 +16,13 @@ NOTICES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)([._-][A-
 PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
 HOMES = re.compile(r"(?<![\w.])(/home/|/root/|/Users/|[A-Za-z]:\\+Users\\+)[^\s\"'<>]+")
 
-# Tokenizers learn pieces such as `/home/` from text: in a vocabulary they say nothing of this machine.
-VOCABULARIES = {"tokenizer.json": "model", "vocab.json": None, "added_tokens.json": None}
+LEARNED: dict[str, tuple[str, ...]] = {
+    "tokenizer.json": ("model",),
+    "vocab.json": (),
+    "added_tokens.json": (),
+    "quantmill.json": ("evidence", "samples"),
+}
+"""File → place below which its text was learned from data or generated: a `/home/` there says nothing of this machine."""
 
 
 def check_path(path: str, format_: str) -> None:
@@ -67,15 +72,11 @@ def _check_json(path: Path, name: str, private: Iterable[Path]) -> None:
         raise PublishError(
             f"The artifact's {name} is not JSON ({error}): the step that wrote it was cut short; run it again."
         ) from error
-    base = PurePosixPath(name).name
-    if base in VOCABULARIES and isinstance(document, dict):
-        section = VOCABULARIES[base]
-        document = {} if section is None else {key: value for key, value in document.items() if key != section}
-    _check_values(name, document, private)
+    _check_values(name, document, private, LEARNED.get(PurePosixPath(name).name))
 
 
-def _check_values(name: str, document: Any, private: Iterable[Path]) -> None:
-    for place, value in _walk(document, ()):
+def _check_values(name: str, document: Any, private: Iterable[Path], learned: tuple[str, ...] | None = None) -> None:
+    for place, value in _walk(document, (), learned):
         key = place[-1] if place else ""
         if key == "auto_map" and value:
             raise PublishError(
@@ -101,8 +102,12 @@ def _check_text(name: str, place: str, text: str, private: Iterable[Path]) -> No
         )
 
 
-def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every value of a JSON document with its place, containers before what they hold."""
+def _walk(
+    value: Any, place: tuple[str, ...], left_out: tuple[str, ...] | None
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value of a JSON document with its place, containers first, but for what lies at `left_out`."""
+    if place == left_out:
+        return
     yield place, value
     members: Iterable[tuple[str, Any]] = ()
     if isinstance(value, dict):
@@ -110,7 +115,7 @@ def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     elif isinstance(value, list):
         members = ((str(index), member) for index, member in enumerate(value))
     for key, member in members:
-        yield from _walk(member, (*place, key))
+        yield from _walk(member, (*place, key), left_out)
 
 
 def _safetensors_metadata(path: Path, name: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
@@ -35,7 +36,11 @@ class Release(BaseModel):
     """Whether this is what `main` points at: what a user gets who names no version."""
     directory: Path
     """The snapshot."""
-    provenance: Provenance
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Its `quantmill.json`, read when it is asked for. Raises PublishError when it is damaged."""
+        return read_provenance(self.directory)
 
 
 def publish(staged: Staged, home: Path) -> Place:
@@ -213,12 +218,10 @@ def _release(repository: Path, name: str, version: str) -> Release:
             f"{name}@{version} in the local hub points at {commit!r}, which is no commit: its file refs/{version} was "
             "changed. Remove that file and publish the release again."
         )
-    snapshot = snapshot_of(repository, commit)
     return Release(
         name=name,
         version=version,
         commit=commit,
         current=_read_ref(repository, "main") == commit,
-        directory=snapshot,
-        provenance=read_provenance(snapshot),
+        directory=snapshot_of(repository, commit),
     )

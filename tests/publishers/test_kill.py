@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from publishers import local
 from publishers.door import run
@@ -135,6 +136,24 @@ def test_two_publishers_of_one_name_take_turns(subject: Subject, tmp_path: Path)
     assert places[0] == places[2] and places[1] == places[3]
     assert {place["version"] for place in places} == {"v1", "v2"}
     assert_whole(home)
+
+
+def test_a_publisher_waits_for_the_one_before(subject: Subject, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    request = tmp_path / "request.json"
+    request.write_text(Request(subject=subject, home=home).model_dump_json())
+    locks = home / "hub/.locks/models--acme--demo-int4"
+    locks.mkdir(parents=True)
+    with FileLock(locks / "publish.lock"):
+        command = [sys.executable, "-m", "publishers", str(request), str(tmp_path / "out")]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while not (tmp_path / "out/stage/quantmill.json").exists():
+            assert child.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)
+        assert child.poll() is None and not local.repository_of(home, subject.name).exists()
+    assert child.wait() == 0
+    assert local.find(home, subject.name).version == "v1"
 
 
 @pytest.mark.parametrize("part", ["/preupload/", "/lfs/", "/commit/main", "/tag/"])

@@ -165,6 +165,14 @@ def test_pull_hands_over_nothing_that_was_changed(subject: Subject, home: Path, 
     assert not (tmp_path / "pulled").exists()
 
 
+def test_damaged_release_is_listed_and_named(subject: Subject, home: Path, tmp_path: Path) -> None:
+    release = put(subject, home, tmp_path / "1")
+    (release.directory / "quantmill.json").resolve().unlink()
+    assert [found.version for found in local.releases(home)] == ["v1"]
+    with pytest.raises(PublishError, match=r"holds no readable quantmill\.json"):
+        verify(home, subject.name)
+
+
 def test_changed_provenance_is_found_by_the_commit(subject: Subject, home: Path, tmp_path: Path) -> None:
     release = put(subject, home, tmp_path / "1")
     record = release.directory / "quantmill.json"

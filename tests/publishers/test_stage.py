@@ -140,6 +140,12 @@ def test_paths_in_the_request_do_not_leave_either(artifact: Path, model: Path, h
         stage(subject_of(artifact, model, evaluation=evaluation), tmp_path / "stage", home)
 
 
+def test_paths_in_sampled_text_are_only_text(artifact: Path, model: Path, home: Path, tmp_path: Path) -> None:
+    subject = subject_of(artifact, model)
+    subject.evidence["samples"] = [{"prompt": "cd /home/guido/src", "original": "/root/x", "artifact": "/root/y"}]
+    assert stage(subject, tmp_path / "stage", home).provenance.evidence["samples"] == subject.evidence["samples"]
+
+
 CHANGED: dict[str, tuple[Spoil, str]] = {
     "a bit": (lambda a: config(a, hidden_size=65), r"config\.json has SHA-256"),
     "a file more": (lambda a: (a / "extra.json").write_text("{}"), r"unknown extra\.json"),
