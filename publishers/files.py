@@ -26,6 +26,11 @@ def git_oid_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_listed_as(path: Path, sha256: str, listed: str) -> bool:
+    """Whether a file with this SHA-256 is what a Hub's tree lists: by SHA-256 when large, by git's SHA-1 when regular."""
+    return listed == (sha256 if len(listed) == 64 else git_oid_of(path))
+
+
 def copy_hashed(source: Path, target: Path) -> str:
     """Copy the bytes of `source` to the new file `target`, read-only; return the SHA-256 of what was copied."""
     digest = hashlib.sha256()

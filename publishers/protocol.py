@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
 from publishers.errors import HubError, PublishError
-from publishers.files import git_oid_of
+from publishers.files import is_listed_as
 from publishers.provenance import PROVENANCE, VERSION
 from publishers.stage import Staged
 
@@ -155,7 +155,7 @@ def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
     changed = {
         path
         for path in staged.files.keys() & found
-        if tree[path] not in (staged.files[path].sha256, git_oid_of(staged.directory / path))
+        if not is_listed_as(staged.directory / path, staged.files[path].sha256, tree[path])
     }
     return sorted(changed | (staged.files.keys() ^ found))
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from publishers import local
 from publishers.download import Fetched, download
 from publishers.errors import PublishError
-from publishers.files import git_oid_of, sha256_of
+from publishers.files import is_listed_as, sha256_of
 from publishers.provenance import PROVENANCE, content_id, read_provenance
 
 CACHES = frozenset({"model_cache", ".cache", ".gitattributes"})
@@ -69,7 +69,7 @@ def check_fetched(fetched: Fetched, name: str) -> dict[str, str]:
     found = listing(fetched.directory)
     problems = _problems(fetched.directory, name, found)
     for path in sorted(fetched.tree.keys() - CACHES):
-        if path not in found or fetched.tree[path] not in (found[path], git_oid_of(fetched.directory / path)):
+        if path not in found or not is_listed_as(fetched.directory / path, found[path], fetched.tree[path]):
             problems.append(f"{path} is not what the Hub lists at this commit.")
     _refuse(name, fetched.version, problems)
     return found

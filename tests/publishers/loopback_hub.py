@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,6 +72,9 @@ class Answer(Exception):
         self.status, self.body, self.headers = status, body, headers or {}
 
 
+DROPPED = 0
+"""Status of an Answer that is none: the connection is closed instead."""
+
 Fault = Callable[[str, str], Answer | None]
 
 
@@ -116,6 +120,8 @@ class LoopbackHub:
 class _Handler(BaseHTTPRequestHandler):
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -156,6 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _answer(self, answer: Answer) -> None:
+        if answer.status == DROPPED:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for key, value in answer.headers.items():

@@ -15,7 +15,7 @@ from publishers.request import Place, Subject
 from publishers.stage import Staged, stage
 from publishers.verify import verify
 from tests.publishers.conftest import hashes
-from tests.publishers.loopback_hub import Answer, File, LoopbackHub
+from tests.publishers.loopback_hub import DROPPED, Answer, File, LoopbackHub
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +200,40 @@ def test_interrupted_upload_is_completed(staged: Staged, loopback: LoopbackHub) 
         publish(staged)
     loopback.before = lambda method, path: None
     assert publish(staged).version == "v1"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("status", [503, 429, DROPPED])
+def test_one_fault_at_any_request_is_outlived(staged: Staged, loopback: LoopbackHub, when: str, status: int) -> None:
+    publish(staged)
+    total = len(loopback.requests)
+    assert total > 8
+    for faulty in range(total):
+        loopback.repositories.clear()
+        loopback.objects.clear()
+        count = iter(range(10_000))
+
+        def fault(method: str, path: str, faulty: int = faulty, count: Iterator[int] = count) -> Answer | None:
+            return Answer(status, {"error": "try later"}) if next(count) == faulty else None
+
+        setattr(loopback, when, fault)
+        place = publish(staged)
+        repository = loopback.repositories[staged.name]
+        assert repository.tags == {"v1": place.commit} and len(repository.history) == 2, f"fault at request {faulty}"
+
+
+def test_two_publish_the_same_at_once(staged: Staged, loopback: LoopbackHub) -> None:
+    other: list[Place] = []
+
+    def race(method: str, path: str) -> None:
+        if "/commit/main" in path:
+            loopback.before = lambda method, path: None
+            other.append(publish(staged))
+
+    loopback.before = race
+    assert publish(staged) == other[0]
+    repository = loopback.repositories[staged.name]
+    assert len(repository.history) == 2 and list(repository.tags) == ["v1"]
 
 
 def test_foreign_repository_is_left_alone(staged: Staged, loopback: LoopbackHub) -> None:
