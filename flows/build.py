@@ -195,13 +195,18 @@ def _judge_and_release(planned: Planned, store: Store) -> None:
 
 
 def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
-    """Group recipes that one child makes in one pass: ours by calibration text, other engines one by one."""
+    """Group recipes that one child makes in one pass: ours by calibration text, other engines one by one.
+
+    Data-free recipes go along with a calibrated pass where there is one, since it reads every weight anyway.
+    """
+    read = {p.job.calibration.key for p in todo if p.job.calibration and p.rung.recipe.calibrated}
+    passing = min(read, default="")
     groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
     for planned in todo:
         job, rung = planned.job, planned.rung
+        text = job.calibration.key if job.calibration and rung.recipe.calibrated else passing
         streams = rung.recipe.engine == "streaming"
-        read = str(job.quantize(rung).inputs["calibration"])
-        groups.setdefault(("streaming", read) if streams else (job.release, rung.name), []).append((job, rung))
+        groups.setdefault(("streaming", text) if streams else (job.release, rung.name), []).append((job, rung))
     return [
         (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
         for work in groups.values()

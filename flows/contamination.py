@@ -7,14 +7,13 @@ from flows.requests import documents
 from flows.steps import note
 from flows.store import Store
 from flows.tools import versions
+from gates.contamination import overlap
 
 
 def refuse_overlap(calibration: Step, evaluation: Step, store: Store) -> None:
     """Compare two sets of documents once for their content. Raises gates' GateError, naming what they share."""
-    from gates.contamination import overlap
-
     inputs = {"evaluation": evaluation.key, "calibration": calibration.key, "tools": versions("verdict")}
     step = Step("contamination", inputs)
     if not store.complete(step.kind, step.key):
-        overlap(documents(store, calibration), documents(store, evaluation))
-        note(store, step, {"overlap": False})
+        found = overlap(documents(store, calibration), documents(store, evaluation))
+        note(store, step, found.model_dump())

@@ -63,7 +63,7 @@ def baseline(job: Job, store: Store) -> dict[str, Any]:
 
 def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
     """Ask for artifacts, named by their place in `work`."""
-    job = work[0][0]
+    job = next((job for job, rung in work if rung.recipe.calibrated), work[0][0])
     calibration = job.manifest.calibration
     read = None
     if job.calibration and any(rung.recipe.calibrated for _, rung in work):

@@ -33,7 +33,7 @@ def table(*columns: str, title: str | None = None) -> Table:
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-        made.columns[-1].no_wrap = column != columns[-1]
+        made.columns[-1].no_wrap = column not in ("recipe", columns[-1])
     return made
 
 

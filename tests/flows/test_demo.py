@@ -11,7 +11,7 @@ import pytest
 
 from tests.flows.conftest import Demo, quantmill
 
-TARGETS = ["int8", "int4", "int4-asym", "nf4", "ov-int4"]
+TARGETS = ["int8", "int4", "int4-awq", "nf4", "ov-int4"]
 STOCK = """
 import json, math, sys, torch
 from transformers import AutoTokenizer

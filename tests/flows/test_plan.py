@@ -109,7 +109,7 @@ def test_the_manifests_own_name_and_place_are_not_part_of_any_key(tmp_path: Path
 
 def test_the_plan_says_what_will_run_and_predicts_its_cost(tmp_path: Path) -> None:
     rows = planned(room(tmp_path), tmp_path / "home")
-    assert list(rows) == ["int8", "int4", "int4-asym", "nf4", "ov-int4"]
+    assert list(rows) == ["int8", "int4", "int4-awq", "nf4", "ov-int4"]
     row = rows["int4"]
     assert (row["state"], row["why"]) == ("stale", "never built")
     assert row["steps"] == ["texts", "baseline", "quantize", "gate", "publish"]
