@@ -23,7 +23,7 @@ from quantizers.families.family import Group, Stack
 from quantizers.families.fold import bind, hidden_states
 from quantizers.skeleton import Skeleton
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 """Tokens that pass a block at a time, one row at the least."""
 
 
@@ -72,7 +72,13 @@ def first_inputs(
     with model:
         arguments = model.call(rows[:1])
         for index, start in enumerate(range(0, len(rows), step)):
-            activations[index] = model.call(rows[start : start + step])["hidden_states"]
+            batch = model.call(rows[start : start + step])["hidden_states"].float()
+            if budget is not None and batch.nbytes > budget:
+                raise QuantizeError(
+                    f"memory budget {budget} bytes: one batch of hidden states takes {batch.nbytes}. Give at least "
+                    "that, or fewer tokens per row."
+                )
+            activations[index] = batch
     arguments = {name: value for name, value in arguments.items() if name not in ("hidden_states", "past_key_values")}
     return Blocks(stack, len(skeleton.model.get_submodule(stack.path)), arguments), activations  # type: ignore[arg-type]
 

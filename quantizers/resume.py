@@ -38,7 +38,7 @@ def begin(work: Path, digest: str, targets: list[Target]) -> None:
         found = json.loads(state.read_text())
         if found["fingerprint"] == digest:
             for target in targets:
-                target.measures |= found["measures"][target.name]
+                target.measures |= found["measures"].get(target.name, {})
             return
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -12,8 +12,9 @@ from quantizers.dtypes import Codes, dequantize, grouped
 from quantizers.families.family import Group
 from quantizers.families.fold import attainable, fold, weight_of
 from quantizers.parts import RANGES
-from quantizers.rounding.compensated import compensated, factorize
+from quantizers.rounding.compensated import compensated, damped, factorize
 from quantizers.rounding.nearest import nearest
+from quantizers.rounding.refine import refine
 from quantizers.target import Target
 from quantizers.transforms.awq import search
 from quantizers.transforms.teq import train
@@ -102,6 +103,8 @@ def _round(
     scale, zero = RANGES[target.recipe.range](grouped(weight, size), target.grid, target.stored, importance)
     if target.recipe.rounding == "compensated":
         q = compensated(weight, scale, zero, target.grid, size, factorize(moment, scale_in))
+        if target.recipe.range == "mse":
+            q = refine(weight, q, target.grid, damped(moment, scale_in), target.stored)
     else:
         q = nearest(weight, scale, zero, target.grid, size)
     del weight

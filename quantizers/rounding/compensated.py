@@ -6,15 +6,13 @@ column is rounded, so that columns may be taken in any order and the format stay
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numba
-import numpy as np
 import torch
 from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid
 from quantizers.errors import QuantizeError
+from quantizers.rounding.kernel import in_threads, nearest_code
 
 DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
@@ -35,7 +33,6 @@ def compensated(
     group = group[order]
     left = weight[:, order].contiguous()
     codes = torch.empty(rows, columns, dtype=torch.int8)
-    values = np.array(grid.values if grid.values is not None else (), dtype=np.float32)
     shift = torch.zeros_like(scale) if zero is None else zero
     for start in range(0, columns, BLOCK):
         stop = min(start + BLOCK, columns)
@@ -48,7 +45,7 @@ def compensated(
             codes[:, start:stop].contiguous(),
             error,
         )
-        _in_threads([a.numpy() for a in arguments], upper[start:stop, start:stop].contiguous().numpy(), values, grid)
+        in_threads(_columns, [a.numpy() for a in arguments], upper[start:stop, start:stop].contiguous().numpy(), grid)
         codes[:, start:stop] = arguments[3]
         if stop < columns:
             left[:, stop:].addmm_(error, upper[start:stop, stop:], alpha=-1)
@@ -75,62 +72,41 @@ def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tens
             "text without overflow, or a recipe with nearest rounding."
         )
     order = torch.argsort(diagonal, descending=True, stable=True)
-    damped = moment[order][:, order]
-    damped /= scale[order]
-    damped /= scale[order][:, None]
     step = DAMPING * float(diagonal.double().mean()) or 1.0
+    ordered = damped(moment[order][:, order], scale[order])
     for _ in range(6):
-        damped.diagonal().add_(step)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        lower, failed = torch.linalg.cholesky_ex(ordered)
         if not int(failed):
             inverse = torch.cholesky_inverse(lower)
             del lower
             upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
             if not int(failed):
                 return order, upper
+        ordered.diagonal().add_(step)
         step *= 4
     raise QuantizeError(
         "The second moment of a layer's inputs cannot be inverted. Calibrate on more text, or use nearest rounding."
     )
 
 
-def _in_threads(arrays: list[np.ndarray], upper: np.ndarray, values: np.ndarray, grid: Grid) -> None:
-    # Rows are independent, so how they are shared out changes no bit.
-    workers = torch.get_num_threads()
-    parts = np.array_split(np.arange(len(arrays[0])), workers)
-
-    def part(rows: np.ndarray) -> None:
-        if len(rows):
-            cut = slice(int(rows[0]), int(rows[-1]) + 1)
-            _columns(*(a[cut] for a in arrays), upper, values, grid.low, grid.high)
-
-    if workers == 1:
-        part(parts[0])
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(part, parts))
+def damped(moment: Tensor, scale: Tensor) -> Tensor:
+    """Second moment of the inputs over `scale`, float32 `[in, in]`, with a share of its mean on the diagonal."""
+    found = moment / scale
+    found /= scale[:, None]
+    found.diagonal().add_(DAMPING * float(found.diagonal().double().mean()) or 1.0)
+    return found
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _columns(weight, scale, zero, codes, error, upper, values, low, high):  # type: ignore[no-untyped-def]
     rows, columns = weight.shape
     for r in range(rows):
         row = weight[r]
         for i in range(columns):
             s = scale[r, i]
-            if values.size:
-                x = row[i] / s
-                code = 0
-                for k in range(values.size - 1):
-                    code += x > (values[k] + values[k + 1]) / np.float32(2)
-                back = values[code] * s
-            else:
-                z = zero[r, i]
-                level = min(max(np.rint(row[i] / s) + z, np.float32(low)), np.float32(high))
-                code = int(level)
-                back = (level - z) * s
+            code, level = nearest_code(row[i] / s, zero[r, i], values, low, high)
             codes[r, i] = code
-            e = (row[i] - back) / upper[i, i]
+            e = (row[i] - level * s) / upper[i, i]
             error[r, i] = e
             for j in range(i + 1, columns):
                 row[j] -= e * upper[i, j]

@@ -1,0 +1,104 @@
+"""Scales and codes in turn, each the best for the other, after compensated rounding.
+
+Both steps lower the output error tr(E H Eᵀ) and nothing else: scales by least squares over the groups of a row, codes by
+coordinate descent over the columns (QuantEase, arXiv:2309.01885).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from quantizers.dtypes import Codes, Grid, decode, dequantize, grouped
+from quantizers.rounding.kernel import in_threads, nearest_code
+
+ROUNDS = 2
+ROWS = 1024
+"""Rows whose normal equations are held at a time."""
+BLOCK = 128
+"""Columns that are visited before their change reaches the residual of the others as one matrix product."""
+
+
+def refine(weight: Tensor, q: Codes, grid: Grid, moment: Tensor, stored: torch.dtype) -> Codes:
+    """Codes and scales whose output error is that of `q` or less.
+
+    Args:
+        weight: float32 `[out, in]`.
+        q: a rounding of it.
+        grid: the grid of `q`.
+        moment: float32 `[in, in]`, damped as it was for `q`.
+        stored: dtype that scales are rounded to.
+    """
+    for _ in range(ROUNDS):
+        scale = torch.cat(
+            [_scales(weight[i : i + ROWS], _rows(q, i), grid, moment, stored) for i in range(0, len(weight), ROWS)]
+        )
+        q = _descend(weight, Codes(q.codes, scale, q.zero), grid, moment)
+    return q
+
+
+def _rows(q: Codes, start: int) -> Codes:
+    cut = slice(start, start + ROWS)
+    return Codes(q.codes[cut], q.scale[cut], None if q.zero is None else q.zero[cut])
+
+
+def _levels(q: Codes, grid: Grid) -> Tensor:
+    """What the codes stand for under a scale of one, float32 `[out, groups, group_size]`."""
+    codes = grouped(q.codes.float(), q.codes.shape[1] // q.scale.shape[1])
+    return decode(codes, torch.ones(1), None if q.zero is None else q.zero.float()[..., None], grid)
+
+
+def _scales(weight: Tensor, q: Codes, grid: Grid, moment: Tensor, stored: torch.dtype) -> Tensor:
+    levels = _levels(q, grid)
+    rows, groups, size = levels.shape
+    normal, right = torch.empty(rows, groups, groups), torch.empty(rows, groups)
+    for group in range(groups):
+        pushed = levels[:, group] @ moment[group * size : (group + 1) * size]
+        normal[:, group] = (pushed.view(rows, groups, size) * levels).sum(-1)
+        right[:, group] = (pushed * weight).sum(-1)
+    diagonal = normal.diagonal(dim1=-2, dim2=-1)
+    diagonal += 1e-4 * diagonal.mean(-1, keepdim=True).clamp(min=1e-30)
+    step = torch.linalg.solve(normal, right - (normal @ q.scale[..., None])[..., 0])
+    other = (q.scale + step).to(stored).float()
+    share = other / q.scale
+    other = torch.where(torch.isfinite(share) & (share > 0.5) & (share < 2), other, q.scale)
+    better = _error(normal, right, other) < _error(normal, right, q.scale)
+    return torch.where(better[:, None], other, q.scale)
+
+
+def _error(normal: Tensor, right: Tensor, scale: Tensor) -> Tensor:
+    return ((normal @ scale[..., None])[..., 0] * scale - 2 * right * scale).sum(-1)
+
+
+def _descend(weight: Tensor, q: Codes, grid: Grid, moment: Tensor) -> Codes:
+    columns = weight.shape[1]
+    group = torch.arange(columns) // (columns // q.scale.shape[1])
+    codes, now = q.codes.clone(), dequantize(q, grid)
+    shift = torch.zeros_like(q.scale) if q.zero is None else q.zero.float()
+    pull = (weight - now) @ moment
+    for start in range(0, columns, BLOCK):
+        cut = slice(start, min(start + BLOCK, columns))
+        arrays = [pull[:, cut], now[:, cut], q.scale[:, group[cut]], shift[:, group[cut]], codes[:, cut]]
+        arrays = [a.contiguous() for a in arrays] + [torch.zeros(len(weight), len(group[cut]))]
+        in_threads(_visit, [a.numpy() for a in arrays], moment[cut, cut].contiguous().numpy(), grid)
+        codes[:, cut] = arrays[4]
+        pull.addmm_(arrays[5], moment[cut], alpha=-1)
+    return Codes(codes, q.scale, q.zero)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _visit(pull, now, scale, zero, codes, change, moment, values, low, high):  # type: ignore[no-untyped-def]
+    rows, columns = pull.shape
+    for r in range(rows):
+        left = pull[r]
+        for i in range(columns):
+            s = scale[r, i]
+            code, level = nearest_code((now[r, i] + left[i] / moment[i, i]) / s, zero[r, i], values, low, high)
+            moved = level * s - now[r, i]
+            if moved != np.float32(0):
+                codes[r, i] = code
+                change[r, i] = moved
+                for j in range(columns):
+                    left[j] -= moved * moment[i, j]
