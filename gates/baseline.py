@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gates import loaders, probes, scoring, texts
+from gates import chats, loaders, probes, scoring, tasks, texts
 from gates.errors import GateError
 from gates.evidence import Baseline
 from gates.formats import tools
@@ -29,33 +28,42 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     loaded = loaders.load_original(request.model)
     if loaded.faults:
         raise GateError(f"{request.model}: the original does not load cleanly: {loaded.faults[0]}.")
-    (out / "documents").mkdir()
-    losses = []
-    for index, row in enumerate(scored):
-        logits = loaded.logits(row)
-        if not torch.isfinite(logits).all():
-            raise GateError(
-                f"{request.model}: the original's logits on document {index} are not finite: nothing compares with it."
-            )
-        described = scoring.describe(row, logits, seed=index)
-        save_file(cast(dict[str, Tensor], described), document_file(out, index))
-        losses.append(described["loss"].double().numpy())
-        report("original: scoring documents", index + 1, len(scored))
+    losses = _score(loaded, [(row, 1) for row in scored], out / "documents", "documents")
+    talks = chats.rows(tokenizer, scored)
+    _score(loaded, talks, out / "chat", "conversations")
     _probe(loaded, tokenizer, scored, request.evaluation.tokens, out)
-    loss = np.concatenate(losses)
+    answers = tasks.answer(loaded, tokenizer, request.tasks, "original")
+    (out / "tasks.json").write_bytes(tasks.ANSWERS.dump_json(answers, indent=1) + b"\n")
+    vocabulary = int(loaded.logits(scored[0][:1]).shape[-1])
     result = Baseline(
         documents=len(scored),
         left_out=len(rows) - len(scored),
-        tokens=len(loss),
+        tokens=len(losses),
         row_tokens=request.evaluation.tokens,
-        perplexity=float(np.exp(loss.mean())),
-        vocabulary=int(logits.shape[-1]),
-        kept=min(scoring.KEPT, int(logits.shape[-1])),
+        perplexity=float(losses.mean().exp()),
+        vocabulary=vocabulary,
+        kept=min(scoring.KEPT, vocabulary),
+        chat=len(talks),
         weights_bytes=weights_bytes(request.model),
         tools=tools("transformers"),
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return result
+
+
+def _score(loaded: loaders.Loaded, rows: list[tuple[Tensor, int]], out: Path, what: str) -> Tensor:
+    """Score rows from their given token on; write one file each and return all losses, float64 (positions,)."""
+    out.mkdir()
+    losses = [torch.zeros(0, dtype=torch.float64)]
+    for index, (row, start) in enumerate(rows):
+        logits = loaded.logits(row)
+        if not torch.isfinite(logits).all():
+            raise GateError(f"The original's logits on {what[:-1]} {index} are not finite: nothing compares with it.")
+        described = scoring.describe(row, logits, index, start)
+        save_file(cast(dict[str, Tensor], described), out / file_name(index))
+        losses.append(described["loss"].double())
+        report(f"original: scoring {what}", index + 1, len(rows))
+    return torch.cat(losses)
 
 
 def _probe(loaded: loaders.Loaded, tokenizer: Any, rows: list[Tensor], row_tokens: int, out: Path) -> None:
@@ -89,14 +97,14 @@ def rows_of(evaluation: Evaluation, tokenizer: Any) -> list[Tensor]:
     ]
 
 
-def document_file(directory: Path, index: int) -> Path:
-    """Where a baseline keeps a document."""
-    return directory / "documents" / f"{index:06d}.safetensors"
+def file_name(index: int) -> str:
+    """Name of the file that holds a document, below `documents/` or `chat/`."""
+    return f"{index:06d}.safetensors"
 
 
 def read_row(directory: Path, index: int) -> scoring.Row:
-    """Read what a baseline keeps of a document."""
-    return cast(scoring.Row, load_file(document_file(directory, index)))
+    """Read what a baseline keeps of a document, below its `documents/` or `chat/`."""
+    return cast(scoring.Row, load_file(directory / file_name(index)))
 
 
 def read_result(directory: Path) -> Baseline:

@@ -13,17 +13,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gates import baseline, loaders, probes, scoring, texts
+from gates import baseline, loaders, probes, scoring, speed, tasks, texts
 from gates.checks import behaviour, files, names, weights
 from gates.errors import GateError
-from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes
+from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes, Speed, TaskScores
 from gates.formats import format_of, tools
+from gates.looks import looks
 from gates.measures import summarize
 from gates.progress import report
 from gates.request import EvidenceRequest
 
-# A machine at fault is a failed step; anything else that stops a loader or a model is the artifact's.
-_MACHINE = (MemoryError, ImportError, KeyboardInterrupt)
+# A machine or a request at fault is a failed step; anything else that stops a loader or a model is the artifact's.
+_MACHINE = (MemoryError, ImportError, KeyboardInterrupt, GateError)
 
 
 @dataclass
@@ -32,7 +33,10 @@ class _Findings:
 
     checks: dict[str, Check] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
+    chat: list[Document] = field(default_factory=list)
     samples: tuple[Sample, ...] = ()
+    speed: Speed | None = None
+    tasks: dict[str, TaskScores] = field(default_factory=dict)
     runtime: dict[str, str] = field(default_factory=dict)
 
     def add(self, check: Check) -> bool:
@@ -59,30 +63,38 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     original = baseline.read_result(request.baseline)
     previous = _previous(request)
     limit = request.evaluation.max_documents or original.documents
-    looks = (*(previous.looks if previous else ()), min(limit, original.documents))
-    if previous and looks[-1] <= previous.looks[-1]:
+    limit = min(limit, original.documents)
+    if previous and limit <= previous.looks[-1]:
         raise GateError(
             f"{request.previous}: already holds {previous.looks[-1]} documents; ask for more than that, "
             f"up to the {original.documents} of the baseline."
         )
+    # Looks at fewer documents are counted whether or not they were taken: a caller that forgets one gains nothing.
+    earlier = {look for look in looks(original.documents) if look < limit} | set(previous.looks if previous else ())
+    taken = (*sorted(earlier), limit)
     sizes = _sizes(request, original)
     findings = _Findings()
     findings.add(files.size(sizes))
     if findings.add(files.files(request.artifact, format_of(request.format))):
-        _examine(request, original, previous, looks[-1], findings)
+        _examine(request, original, previous, limit, findings)
     documents = (*(previous.documents if previous else ()), *findings.documents)
+    chat = (*(previous.chat if previous else ()), *findings.chat)
     reached = {name: Check(name=name, passed=False, detail="not reached") for name in CHECKS} | findings.checks
     evidence = Evidence(
         format=request.format,
         loader=format_of(request.format).loader,
         row_tokens=original.row_tokens,
         available=original.documents,
-        looks=looks,
+        looks=taken,
         documents=documents,
+        chat=chat,
         summary=summarize(documents),
+        chat_summary=summarize(chat),
         size=sizes,
         checks=tuple(reached.values()),
         samples=findings.samples,
+        tasks=previous.tasks if previous else findings.tasks,
+        speed=previous.speed if previous else findings.speed,
         runtime=findings.runtime,
         tools=tools(request.format),
     )
@@ -141,16 +153,31 @@ def _examine(
     if tokenizer is None:
         return
     with findings.attempt("finite"):
-        _score(request, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
+        _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
     report("artifact: generating", 0, 1)
+    long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
     with findings.attempt("context"):
-        long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
         findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
     with findings.attempt("generates"):
         asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
         check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
         findings.add(check)
     report("artifact: generating", 1, 1)
+    if request.speed and not previous:
+        with findings.attempt("speed"):
+            findings.speed = speed.measure(
+                request.model, request.artifact, request.format, request.device, long["ids"].tolist()
+            )
+    if request.tasks and not previous:
+        with findings.attempt("tasks"):
+            _put_tasks(request, loaded, tokenizer, findings)
+
+
+def _put_tasks(request: EvidenceRequest, loaded: loaders.Loaded, tokenizer: Any, findings: _Findings) -> None:
+    original = tasks.ANSWERS.validate_json((request.baseline / "tasks.json").read_bytes())
+    findings.tasks = tasks.compare(original, tasks.answer(loaded, tokenizer, request.tasks, "artifact"))
+    detail = f"answered {len(findings.tasks)} tasks on the same items as the original"
+    findings.add(Check(name="tasks", passed=True, detail=detail))
 
 
 def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: _Findings) -> Any | None:
@@ -166,14 +193,22 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
     return None
 
 
-def _score(request: EvidenceRequest, loaded: loaders.Loaded, indices: range, findings: _Findings) -> None:
+def _score(
+    request: EvidenceRequest, original: Baseline, loaded: loaders.Loaded, indices: range, findings: _Findings
+) -> None:
+    """Score the documents at `indices` and, for a model with a chat template, the conversations made of them."""
     infinite = None
-    for index in indices:
-        row = baseline.read_row(request.baseline, index)
-        logits = loaded.logits(row["ids"].long())
-        if not torch.isfinite(logits).all():
-            infinite = f"document {index}"
-            break
-        findings.documents.append(scoring.compare(index, row, logits))
-        report("artifact: scoring documents", index + 1 - indices.start, len(indices))
+    chat = range(indices.start, min(indices.stop, original.chat))
+    for what, directory, found, chosen in (
+        ("document", "documents", findings.documents, indices),
+        ("conversation", "chat", findings.chat, chat),
+    ):
+        for index in chosen if infinite is None else ():
+            row = baseline.read_row(request.baseline / directory, index)
+            logits = loaded.logits(row["ids"].long())
+            if not torch.isfinite(logits).all():
+                infinite = f"{what} {index}"
+                break
+            found.append(scoring.compare(index, row, logits))
+            report(f"artifact: scoring {what}s", index + 1 - chosen.start, len(chosen))
     findings.add(behaviour.finite(infinite))

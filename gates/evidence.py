@@ -136,7 +136,7 @@ class Evidence(_Frozen):
     available: int
     """Documents the original was scored on: the limit."""
     looks: tuple[int, ...]
-    """Number of documents at each look so far, the last being this one."""
+    """Number of documents at each look up to this one, the last (`gates.looks`)."""
     documents: tuple[Document, ...]
     """Those that both models could score, in order of index."""
     chat: tuple[Document, ...] = ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from gates.spec import TaskConfiguration
 
 
 class Evaluation(BaseModel):
@@ -21,6 +23,19 @@ class Evaluation(BaseModel):
     fewer at a first look (`gates.looks`) and more at the next."""
 
 
+class TaskRequest(TaskConfiguration):
+    """One lm-evaluation-harness task; a name alone means the configuration that the task comes with."""
+
+    name: str
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Tasks = tuple[Annotated[TaskRequest, BeforeValidator(_named)], ...]
+
+
 class BaselineRequest(BaseModel):
     """Score the original; write its log-probabilities to `OUT_DIR` for every artifact and night to come."""
 
@@ -29,7 +44,7 @@ class BaselineRequest(BaseModel):
     step: Literal["baseline"] = "baseline"
     model: Path
     evaluation: Evaluation
-    tasks: tuple[str, ...] = ()
+    tasks: Tasks = ()
 
 
 class EvidenceRequest(BaseModel):
@@ -50,7 +65,7 @@ class EvidenceRequest(BaseModel):
     evaluation: Evaluation
     previous: Path | None = None
     """Directory of an `evidence` step for the same artifact on fewer documents, whose rows are carried over."""
-    tasks: tuple[str, ...] = ()
+    tasks: Tasks = ()
     speed: bool = False
     """Whether to measure speed and memory beside the original in this run."""
     device: str = "CPU"

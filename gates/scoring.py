@@ -24,10 +24,10 @@ POSITIONS = 64
 
 
 class Row(TypedDict):
-    """What is stored of one document under the original; n = tokens - 1 predicted positions."""
+    """What is stored of one document under the original, for its n scored positions."""
 
     ids: Tensor
-    """int32 (n + 1,): the document's tokens."""
+    """int32 (tokens,): the document's tokens; the last n are scored."""
     loss: Tensor
     """float32 (n,): negative log-likelihood of the true token, in nats."""
     kept_ids: Tensor
@@ -42,12 +42,17 @@ class Row(TypedDict):
     """float32 (n, DRAWN): their log-probabilities."""
 
 
-def describe(ids: Tensor, logits: Tensor, seed: int) -> Row:
-    """Reduce the original's logits, (n + 1, vocabulary), for the tokens `ids`, int64 (n + 1,), to what is stored."""
+def describe(ids: Tensor, logits: Tensor, seed: int, start: int = 1) -> Row:
+    """Reduce the original's logits to what is stored.
+
+    ids: int64 (tokens,), of which those from `start` on are scored, start >= 1; logits: (tokens, vocabulary).
+    """
     generator = torch.Generator().manual_seed(seed)
     parts = [
         _describe(chunk.float().log_softmax(-1), targets, generator)
-        for chunk, targets in zip(torch.split(logits[:-1], POSITIONS), torch.split(ids[1:], POSITIONS), strict=True)
+        for chunk, targets in zip(
+            torch.split(logits[start - 1 : -1], POSITIONS), torch.split(ids[start:], POSITIONS), strict=True
+        )
     ]
     joined = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
     return cast(Row, {"ids": ids.to(torch.int32), **joined})
@@ -72,22 +77,24 @@ def _describe(logprobs: Tensor, targets: Tensor, generator: torch.Generator) -> 
     }
 
 
-def compare(index: int, row: Row, logits: Tensor, start: int = 0) -> Document:
-    """Compare an artifact's logits, (n + 1, vocabulary), with what is stored; positions before `start` are left out.
+def compare(index: int, row: Row, logits: Tensor) -> Document:
+    """Compare an artifact's logits on a row's tokens, (tokens, vocabulary), with what is stored of the original's.
 
     Logits that are not finite give a loss and divergence of infinity or NaN here: the caller checks them first.
     """
     totals = torch.zeros(5, dtype=torch.float64)
-    ids = row["ids"].long()
-    for first in range(start, len(ids) - 1, POSITIONS):
-        span = slice(first, min(first + POSITIONS, len(ids) - 1))
-        part = {name: tensor[span] for name, tensor in row.items() if name != "ids"}  # type: ignore[index]
-        totals += _compare(part, logits[span].float().log_softmax(-1), ids[1:][span])
+    stored = {name: tensor for name, tensor in row.items() if name != "ids"}
+    scored = len(row["loss"])
+    logits, targets = logits[-scored - 1 : -1], row["ids"][-scored:].long()
+    for first in range(0, scored, POSITIONS):
+        span = slice(first, first + POSITIONS)
+        part = {name: cast(Tensor, tensor)[span] for name, tensor in stored.items()}
+        totals += _compare(part, logits[span].float().log_softmax(-1), targets[span])
     kld, loss, agree, lost, gained = totals.tolist()
     return Document(
         index=index,
-        tokens=len(ids) - 1 - start,
-        loss_original=float(row["loss"][start:].double().sum()),
+        tokens=scored,
+        loss_original=float(row["loss"].double().sum()),
         loss=loss,
         kld=kld,
         agree=int(agree),

@@ -44,10 +44,29 @@ class Agreement(_Gate):
     min_top1: Fraction = Field(0.9, gt=0, le=1)
 
 
-class Task(_Gate):
+class TaskConfiguration(BaseModel):
+    """What decides a task's score: part of the key of everything scored with it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str | None = None
+    """The task as a YAML file of lm-evaluation-harness; None: a task that the harness carries, by its name."""
+    fewshot: int | None = Field(None, ge=0)
+    """Solved examples shown before each item; None: as many as the task says."""
+    items: int | None = Field(None, ge=1)
+    """The first so many items only; None: all."""
+    chat_template: bool = False
+    """Whether items are put to the model as a conversation."""
+
+
+class Task(TaskConfiguration):
     """Recovery: the artifact's score over the original's on the same items of one lm-evaluation-harness task."""
 
     min_recovery: Fraction = Field(0.98, gt=0)
+
+    def configuration(self) -> TaskConfiguration:
+        """Leave the tolerance out: another one scores nothing anew."""
+        return TaskConfiguration.model_validate(self.model_dump(exclude={"min_recovery"}))
 
 
 class Size(_Gate):

@@ -59,6 +59,13 @@ def test_evidence_is_what_the_model_does(bench: Bench, tmp_path: Path) -> None:
     assert evidence.samples and evidence.samples[0].artifact
 
 
+def test_a_model_with_a_template_is_also_scored_in_conversation(bench: Bench, tmp_path: Path) -> None:
+    evidence = bench.evidence(bench.artifact, tmp_path)
+    assert len(evidence.chat) == 12 and evidence.chat_summary is not None
+    assert evidence.chat_summary.tokens == sum((d.tokens + 2) // 2 for d in evidence.documents)
+    assert {"chat.divergence", "chat.perplexity"} <= {row.name for row in judge(evidence, Gates()).gates}
+
+
 def test_unchanged_original_passes_gates_of_bf16_rounding(bench: Bench, tmp_path: Path) -> None:
     evidence = bench.evidence(bench.model, tmp_path, format="transformers")
     gates = {"divergence": {"max_kld": 1e-3}, "perplexity": {"max_increase": 5e-3}, "size": {"max_ratio": 1.0}}

@@ -34,10 +34,14 @@ def test_identical_logits_diverge_by_nothing() -> None:
     assert found.agree == 49 and found.lost == found.gained == 0
 
 
-def test_a_shifted_prefix_is_left_out() -> None:
-    logits = torch.randn(30, 100, generator=torch.Generator().manual_seed(2))
-    found = scoring.compare(0, scoring.describe(torch.arange(30), logits, seed=0), logits, start=20)
-    assert found.tokens == 9
+def test_a_prefix_may_be_left_out() -> None:
+    generator = torch.Generator().manual_seed(2)
+    first, second = torch.randn(2, 30, 100, generator=generator)
+    ids = torch.randint(0, 100, (30,), generator=generator)
+    found = scoring.compare(0, scoring.describe(ids, first, 0, start=20), second)
+    assert found.tokens == 10
+    expected = torch.nn.functional.cross_entropy(second[19:29], ids[20:], reduction="sum")
+    assert found.loss == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_repetition() -> None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gates.recovery import speed_ratio
+from gates.speed import TURNS, measure
+from tests.gates.conftest import Bench
+
+
+@pytest.mark.slow
+def test_both_are_measured_in_turn(bench: Bench) -> None:
+    found = measure(bench.model, bench.artifact, "compressed-tensors", "CPU", list(range(40)))
+    for seconds in (
+        found.decode_seconds,
+        found.decode_seconds_original,
+        found.prompt_seconds,
+        found.prompt_seconds_original,
+    ):
+        assert len(seconds) == TURNS and min(seconds) > 0
+    assert found.load_seconds > 0 and found.load_seconds_original > 0
+    assert min(found.peak_bytes, found.peak_bytes_original) > 100e6
+    assert 0.1 < speed_ratio(found, 0.95).value < 10
+
+
+def test_speed_is_measured_only_when_asked(bench: Bench, tmp_path: Path) -> None:
+    assert bench.evidence(bench.artifact, tmp_path).speed is None
