@@ -98,7 +98,7 @@ def _tasks(evidence: Evidence, gates: Gates) -> Iterator[GateVerdict]:
     for task, gate in gates.tasks.items():
         scores = evidence.tasks.get(task)
         found = recovery(scores, gates.confidence) if scores else None
-        yield _judge(f"tasks.{task}", found, gate.min_recovery, "low", True, f"recovery on {task}", "{:.2%}")
+        yield _judge(f"tasks.{task}", found, gate.min_recovery, "low", True, f"recovery on {task}", "{:.2%}", "items")
 
 
 def _costs(evidence: Evidence, gates: Gates) -> Iterator[GateVerdict]:
@@ -110,11 +110,20 @@ def _costs(evidence: Evidence, gates: Gates) -> Iterator[GateVerdict]:
         )
     if gates.speed:
         found = speed_ratio(evidence.speed, gates.confidence) if evidence.speed else None
-        yield _judge("speed", found, gates.speed.min_ratio, "low", True, "decoding speed over the original's", "{:.2f}")
+        yield _judge(
+            "speed", found, gates.speed.min_ratio, "low", True, "decoding speed over the original's", "{:.2f}", "turns"
+        )
 
 
 def _judge(
-    name: str, found: Estimate | None, limit: float, side: Literal["low", "high"], last: bool, words: str, style: str
+    name: str,
+    found: Estimate | None,
+    limit: float,
+    side: Literal["low", "high"],
+    last: bool,
+    words: str,
+    style: str,
+    unit: str = "documents",
 ) -> GateVerdict:
     """Compare an estimate with a limit that it must stay below (`side` high) or above (`side` low)."""
     if found is None:
@@ -131,7 +140,7 @@ def _judge(
     most = "at most" if side == "high" else "at least"
     sentence = (
         f"{words} {style.format(found.value)}, {most} {bound} at {found.confidence:.1%} confidence over "
-        f"{found.documents} items, limit {style.format(limit)}"
+        f"{found.documents} {unit}, limit {style.format(limit)}"
     )
     return GateVerdict(
         name=name,
