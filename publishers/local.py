@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -99,9 +100,10 @@ def find(home: Path, name: str, version: str | None = None) -> Release:
     known = _versions(repository)
     if not known:
         names = sorted({release.name for release in releases(home)})
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it holds {len(names)} others."
         raise PublishError(
-            f"The local hub holds no release called {name!r}. It holds {', '.join(names) or 'none yet'}; "
-            "`quantmill list` shows them with their versions."
+            f"The local hub holds no release called {name!r}; {hint} `quantmill list` shows all of them with their versions."
         )
     wanted = version or _version_of(repository, _read_ref(repository, "main")) or known[-1]
     if wanted not in known:

@@ -39,6 +39,14 @@ print(json.dumps([said, sorted(m for m in sys.modules if m.split(".")[0] in ("pu
 """
 
 
+LANGCHAIN = """
+from langchain_huggingface import HuggingFacePipeline
+asked = {"max_new_tokens": 32, "do_sample": False}
+model = HuggingFacePipeline.from_model_id("acme/demo-int4", task="text-generation", pipeline_kwargs=asked)
+print(model.invoke("The function returns"))
+"""
+
+
 def say(programs: list[str], scratch: Path, **environment: str) -> list[str]:
     """Run programs in one fresh process outside the repository; return what each printed."""
     (scratch / "programs.json").write_text(json.dumps(programs))
@@ -97,11 +105,11 @@ def test_transformers_loads_by_name_and_the_card_is_right(store: Path, tmp_path:
     copied = pull("acme/demo-int4", "v1", tmp_path / "copied", store)
     [int4], [nf4] = blocks(store, "acme/demo-int4"), blocks(store, "acme/demo-nf4")
     pinned = int4.replace('"acme/demo-int4"', f'"acme/demo-int4", revision="{in_place.commit}"')
-    by_name, by_card, by_commit, by_path, other = say(
-        [in_place.snippet, int4, pinned, copied.snippet, nf4], tmp_path, HF_HUB_OFFLINE="1"
+    by_name, by_card, by_commit, by_path, other, by_chain = say(
+        [in_place.snippet, int4, pinned, copied.snippet, nf4, LANGCHAIN], tmp_path, HF_HUB_OFFLINE="1"
     )
     assert len(by_name) > len("The function returns") and by_name.startswith("The function returns")
-    assert by_name == by_card == by_commit == by_path
+    assert by_name == by_card == by_commit == by_path == by_chain
     assert other.startswith("The function returns")
     assert verify(store, "acme/demo-int4").commit == in_place.commit, "loading leaves the release as it was"
 

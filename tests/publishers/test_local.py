@@ -112,10 +112,10 @@ def test_foreign_models_in_the_cache_are_not_releases(subject: Subject, home: Pa
 
 
 def test_unknown_names_and_versions_say_what_there_is(subject: Subject, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="none yet"):
+    with pytest.raises(PublishError, match="it holds 0 others"):
         local.find(home, subject.name)
     put(subject, home, tmp_path / "1")
-    with pytest.raises(PublishError, match="It holds acme/demo-int4"):
+    with pytest.raises(PublishError, match=r"did you mean acme/demo-int4\?"):
         local.find(home, "acme/demo-int8")
     with pytest.raises(PublishError, match=r"no version 'v7' in the local hub\. It has v1"):
         local.find(home, subject.name, "v7")
