@@ -23,6 +23,8 @@ from publishers.verify import verify
 from tests.publishers.conftest import hashes
 from tests.publishers.loopback_hub import Answer, LoopbackHub
 
+pytestmark = pytest.mark.slow
+
 CHANGES = ("os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
