@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 def main() -> None:
     """Run the demo and draw it."""
-    console = Console(record=True, width=88, force_terminal=True)
+    console = Console(record=True, width=88, force_terminal=True, force_interactive=False)
     with tempfile.TemporaryDirectory() as home:
         store = Store(Path(home))
         console.print("[dim]$[/dim] quantmill run manifests/demo/demo.yaml", highlight=False)
