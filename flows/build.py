@@ -17,14 +17,15 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import requests
-from flows.child import StepError
+from flows.child import Network, StepError
 from flows.contamination import refuse_overlap
+from flows.history import note_outcome
 from flows.jobs import Job, Step
 from flows.manifest.model import Rung, Texts
+from flows.pages import evidence_of, verdict_page
 from flows.plan import Plan, Planned, look, plan, read, remember
 from flows.steps import known, note, perform, perform_together
 from flows.store import Record, Store
-from gates.evidence import Evidence
 from gates.looks import looks
 from gates.verdict import judge
 
@@ -55,10 +56,10 @@ def fetch(job: Job, store: Store) -> Path:
         return job.original.directory
     step = Step("fetch", {"model": job.original.identity})
     request = requests.fetch(job.original, store)
-    record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, online=True)
+    record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, network="token")
     if not Path(record.result["directory"], "config.json").exists():  # the cache was cleaned up since
         store.forget(step.kind, step.key)
-        record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, online=True)
+        record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, network="token")
     return Path(record.result["directory"])
 
 
@@ -78,7 +79,8 @@ def texts(job: Job, store: Store) -> None:
         wanted.append(("calibration", job.calibration, manifest.calibration))
     for name, step, source in wanted:
         request = requests.texts(step, source, store)
-        perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, online=not source.files)
+        network: Network = "none" if source.files else "token"
+        perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, network=network)
     if job.calibration:
         refuse_overlap(job.calibration, job.evaluation, store)
 
@@ -86,7 +88,9 @@ def texts(job: Job, store: Store) -> None:
 @task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)
 def baseline(job: Job, store: Store) -> Record:
     """Score the original, once for all its targets."""
-    return perform(store, job.baseline, f"{job.original.name}: baseline", "gates", requests.baseline(job, store))
+    network: Network = "read" if requests.tasks_from_hub(job) else "none"
+    label = f"{job.original.name}: baseline"
+    return perform(store, job.baseline, label, "gates", requests.baseline(job, store), network=network)
 
 
 @task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
@@ -107,19 +111,22 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
     if original is None or artifact is None:
         raise StepError(
             f"{job.release}: the artifact or the baseline was damaged in the store and is removed; run again to make it anew",
-            fault="step", log=store.home,
-        )  # fmt: skip
+            fault="step",
+            log=store.home,
+        )
+    network: Network = "read" if requests.tasks_from_hub(job) else "none"
     before: Record | None = None
     for documents in looks(original.result["documents"]):
         step = job.evidence(rung, documents)
         request = requests.evidence(job, rung, documents, artifact, before, store)
-        before = perform(store, step, f"{job.target.name}: gate {rung.name}, {documents} documents", "gates", request)
-        found = Evidence.model_validate_json((store.out("evidence", step.key) / "evidence.json").read_bytes())
-        verdict = judge(found, job.manifest.gates)
+        label = f"{job.target.name}: gate {rung.name}, {documents} documents"
+        before = perform(store, step, label, "gates", request, network=network)
+        verdict = judge(evidence_of(store, step.key), job.manifest.gates)
         if not verdict.more:
             break
-    result = {**verdict.model_dump(mode="json"), "evidence": step.key}
-    return note(store, job.verdict(rung), result, {"verdict.json": verdict.model_dump_json(indent=1)})
+    page = verdict_page(job, rung, verdict, step.key, store)
+    files = {"verdict.json": verdict.model_dump_json(indent=1), "verdict.html": page}
+    return note(store, job.verdict(rung), {**verdict.model_dump(mode="json"), "evidence": step.key}, files)
 
 
 @task(
@@ -135,7 +142,8 @@ def publish(job: Job, rung: Rung, store: Store) -> None:
     step = job.publish(rung)
     store.forget(step.kind, step.key)  # the release it speaks of may be gone: publishing again is idempotent
     request = requests.publish(job, rung, store)
-    perform(store, step, f"{job.target.name}: publish", "publishers", request, online="hub" in job.manifest.publish.to)
+    network: Network = "token" if "hub" in job.manifest.publish.to else "none"
+    perform(store, step, f"{job.target.name}: publish", "publishers", request, network=network)
     remember(job, store)
 
 
@@ -188,6 +196,7 @@ def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) 
 
 def _judge_and_release(planned: Planned, store: Store) -> None:
     verdict = store.record("verdict", planned.job.verdict(planned.rung).key) or gate(planned.job, planned.rung, store)
+    note_outcome(planned.job, planned.rung, verdict, store)
     if verdict.result["passed"]:
         publish(planned.job, planned.rung, store)
     else:

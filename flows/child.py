@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parent.parent)
@@ -27,6 +27,7 @@ _OFFLINE = {
 }
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
 
+Network = Literal["none", "read", "token"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -54,19 +55,21 @@ def run(
     scratch: Path,
     *,
     progress: Progress,
-    online: bool = False,
+    network: Network = "none",
     python: str = sys.executable,
 ) -> Ended:
     """Run `python -m module REQUEST.json OUT` in a child and wait for it.
 
-    Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. `online` steps keep the
-    environment's network settings and tokens; all others run offline and see no token. Raises StepError.
+    Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. A step runs offline
+    unless it may use the `network`, and sees no token of the Hub unless that is why. Raises StepError.
     """
     (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = _PATH
-    if not online:
-        environment = {name: value for name, value in environment.items() if name not in _SECRETS} | _OFFLINE
+    if network != "token":
+        environment = {name: value for name, value in environment.items() if name not in _SECRETS}
+    if network == "none":
+        environment |= _OFFLINE
     log = scratch / "log.txt"
     command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
     start = time.perf_counter()

@@ -85,6 +85,10 @@ def run(
     console = err if as_json else out
     ended, worked = mill(manifests, store, console, target=only, retry=retry, allow_path=allow_path, debug=debug)
     rows = view.verdict_rows(ended, store)
+    if worked:
+        from flows.report import write
+
+        write(ended, store)
     if as_json:
         _print_json(rows)
     else:
@@ -106,6 +110,8 @@ def _show_run(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
     out.print(
         f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True
     )
+    if worked:
+        out.print(f"Report:   {home / 'report.html'}", highlight=False, soft_wrap=True)
     if passed:
         name = next(row["release"] for row in rows if row["state"] == "released")
         out.print(f"Get one:  quantmill pull {name}", highlight=False, soft_wrap=True)
@@ -126,6 +132,25 @@ def _known(manifests: list[Path], target: str | None, allow_path: bool) -> str |
     near = difflib.get_close_matches(target, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"--target {target}: no manifest given has such a target; they have {', '.join(names)}{hint}")
+
+
+@app.command()
+def report(
+    manifests: Manifests,
+    to: Annotated[Path | None, typer.Option(help="Write it here. Default: report.html in the store.")] = None,
+    home: Home = None,
+    allow_path: AllowPath = False,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML page: verdicts, quality against size, drift over time, every verdict's own page."""
+    from flows.plan import plan as make
+    from flows.plan import read
+    from flows.report import write
+    from flows.store import Store
+
+    store = Store(find_home(home))
+    place = write(make(read(manifests, allow_path=allow_path), store, retry=True), store, to)
+    out.print(f"{place}", highlight=False, soft_wrap=True)
 
 
 @app.command("list")

@@ -160,7 +160,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
                 "tokens": manifest.evaluation.tokens,
                 "documents": manifest.evaluation.documents,
             },
-            "tasks": sorted(manifest.gates.tasks),
+            "tasks": sources.tasks(manifest),
             "tools": versions("baseline"),
         },
     )

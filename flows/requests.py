@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.jobs import Job, Step
 from flows.manifest.model import Rung, Texts
-from flows.sources import Original
+from flows.sources import Original, task_file
 from flows.store import Record, Store
 from flows.tools import installed
 
@@ -51,13 +51,28 @@ def _evaluation(job: Job, store: Store, limit: int | None) -> dict[str, Any]:
     }
 
 
+def _tasks(job: Job) -> list[dict[str, Any]]:
+    rows = []
+    for name, task in sorted(job.manifest.gates.tasks.items()):
+        configuration = task.configuration().model_dump(mode="json")
+        if task.file is not None:
+            configuration["file"] = str(task_file(job.manifest, task.file))
+        rows.append({"name": name, **configuration})
+    return rows
+
+
+def tasks_from_hub(job: Job) -> bool:
+    """Whether scoring reads data sets of the Hub."""
+    return any(task.file is None for task in job.manifest.gates.tasks.values())
+
+
 def baseline(job: Job, store: Store) -> dict[str, Any]:
     """Ask for the original's scores."""
     return {
         "step": "baseline",
         "model": job.original.directory,
         "evaluation": _evaluation(job, store, job.manifest.evaluation.documents),
-        "tasks": sorted(job.manifest.gates.tasks),
+        "tasks": _tasks(job),
     }
 
 
@@ -91,7 +106,8 @@ def evidence(job: Job, rung: Rung, limit: int, artifact: Record, before: Record 
         "expected_bytes": artifact.result["expected_bytes"],
         "baseline": store.out("baseline", job.baseline.key),
         "evaluation": _evaluation(job, store, limit),
-        "tasks": sorted(job.manifest.gates.tasks),
+        "previous": before and store.out(before.step, before.key),
+        "tasks": _tasks(job),
         "speed": job.manifest.gates.speed is not None,
         "device": job.target.device,
     }

@@ -48,6 +48,11 @@ class Original:
         return sum(tensor.bytes for tensor in self.tensors.values())
 
 
+def task_file(manifest: Manifest, file: str) -> Path:
+    """Return where a local task of lm-evaluation-harness is: relative to the manifest."""
+    return (manifest.path.parent / file).absolute()
+
+
 class Sources:
     """Resolves names once per process; `home/sources` is a cache in the layout of huggingface_hub."""
 
@@ -79,6 +84,23 @@ class Sources:
             "split": texts.split,
             "column": texts.column,
         }
+
+    def tasks(self, manifest: Manifest) -> list[dict[str, Any]]:
+        """Return what of the manifest's tasks goes into keys: a local task by the contents of its directory.
+
+        Raises SourceError for a task file that is not there.
+        """
+        rows: list[dict[str, Any]] = []
+        for name, task in sorted(manifest.gates.tasks.items()):
+            row = {"name": name, **task.configuration().model_dump(mode="json")}
+            if task.file is not None:
+                path = task_file(manifest, task.file)
+                if not path.is_file():
+                    raise SourceError(f"{manifest.path}: gates.tasks.{name}.file: {path} does not exist")
+                beside = sorted(item for item in path.parent.rglob("*") if item.is_file())
+                row["file"] = [path.name, self.hashes.tree(path.parent, beside)]
+            rows.append(row)
+        return rows
 
     def commit(self, kind: str, source: str, revision: str) -> str:
         """Return the 40-hex commit a branch or tag of the Hub points at; offline, the one it pointed at last time."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import child
-from flows.child import StepError
+from flows.child import Network, StepError
 from flows.jobs import Step
 from flows.keys import fingerprint
 from flows.progress import watcher
@@ -33,7 +33,13 @@ def known(store: Store, step: Step) -> Record | None:
 
 
 def perform(
-    store: Store, step: Step, label: str, module: str, request: dict[str, Any], *, online: bool = False
+    store: Store,
+    step: Step,
+    label: str,
+    module: str,
+    request: dict[str, Any],
+    *,
+    network: Network = "none",
 ) -> Record:
     """Return the step's record, running `module` in a child when there is none. Raises StepError, noted in the store."""
     if record := known(store, step):
@@ -42,7 +48,7 @@ def perform(
         if record := known(store, step):  # another process did it while this one waited
             return record
         scratch = store.scratch(step.kind, step.key)
-        ended = _follow(store, [step], label, module, request, scratch, online=online)
+        ended = _follow(store, [step], label, module, request, scratch, network=network)
         result = json.loads((scratch / "out" / "result.json").read_bytes())
         return store.seal(
             scratch,
@@ -104,7 +110,7 @@ def _follow(
     request: dict[str, Any],
     scratch: Path,
     *,
-    online: bool = False,
+    network: Network = "none",
 ) -> child.Ended:
     tell = watcher()
     tell.started(label)
@@ -113,7 +119,7 @@ def _follow(
         tell.moved(label, what, done, total)
 
     try:
-        ended = child.run(module, request, scratch, progress=progress, online=online)
+        ended = child.run(module, request, scratch, progress=progress, network=network)
     except StepError as error:
         for step in steps:
             store.fail(step.kind, step.key, str(error), error.log)

@@ -85,6 +85,20 @@ def quality_against_size(points: Sequence[Point], max_kld: float | None, max_rat
         return _svg(figure)
 
 
+def drift(lines: dict[str, list[tuple[str, float]]]) -> str:
+    """Plot divergence over time, one line a target; times are ISO 8601."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        for name, nights in lines.items():
+            times = [np.datetime64(when[:19]) for when, _ in nights]
+            axes.plot(times, [kld for _, kld in nights], "o-", markersize=4, linewidth=1.2, label=name)
+        axes.set(ylabel="KL divergence,\nnats per token", ylim=(0, None))
+        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0)
+        figure.autofmt_xdate()
+        return _svg(figure)
+
+
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
