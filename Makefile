@@ -10,7 +10,7 @@ demo: $(VENV)/.users  ## mill the demo model into gated releases
 	$(BIN)/quantmill run $(DEMO)
 
 test: $(VENV)/.developers  ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/.developers  ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: str, store: S
         if record := store.record("verdict", job.verdict(tried).key):
             earlier.append(Attempt(tried.name, evidence_of(store, record.result["evidence"]), _verdict(record)))
     attempts = [*earlier, Attempt(rung.name, evidence_of(store, evidence), verdict)]
-    return render(f"{job.release}, {rung.name}", attempts, job.manifest.gates, _others(job, store))
+    return render(job.release, attempts, job.manifest.gates, _others(job, store))
 
 
 def _verdict(record: Record) -> Verdict:
