@@ -159,6 +159,7 @@ def _apart(name: str, failed: list[str]) -> Iterator[None]:
 
 def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
     """Do all stale jobs, model by model; return one line for every piece of work that failed."""
+    store.sweep()
     failed: list[str] = []
     models: dict[str, list[Planned]] = {}
     for planned in todo.stale:

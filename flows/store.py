@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,12 @@ class Store:
             shutil.rmtree(path)
         (path / "out").mkdir(parents=True, exist_ok=True)
         return path
+
+    def sweep(self, days: float = 7.0) -> None:
+        """Remove work under way that nobody has touched for `days`: its inputs have changed, nothing will go on from it."""
+        for path in (self.home / "scratch").glob("*"):
+            if time.time() - path.stat().st_mtime > days * 86400:
+                shutil.rmtree(path)
 
     def seal(self, scratch: Path, step: str, key: str, **content: Any) -> Record:
         """Hash the files in `scratch/out`, write the record last and move the whole into place in one rename."""

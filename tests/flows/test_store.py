@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,11 @@ def test_failures_are_counted_until_the_step_succeeds(tmp_path: Path) -> None:
     assert store.fail("quantize", "k", "no memory", tmp_path / "log").attempts == 2
     sealed(store)
     assert store.failed("quantize", "k") is None
+
+
+def test_only_forgotten_work_is_swept_away(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, new = store.scratch("quantize", "old"), store.scratch("quantize", "new")
+    os.utime(old, (0, 0))
+    store.sweep()
+    assert (old.exists(), new.exists()) == (False, True)
