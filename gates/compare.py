@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gates import baseline, loaders, probes, scoring, speed, tasks, texts
-from gates.checks import behaviour, files, names, weights
+from gates.checks import behaviour, files, ir, names, weights
 from gates.errors import GateError
 from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes, Speed, TaskScores
 from gates.formats import format_of, tools
@@ -188,6 +188,9 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
         with findings.attempt("chat-template"):
             findings.add(names.chat_template(theirs, own))
         documents = texts.read(request.evaluation.documents)[:limit]
+        if "openvino_tokenizer.xml" in format_of(request.format).files:
+            with findings.attempt("ir-tokenizer"):
+                findings.add(ir.tokenizers(request.artifact, theirs, documents))
         if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):
             return own
     return None

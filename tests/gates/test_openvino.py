@@ -1,0 +1,93 @@
+"""The second loader: IR with its tokenizer graphs, in optimum-intel."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gates.evidence import Evidence
+from gates.spec import Gates
+from gates.verdict import judge
+from tests.gates.conftest import Bench
+
+pytestmark = pytest.mark.slow
+GATES = Gates.model_validate({"size": {"max_ratio": 3.0}, "perplexity": {"max_increase": "5%"}})
+
+
+@pytest.fixture(scope="module")
+def exported(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The original as IR, its weights rounded to eight bits by the exporter."""
+    from openvino import save_model
+    from openvino_tokenizers import convert_tokenizer
+    from optimum.intel import OVModelForCausalLM
+    from transformers import AutoTokenizer
+
+    out = tmp_path_factory.mktemp("openvino")
+    OVModelForCausalLM.from_pretrained(bench.model, export=True, load_in_8bit=True).save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(bench.model)
+    tokenizer.save_pretrained(out)
+    for graph, name in zip(
+        convert_tokenizer(tokenizer, with_detokenizer=True), ("tokenizer", "detokenizer"), strict=True
+    ):
+        save_model(graph, out / f"openvino_{name}.xml")
+    return out
+
+
+def score(bench: Bench, artifact: Path, out: Path) -> Evidence:
+    return bench.evidence(artifact, out, format="openvino")
+
+
+def caught(evidence: Evidence) -> set[str]:
+    return {
+        gate.name
+        for gate in judge(evidence, GATES).gates
+        if gate.outcome == "failed" and "reached" not in gate.sentence
+    }
+
+
+def test_sound_ir_passes(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    evidence = score(bench, exported, tmp_path)
+    assert judge(evidence, GATES).passed, judge(evidence, GATES).sentence
+    checks = {check.name: check for check in evidence.checks}
+    assert checks["ir-tokenizer"].passed and "29 linear weights" in checks["weights"].detail
+    assert evidence.runtime["EXECUTION_DEVICES"] and evidence.summary and 0 < evidence.summary.kld.value < 0.01
+
+
+def test_ir_without_its_detokenizer(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(exported, tmp_path / "copy"))
+    (copy / "openvino_detokenizer.xml").unlink()
+    assert "sanity.files" in caught(score(bench, copy, tmp_path / "out"))
+
+
+def test_ir_with_another_tokenizer(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    from openvino import save_model
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoTokenizer
+
+    copy = Path(shutil.copytree(exported, tmp_path / "copy"))
+    other = AutoTokenizer.from_pretrained(bench.model).train_new_from_iterator(["other text than before"] * 20, 400)
+    save_model(convert_tokenizer(other), copy / "openvino_tokenizer.xml")
+    assert caught(score(bench, copy, tmp_path / "out")) == {"sanity.ir-tokenizer"}
+
+
+def test_one_flipped_scale_in_the_ir(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    """Found in the .bin by its bytes: a scale is stored in half precision, and its sign is one bit."""
+    import openvino
+
+    copy = Path(shutil.copytree(exported, tmp_path / "copy"))
+    graph = openvino.Core().read_model(copy / "openvino_model.xml")
+    scale = next(
+        op
+        for op in graph.get_ordered_ops()
+        if "q_proj" in op.get_friendly_name() and op.get_friendly_name().endswith("/scale")
+    )
+    stored = scale.data.tobytes()
+    path = copy / "openvino_model.bin"
+    content = bytearray(path.read_bytes())
+    del graph, scale
+    at = content.index(stored)
+    content[at + 2 * 5 + 1] ^= 0x80
+    path.write_bytes(content)
+    assert "sanity.weights" in caught(score(bench, copy, tmp_path / "out"))
