@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from flows.releases import find_home, split
+from flows.options import AllowPath, Debug, Home, Json, Manifests, OnlyTarget, err, out, print_json
+from flows.release_commands import app as release_commands
+from flows.releases import find_home
 
 app = typer.Typer(
     help="Turn models into small, fast versions that are proven good.",
@@ -20,25 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True)
-
-Manifests = Annotated[list[Path], typer.Argument(help="Manifests: YAML files.", show_default=False)]
-Home = Annotated[
-    Path | None,
-    typer.Option(envvar="QUANTMILL_HOME", help="The store. Default: the nearest .quantmill, or one made here."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
-OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
-AllowPath = Annotated[bool, typer.Option("--allow-path", help="Let manifests name paths outside their directory.")]
-ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE", help="namespace/model-target, or …@v2 for one version.")]
-
-FromHub = Annotated[bool, typer.Option("--hub", help="At the Hugging Face Hub (or HF_ENDPOINT), not in the local hub.")]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+app.add_typer(release_commands)
 
 
 @app.command()
@@ -60,7 +42,7 @@ def plan(
         read(manifests, allow_path=allow_path), Store(find_home(home)), target=_known(manifests, target, allow_path)
     )
     if as_json:
-        _print_json(view.plan_rows(found))
+        print_json(view.plan_rows(found))
     else:
         out.print(view.plan_table(found))
 
@@ -90,7 +72,7 @@ def run(
 
         write(ended, store)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         _show_run(rows, worked, store.home)
     states = {row["state"] for row in rows}
@@ -140,6 +122,7 @@ def report(
     to: Annotated[Path | None, typer.Option(help="Write it here. Default: report.html in the store.")] = None,
     home: Home = None,
     allow_path: AllowPath = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write one HTML page: verdicts, quality against size, drift over time, every verdict's own page."""
@@ -150,124 +133,10 @@ def report(
 
     store = Store(find_home(home))
     place = write(make(read(manifests, allow_path=allow_path), store, retry=True), store, to)
+    if as_json:
+        print_json({"report": str(place)})
+        return
     out.print(f"{place}", highlight=False, soft_wrap=True)
-
-
-@app.command("list")
-def list_releases(home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
-    """List the releases in the local hub."""
-    from flows import view
-    from publishers.local import releases
-
-    place = find_home(home)
-    rows = view.release_rows(releases(place))
-    if as_json:
-        _print_json(rows)
-        return
-    if not rows:
-        out.print(f"The local hub {place / 'hub'} is empty. `quantmill run` a manifest to fill it.", soft_wrap=True)
-        return
-    out.print(view.release_table(rows))
-
-
-@app.command()
-def show(release: ReleaseName, home: Home = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Show a release: its card's facts and evidence."""
-    from rich.markdown import Markdown
-
-    from publishers.local import find
-
-    found = find(find_home(home), *split(release))
-    if as_json:
-        _print_json({"directory": str(found.directory), **found.provenance.model_dump(mode="json")})
-        return
-    card = (found.directory / "README.md").read_text(encoding="utf-8")
-    out.print(Markdown(card.split("\n---\n", 1)[-1]))
-
-
-@app.command()
-def diff(
-    release: ReleaseName,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="The release to compare it with.")],
-    home: Home = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Compare two releases: recipe, source, tools and figures that differ."""
-    from flows import view
-    from publishers.local import find
-
-    place = find_home(home)
-    sides = [find(place, *split(name)) for name in (release, other)]
-    rows = view.differences(*(side.provenance.model_dump(mode="json") for side in sides))
-    if as_json:
-        _print_json(rows)
-    elif not rows:
-        out.print("They do not differ.")
-    else:
-        out.print(view.difference_table(rows, release, other))
-
-
-@app.command()
-def pull(
-    release: ReleaseName,
-    to: Annotated[Path | None, typer.Option(help="Copy it here. Default: leave it in the local hub.")] = None,
-    hub: Annotated[
-        bool, typer.Option("--hub", help="From the Hugging Face Hub (or HF_ENDPOINT), not the local hub.")
-    ] = False,
-    home: Home = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Fetch a release by name, check every hash, and print how to load it."""
-    from publishers.client import settle
-
-    settle()
-    from publishers.pull import pull as fetch
-
-    name, version = split(release)
-    pulled = fetch(name, version, to, find_home(home), "hub" if hub else "local")
-    if as_json:
-        _print_json(pulled.model_dump(mode="json"))
-        return
-    out.print(
-        f"[green]✓[/green] {pulled.name}@{pulled.version}: {len(pulled.files)} files, every hash checked",
-        highlight=False,
-    )
-    out.print(f"  {pulled.directory}\n", highlight=False, soft_wrap=True)
-    print(pulled.snippet)
-
-
-@app.command()
-def verify(
-    release: ReleaseName, hub: FromHub = False, home: Home = None, as_json: Json = False, debug: Debug = False
-) -> None:
-    """Check every file of a release against its record and its commit."""
-    from publishers.client import settle
-
-    settle()
-    from publishers.verify import verify as check
-
-    name, version = split(release)
-    found = check(find_home(home), name, version, "hub" if hub else "local")
-    if as_json:
-        _print_json(found.model_dump(mode="json"))
-    else:
-        words = f"{len(found.files)} files are what they were when it was released"
-        out.print(f"[green]✓[/green] {found.name}@{found.version}: {words}", highlight=False)
-
-
-@app.command()
-def rollback(release: ReleaseName, home: Home = None, debug: Debug = False) -> None:
-    """Make an earlier version the one that users get who name none: quantmill rollback acme/model-int4@v1."""
-    from flows.errors import UsageError
-    from publishers.local import rollback as put_back
-
-    name, version = split(release)
-    if version is None:
-        raise UsageError(f"name the version to put back: quantmill rollback {name}@v1 (`quantmill list` shows them)")
-    found = put_back(find_home(home), name, version)
-    out.print(f"{found.name} is {found.version} again for whoever names no version.", highlight=False)
 
 
 @app.command()
@@ -279,6 +148,7 @@ def deploy(
         str, typer.Option(help="Prefect work pool, made as type process if it is not there.")
     ] = "quantmill",
     home: Home = None,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Create the nightly deployment on the Prefect server that PREFECT_API_URL names."""
@@ -298,6 +168,9 @@ def deploy(
     from flows.deploy import deploy as create
 
     name = create(manifests, find_home(home), cron=cron, timezone=timezone, pool=pool)
+    if as_json:
+        print_json({"deployment": name, "cron": cron, "timezone": timezone, "pool": pool})
+        return
     out.print(f"Deployment [bold]{name}[/bold], schedule {cron!r} {timezone}, work pool {pool}.", highlight=False)
     out.print(f"Start a worker:  prefect worker start --pool {pool} --limit 1", highlight=False)
     out.print(f"Run it now:      prefect deployment run {name}", highlight=False)
@@ -311,7 +184,7 @@ def doctor(home: Home = None, as_json: Json = False, debug: Debug = False) -> No
 
     found = examine(find_home(home))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         out.print(view.facts(found))
 

@@ -77,8 +77,9 @@ def perform_together(store: Store, steps: list[Step], label: str, module: str, r
             own = store.scratch(step.kind, step.key)
             (own / "out").rmdir()
             (scratch / "out" / str(number)).rename(own / "out")
-            shutil.copy(scratch / "log.txt", own / "log.txt")
-            report = {**result, **made[str(number)], "made_together": len(steps)}
+            for name in ("log.txt", "request.json"):
+                shutil.copy(scratch / name, own / name)
+            report = {**result, **made[str(number)], "made_together": len(steps), "place": str(number)}
             records.append(
                 store.seal(
                     own,

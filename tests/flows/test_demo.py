@@ -152,3 +152,70 @@ print(repr(model.invoke("Return a list of")))
 def test_langchain_loads_a_release_by_name(demo: Demo, target: str, tmp_path: Path) -> None:
     said = outside(demo.home, LANGCHAIN, f"demo/docstring-llama-{target}", cwd=tmp_path)
     assert len(said.splitlines()[-1]) > len(repr("Return a list of"))
+
+
+TASK = """
+task: order
+dataset_path: json
+dataset_kwargs: {data_files: {test: items.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{context}}"
+doc_to_choice: "{{[good, bad]}}"
+doc_to_target: 0
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+metadata: {version: 1}
+"""
+
+
+def test_a_local_task_of_the_harness_is_judged_from_the_manifest(demo: Demo) -> None:
+    texts = [json.loads(line)["text"].split() for line in (demo.manifest.parent / "evaluation.jsonl").open()]
+    rows = [words[start : start + 14] for words in texts for start in (0, 20)][:40]
+    items = [{"context": " ".join(w[:10]), "good": " ".join(w[10:]), "bad": " ".join(w[10:][::-1])} for w in rows]
+    (demo.manifest.parent / "task").mkdir()
+    (demo.manifest.parent / "task" / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (demo.manifest.parent / "task" / "order.yaml").write_text(TASK)
+    text = demo.manifest.read_text().replace(
+        "gates:", "gates:\n  tasks: {order: {file: task/order.yaml, min_recovery: 50%}}"
+    )
+    manifest = demo.manifest.with_name("task.yaml")
+    manifest.write_text(text.replace("namespace: demo}", "namespace: task}"))
+    ran = quantmill("run", manifest, "--target", "int8", "--json", home=demo.home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    gate = ran.json[0]["gates"]["tasks.order"]
+    assert (gate["outcome"], gate["limit"]) == ("passed", 0.5)
+    items[0]["good"] = "something else"
+    (demo.manifest.parent / "task" / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    again = quantmill("plan", manifest, "--target", "int8", "--json", home=demo.home).json[0]
+    assert (again["state"], again["steps"][0]) == ("stale", "baseline")
+
+
+def test_the_report_is_one_page_that_fetches_nothing(demo: Demo) -> None:
+    page = demo.home / "report.html"
+    written = quantmill("report", demo.manifest, "--to", demo.home / "again.html", home=demo.home)
+    assert written.code == 0, written.stderr
+    for path in (page, demo.home / "again.html"):
+        text = path.read_text()
+        assert all(target in text for target in TARGETS)
+        assert text.count("<svg") >= 1
+        assert not re.search(r'(src|href)="(https?:)?//', text)
+
+
+@pytest.mark.parametrize("target", ["int4-awq", "ov-int4"])
+def test_a_release_can_be_made_again_to_the_last_byte(demo: Demo, target: str) -> None:
+    again = quantmill("rebuild", f"demo/docstring-llama-{target}", "--json", home=demo.home)
+    assert again.code == 0, again.stdout + again.stderr
+    assert again.json["differing"] == []
+    assert again.json["files"] > 4
+
+
+def test_a_model_that_was_changed_is_not_rebuilt_from(demo: Demo) -> None:
+    config = demo.manifest.parent / "model" / "config.json"
+    before = config.read_text()
+    try:
+        config.write_text(before.replace("1e-06", "1e-05"))
+        refused = quantmill("rebuild", "demo/docstring-llama-int4", home=demo.home)
+    finally:
+        config.write_text(before)
+    assert refused.code == 2
+    assert "no longer the one that was read" in refused.stderr
