@@ -30,7 +30,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_every_make_target_named_in_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text()):
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
