@@ -150,6 +150,7 @@ OURS: dict[str, dict[str, Any]] = {
     "awq": {"transform": "awq"},
     "awq + mse": {"transform": "awq", "range": "mse"},
     "teq": {"transform": "teq"},
+    "teq + mse": {"transform": "teq", "range": "mse"},
     "compensated": {"rounding": "compensated"},
     "awq + compensated": {"transform": "awq", "rounding": "compensated"},
     "teq + compensated": {"transform": "teq", "rounding": "compensated"},

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from quantizers.door import run
+from quantizers.machine import return_freed_memory
 from quantizers.request import Request
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("request", type=Path, help="JSON file that quantizers.request.Request describes")
     parser.add_argument("out", type=Path, help="directory that takes one directory per target, and result.json")
     arguments = parser.parse_args()
+    return_freed_memory()
     run(Request.model_validate_json(arguments.request.read_text("utf-8")), arguments.out)
 
 
