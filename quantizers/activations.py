@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.linalg.blas import ssyrk
 from torch import Tensor
 
 
@@ -79,9 +79,19 @@ def load(path: Path, directory: Path, budget: int | None) -> Activations:
 
 
 def gram(total: Tensor, batch: Tensor) -> None:
-    """Add XᵀX of a batch `[..., in]` to the float32 `[in, in]` `total`, in place.
+    """Add XᵀX of a batch `[..., in]` to the lower half of the float32 `[in, in]` `total`, in place; see `mirror`.
 
-    float32 whatever the batch is: a sum in bfloat16 is not positive definite.
+    float32 whatever the batch is: a sum in bfloat16 is not positive definite. Half a product costs half of one.
     """
-    rows = batch.reshape(-1, batch.shape[-1]).to(torch.float32)
-    total.addmm_(rows.T, rows)
+    rows = batch.reshape(-1, batch.shape[-1]).float().contiguous()
+    ssyrk(1.0, rows.numpy().T, beta=1.0, c=total.numpy().T, overwrite_c=1)
+
+
+def mirror(total: Tensor) -> None:
+    """Copy the lower half of a matrix that `gram` summed to its upper half, in place, a block of rows at a time."""
+    for start in range(0, len(total), 512):
+        cut = slice(start, start + 512)
+        below = total[start:, cut]
+        square = below[: below.shape[1]]
+        square.copy_(square.tril() + square.tril(-1).T)
+        total[cut, start + below.shape[1] :] = below[below.shape[1] :].T

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quantizers import resume
-from quantizers.activations import Activations, gram
+from quantizers.activations import Activations, gram, mirror
 from quantizers.blocks import Blocks, first_inputs, forward, materialize, watched
 from quantizers.calibration import read_rows
 from quantizers.checkpoint import Checkpoint
@@ -65,6 +65,9 @@ def calibrate(
                     check_fold(folded, before, {"hidden_states": probe, **blocks.arguments}, tolerance=1e-4)
 
             solve(target, twin, prefix, blocks.stack.groups, moments, check)
+        # The next block is read before these names are taken again: without this two blocks would be in memory.
+        del block, twin, moments
+        del block, twin, moments  # or the next block is read beside this one
         yield f"{prefix}."
         resume.save(work, index + 1, stream, targets)
 
@@ -80,5 +83,6 @@ def _advance(block: nn.Module, blocks: Blocks, stream: Activations) -> list[Tens
             tokens += math.prod(batch.shape[:2])
             stream[index] = forward(block, batch, blocks)
     for moment in moments:
+        mirror(moment)
         moment /= tokens
     return moments

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quantizers.errors import QuantizeError
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Elements of a tensor that are held in float32 at a time."""
 
 _DTYPES = {

@@ -104,7 +104,7 @@ def _round(
     if target.recipe.rounding == "compensated":
         q = compensated(weight, scale, zero, target.grid, size, factorize(moment, scale_in))
         if target.recipe.range == "mse":
-            q = refine(weight, q, target.grid, damped(moment, scale_in), target.stored)
+            q = refine(weight, q, target.grid, damped(moment.clone(), scale_in), target.stored)
     else:
         q = nearest(weight, scale, zero, target.grid, size)
     del weight

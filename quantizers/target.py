@@ -15,7 +15,7 @@ from quantizers.companions import copy_companions
 from quantizers.dtypes import Codes, Grid, grid_of, grouped
 from quantizers.errors import QuantizeError
 from quantizers.formats.format import Format
-from quantizers.parts import FORMATS, RANGES
+from quantizers.parts import RANGES, format_of
 from quantizers.recipe import Recipe
 from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
@@ -119,7 +119,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
         QuantizeError: the recipe does not fit the model.
     """
     linears = chosen(skeleton, recipe, name)
-    style = FORMATS[recipe.format]
+    style = format_of(recipe.format)
     slots: dict[str, Slot] = {}
     picked = {f"{linear}.weight": skeleton.linears[linear] for linear in linears}
     for tensor, key in skeleton.source.items():

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from quantizers import resume
-from quantizers.calibrated import calibrate
 from quantizers.checkpoint import Checkpoint, open_checkpoint
 from quantizers.families import family_of
 from quantizers.progress import progress
@@ -42,6 +41,8 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
             target.begin(_through(checkpoint, resume.finished(work)))
             stack.enter_context(target.opened)
         if calibrated:
+            from quantizers.calibrated import calibrate  # brings numba and its compiler
+
             for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
                 for name in (name for name in skeleton.source if name.startswith(prefix)):
                     copy_tensor(checkpoint, skeleton, name, data_free)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numba
 import torch
+from scipy.linalg.lapack import spotrf, spotri
 from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid
@@ -73,31 +74,34 @@ def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tens
         )
     order = torch.argsort(diagonal, descending=True, stable=True)
     step = DAMPING * float(diagonal.double().mean()) or 1.0
-    ordered = damped(moment[order][:, order], scale[order])
-    for _ in range(6):
-        lower, failed = torch.linalg.cholesky_ex(ordered)
-        if not int(failed):
-            inverse = torch.cholesky_inverse(lower)
-            del lower
-            upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
-            if not int(failed):
-                return order, upper
-        ordered.diagonal().add_(step)
-        step *= 4
+    for attempt in range(6):
+        ordered = damped(moment[order[:, None], order], scale[order])
+        ordered.diagonal().add_(step * (4**attempt - 1))
+        # A symmetric matrix read by columns is itself: LAPACK works in place, in one matrix of memory.
+        matrix, failed = spotrf(ordered.numpy().T, lower=0, overwrite_a=1)
+        if not failed:
+            matrix, failed = spotri(matrix, lower=0, overwrite_c=1)
+        if not failed:
+            matrix, failed = spotrf(matrix, lower=0, overwrite_a=1, clean=1)
+        if not failed:
+            return order, torch.from_numpy(matrix)
     raise QuantizeError(
         "The second moment of a layer's inputs cannot be inverted. Calibrate on more text, or use nearest rounding."
     )
 
 
 def damped(moment: Tensor, scale: Tensor) -> Tensor:
-    """Second moment of the inputs over `scale`, float32 `[in, in]`, with a share of its mean on the diagonal."""
-    found = moment / scale
-    found /= scale[:, None]
-    found.diagonal().add_(DAMPING * float(found.diagonal().double().mean()) or 1.0)
-    return found
+    """Divide the inputs of a second moment, float32 `[in, in]`, by `scale` and raise its diagonal by a share of its mean.
+
+    In place; returns `moment`.
+    """
+    moment /= scale
+    moment /= scale[:, None]
+    moment.diagonal().add_(DAMPING * float(moment.diagonal().double().mean()) or 1.0)
+    return moment
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _columns(weight, scale, zero, codes, error, upper, values, low, high):  # type: ignore[no-untyped-def]
     rows, columns = weight.shape
     for r in range(rows):

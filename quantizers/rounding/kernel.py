@@ -12,7 +12,7 @@ import torch
 from quantizers.dtypes import Grid
 
 
-@numba.njit(nogil=True, cache=True, inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, inline="always", error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
 def nearest_code(x, zero, values, low, high):  # type: ignore[no-untyped-def]
     """Code next to `x`, a weight over its scale, and what it stands for under a scale of one."""
     if values.size:

@@ -88,7 +88,7 @@ def _descend(weight: Tensor, q: Codes, grid: Grid, moment: Tensor) -> Codes:
     return Codes(codes, q.scale, q.zero)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _visit(pull, now, scale, zero, codes, change, moment, values, low, high):  # type: ignore[no-untyped-def]
     rows, columns = pull.shape
     for r in range(rows):

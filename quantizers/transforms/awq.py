@@ -15,7 +15,7 @@ from quantizers.errors import QuantizeError
 
 GRID = tuple(step / 20 for step in range(20))
 """Exponents of the activation's magnitude; 0 is the identity and comes first."""
-ROWS = 512
+ROWS = 128
 """Output rows that the search looks at, evenly spaced: the error of the rest follows theirs."""
 
 Fake = Callable[[Tensor], Tensor]

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import grouped
-from quantizers.transforms.awq import ROWS, Attainable, Fake
+from quantizers.transforms.awq import Attainable, Fake
 
+ROWS = 512
+"""Output rows that are trained on, evenly spaced."""
 STEPS = 150
 """Steps at the most."""
 PATIENCE = 30
