@@ -67,7 +67,6 @@ def calibrate(
             solve(target, twin, prefix, blocks.stack.groups, moments, check)
         # The next block is read before these names are taken again: without this two blocks would be in memory.
         del block, twin, moments
-        del block, twin, moments  # or the next block is read beside this one
         yield f"{prefix}."
         resume.save(work, index + 1, stream, targets)
 
