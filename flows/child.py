@@ -78,38 +78,38 @@ def run(
             command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment
         )
         try:
-            error = _follow(child, file, progress)
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
+            told = _follow(child, file, progress)
+            child.wait()
         finally:
             if child.returncode is None:
                 child.kill()
                 child.wait()
             assert child.stdout
             child.stdout.close()
-    if child.returncode != 0 or error:
-        fault, message = error or ("step", _how_it_died(child.returncode, log))
+    if child.returncode != 0 or "error" in told:
+        error = told.get("error")
+        fault, message = (error["fault"], error["message"]) if error else ("step", _how_it_died(child.returncode, log))
         raise StepError(message, fault=fault, log=log)
     if not (scratch / "out" / "result.json").is_file():
         raise StepError(f"{module} ended without a result; its log is {log}", fault="step", log=log)
-    return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=usage.ru_maxrss * 1024)
+    return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
 
 
-def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> tuple[str, str] | None:
-    """Pass progress on and everything else to the log until the child closes its output; return its error, if it told one."""
-    error = None
+def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> dict[str, Any]:
+    """Pass progress on until the child closes its output; return what its launcher told, and log everything else."""
+    told: dict[str, Any] = {}
     assert child.stdout
     for line in child.stdout:
         event = _event(line)
         if "progress" in event:
-            told = event["progress"]
-            progress(str(told["what"]), int(told["done"]), int(told["total"]))
-        elif "error" in event:
-            error = (str(event["error"]["fault"]), str(event["error"]["message"]))
+            moved = event["progress"]
+            progress(str(moved["what"]), int(moved["done"]), int(moved["total"]))
+        elif event.keys() & {"error", "peak_memory_bytes"}:
+            told |= event
         else:
             log.write(line)
             log.flush()
-    return error
+    return told
 
 
 def _event(line: bytes) -> dict[str, Any]:

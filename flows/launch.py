@@ -1,7 +1,8 @@
 """The child's side of a step: `python launch.py MODULE REQUEST.json OUT_DIR`. Needs nothing but the standard library.
 
 Runs the module as a program and makes it die with its parent. A failure is told as one JSON line on standard output,
-`{"error": {"fault": "input" | "step", "message": …}}`, with exit code 2 or 3; its traceback goes to standard error.
+`{"error": {"fault": "input" | "step", "message": …}}`, with exit code 2 or 3; its traceback goes to standard error. At
+the end of a good run comes `{"peak_memory_bytes": …}`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import runpy
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -24,6 +27,20 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the call above
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident set of this process since it was started, or of one of its children.
+
+    `ru_maxrss` of the process itself would begin with the size of the process it was forked from (getrusage(2)).
+    """
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    try:
+        status = Path("/proc/self/status").read_text().splitlines()
+        own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return max(own, children)
 
 
 def main() -> int:
@@ -42,6 +59,7 @@ def main() -> int:
             message = f"{type(error).__name__}: {message}"
         print(json.dumps({"error": {"fault": fault, "message": message}}), flush=True)
         return 2 if fault == "input" else 3
+    print(json.dumps({"peak_memory_bytes": peak_memory_bytes()}), flush=True)
     return 0
 
 

@@ -98,7 +98,7 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
             why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
             return Planned(job, "quarantined", (), why, rung)
     fetch = ["fetch"] if job.original.directory is None else []
-    names = (*fetch, *(step.kind for step in missing), "gate", "publish")
+    names = tuple(dict.fromkeys([*fetch, *(step.kind for step in missing), "gate", "publish"]))
     return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
 
 

@@ -48,7 +48,7 @@ class Record(BaseModel):
     seconds: float
     """Wall time of the step."""
     peak_memory_bytes: int
-    """Largest resident set of any process of the step, as the kernel counted it (`ru_maxrss`)."""
+    """Largest resident set of any process of the step, as the kernel counted it."""
     files: dict[str, FileEntry]
 
 

@@ -33,8 +33,10 @@ def schema(room: Path = ROOM) -> dict[str, Any]:
     found = Form.model_json_schema()
     recipe = Recipe.model_json_schema()
     definitions = found["$defs"]
+    places = {**definitions, Form.__name__: found, Recipe.__name__: recipe}
     for model in (*_DESCRIBED, *_gates()):
-        _describe(definitions.get(model.__name__, found if model is Form else recipe), model)
+        if model.__name__ in places:  # a base of others stands in the schema only as a part of them
+            _describe(places[model.__name__], model)
     named = {
         "description": "A preset of the nearest targets.yaml.",
         "anyOf": [{"enum": list(presets_for(room.resolve()).recipes)}, {"type": "string"}],

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +40,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(scratch: Path, door: str, **options: bool) -> tuple[child.Ended, list[tuple[str, int, int]]]:
+def run(scratch: Path, door: str, **options: Any) -> tuple[child.Ended, list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
     ended = child.run(f"door_{door}", {"a": 1}, scratch, progress=lambda *event: seen.append(event), **options)
     return ended, seen
@@ -67,21 +68,29 @@ def test_every_way_to_fail_is_told_apart(scratch: Path, door: str, fault: str, w
     assert caught.value.fault == fault
 
 
-def test_only_online_steps_see_tokens_and_the_network(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_steps_that_need_them_see_the_network_and_the_token(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     run(scratch, "sees")
     offline = json.loads((scratch / "out" / "result.json").read_text())
     assert "HF_TOKEN" not in offline
     assert offline["HF_HUB_OFFLINE"] == "1"
-    run(scratch, "sees", online=True)
+    run(scratch, "sees", network="token")
     online = json.loads((scratch / "out" / "result.json").read_text())
     assert online["HF_TOKEN"] == "hf_secret"
     assert "HF_HUB_OFFLINE" not in online
+    run(scratch, "sees", network="read")
+    reading = json.loads((scratch / "out" / "result.json").read_text())
+    assert "HF_TOKEN" not in reading
+    assert "HF_HUB_OFFLINE" not in reading
 
 
-def test_peak_memory_is_what_the_kernel_counted(scratch: Path) -> None:
+def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path) -> None:
+    ours = bytearray(500_000_000)
     ended, _ = run(scratch, "fat")
+    assert len(ours) > ended.peak_memory_bytes
     assert 300_000_000 < ended.peak_memory_bytes < 400_000_000
 
 

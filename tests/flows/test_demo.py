@@ -11,6 +11,7 @@ import pytest
 
 from tests.flows.conftest import Demo, quantmill
 
+pytestmark = pytest.mark.xdist_group("demo")
 TARGETS = ["int8", "int4", "int4-awq", "nf4", "ov-int4"]
 STOCK = """
 import json, math, sys, torch

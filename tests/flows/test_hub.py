@@ -11,6 +11,7 @@ import pytest
 from tests.flows.conftest import ROOT, quantmill
 from tests.publishers.loopback_hub import File, LoopbackHub
 
+pytestmark = pytest.mark.xdist_group("nights")
 MANIFEST = """
 model: {source: maker/docstring-llama}
 evaluation: {files: [evaluation.jsonl], tokens: 256, documents: 64}

@@ -14,6 +14,7 @@ import pytest
 
 from tests.flows.conftest import ROOT, quantmill, room
 
+pytestmark = pytest.mark.xdist_group("nights")
 KILLS = 20
 
 

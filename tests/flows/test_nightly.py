@@ -11,6 +11,8 @@ import pytest
 from flows.nightly import manifests_below
 from tests.flows.conftest import ROOT, quantmill, room
 
+pytestmark = pytest.mark.xdist_group("nights")
+
 
 def test_every_manifest_below_a_directory_is_found_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a.yaml", "targets.yaml", "models/b.yaml", "models/.hidden/c.yaml", "schema.json"):

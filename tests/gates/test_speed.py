@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 
 from gates.recovery import speed_ratio
-from gates.speed import TURNS, measure
+from gates.speed import measure
 from tests.gates.conftest import Bench
 
 
 @pytest.mark.slow
 def test_both_are_measured_in_turn(bench: Bench) -> None:
-    found = measure(bench.model, bench.artifact, "compressed-tensors", "CPU", list(range(40)))
+    found = measure(bench.model, bench.artifact, "compressed-tensors", "CPU", list(range(40)), turns=4)
     for seconds in (
         found.decode_seconds,
         found.decode_seconds_original,
         found.prompt_seconds,
         found.prompt_seconds_original,
     ):
-        assert len(seconds) == TURNS and min(seconds) > 0
+        assert len(seconds) == 4 and min(seconds) > 0
     assert found.load_seconds > 0 and found.load_seconds_original > 0
     assert min(found.peak_bytes, found.peak_bytes_original) > 100e6
-    assert 0.1 < speed_ratio(found, 0.95).value < 10
+    assert 0.05 < speed_ratio(found, 0.95).value < 20
 
 
 def test_speed_is_measured_only_when_asked(bench: Bench, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import MODELS, make
 from torch import nn
 
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.family import Family
 from quantizers.families.fold import attainable, bind, check_fold, fold, hidden_states, in_features, weight_of
+from tests.quantizers.families.tiny_models import MODELS, make
 
 IDS = torch.arange(2 * 12).reshape(2, 12) * 7 % 61 + 1
 
