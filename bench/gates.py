@@ -98,8 +98,10 @@ def show(rates: dict[tuple[str, str, str], Counter[str]], comparisons: int) -> N
     table = Table(title=f"share that passes, of {comparisons} comparisons")
     for column in ("damage", "gate", "documents", *cases):
         table.add_column(column)
-    for key, count in rates.items():
-        shares = {case: count[case] / comparisons for case in cases}
+    pooled = {("all", "all", plan): sum((c for k, c in rates.items() if k[2] == plan), Counter()) for plan in PLANS}
+    for key, count in (rates | pooled).items():
+        total = comparisons * (len(rates) // len(PLANS) if key in pooled else 1)
+        shares = {case: count[case] / total for case in cases}
         wrong = {c for c, most in MOST.items() if shares[c] > most} | {
             c for c, least in LEAST.items() if shares[c] < least
         }

@@ -23,7 +23,7 @@ NEW_TOKENS = 32
 _MARK = "measured:"
 
 
-def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int]) -> Speed:
+def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int], turns: int = TURNS) -> Speed:
     """Measure loading, reading a prompt, decoding and peak memory of both, in turns.
 
     row: token ids to read, at least one; the prompt is its first `PROMPT_TOKENS`.
@@ -31,10 +31,10 @@ def measure(model: Path, artifact: Path, format_name: str, device: str, row: lis
     meters = [_Meter(model, "transformers", "CPU", row), _Meter(artifact, format_name, device, row)]
     try:
         loads = [meter.ask("load")["seconds"] for meter in meters]
-        turns: dict[str, list[list[float]]] = {"prompt": [[], []], "decode": [[], []]}
-        for turn in range(TURNS + 1):
-            report("speed: original and artifact in turn", turn, TURNS)
-            for what, seconds in turns.items():
+        taken: dict[str, list[list[float]]] = {"prompt": [[], []], "decode": [[], []]}
+        for turn in range(turns + 1):
+            report("speed: original and artifact in turn", turn, turns)
+            for what, seconds in taken.items():
                 for meter, found in zip(meters, seconds, strict=True):
                     found.append(meter.ask(what)["seconds"])
         peaks = [int(meter.ask("peak")["bytes"]) for meter in meters]
@@ -43,7 +43,7 @@ def measure(model: Path, artifact: Path, format_name: str, device: str, row: lis
             meter.stop()
     # The first turn warms caches and compiles kernels.
     (prompt_original, prompt), (decode_original, decode) = (
-        [tuple(s[1:]) for s in turns[w]] for w in ("prompt", "decode")
+        [tuple(s[1:]) for s in taken[w]] for w in ("prompt", "decode")
     )
     return Speed(
         decode_seconds_original=decode_original,

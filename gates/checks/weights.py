@@ -21,7 +21,8 @@ from gates.loaders import Loaded
 RUN = 32
 """Weights along the input dimension compared at once; group sizes are multiples of it."""
 OPPOSED = -0.5
-"""Cosine below which a run points away from the original's: two bits stay far above it, a flipped sign far below."""
+"""Cosine below which a run points away from the original's. On the demo model the worst run of compensated rounding to
+two bits has 0.1 in groups of 32 and -0.3 per channel, of four bits 0.9; a flipped sign turns that into -0.9."""
 UNLIKE = 0.3
 """Cosine below which a whole tensor is not the original's."""
 
