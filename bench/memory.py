@@ -34,14 +34,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as scratch:
         model = Path(scratch) / "model"
         size = write_random(model, LLAMA_1B)
-        for name in (*OURS, INC, ROUND, NNCF, GPTQ):
+        sides = (*OURS, INC, ROUND, NNCF, GPTQ)
+        for name in sides:
             if not fnmatchcase(name, chosen.only):
                 continue
             ours = name in OURS
             row = through_the_door(name, model, Path(scratch), OURS[name]) if ours else peer(name, model, Path(scratch))
             rows.append({**row, "memory_ratio": row["peak_bytes"] / size})
             print(f"{name}: {row['peak_bytes'] / 1e9:.2f} GB, {row['process_seconds']:.0f} s", flush=True)
-    report("memory", f"1.1 B Llama shape, {size / 1e9:.1f} GB of bfloat16", COLUMNS, rows, model_bytes=size)
+    report(
+        "memory",
+        f"1.1 B Llama shape, {size / 1e9:.1f} GB of bfloat16",
+        COLUMNS,
+        rows,
+        len(rows) == len(sides),
+        model_bytes=size,
+    )
     if not verdicts(targets({row["name"]: row for row in rows})):
         raise SystemExit(1)
 

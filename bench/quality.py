@@ -53,7 +53,13 @@ def compare(name: str, model: Path, peers: list[str], scratch: Path) -> dict[str
         for row in rows:
             row["kld_ratio"] = row["kld"] / found[LEAD]["kld"]
             row["seconds_ratio"] = row["quantizing_seconds"] / found[LEAD]["quantizing_seconds"]
-    report(f"quality-{name}", f"{name}: int4 asymmetric, groups of 64, {ROWS} x 256 tokens", COLUMNS, rows)
+    report(
+        f"quality-{name}",
+        f"{name}: int4 asymmetric, groups of 64, {ROWS} x 256 tokens",
+        COLUMNS,
+        rows,
+        len(rows) == len(PEERS),
+    )
     return found
 
 

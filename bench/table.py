@@ -38,14 +38,18 @@ def ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} x"
 
 
-def report(name: str, title: str, columns: Sequence[Column], rows: list[dict[str, Any]], **more: Any) -> None:
-    """Print the table and write `bench/results/{name}.json`."""
+def report(
+    name: str, title: str, columns: Sequence[Column], rows: list[dict[str, Any]], whole: bool = True, **more: Any
+) -> None:
+    """Print the table and, of a `whole` comparison, write `bench/results/{name}.json`."""
     table = Table(title=title)
     for column in columns:
         table.add_column(column.heading, justify="left" if column.key == columns[0].key else "right")
     for row in rows:
         table.add_row(*("" if row.get(c.key) is None else c.show(row[c.key]) for c in columns))
     Console(width=140).print(table)
+    if not whole:
+        return
     machine = {"cpu": platform.processor() or platform.machine(), "system": platform.system()}
     result = {"title": title, "rows": rows, **more, "machine": machine, "tools": {t: version(t) for t in TOOLS}}
     RESULTS.mkdir(exist_ok=True)
