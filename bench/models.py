@@ -40,13 +40,14 @@ LLAMA_8B = {
     "tie_word_embeddings": False,
 }
 
-OUTLIERS = 6
-FACTORS = (8.0, 16.0, 32.0)
+OUTLIERS = 12
+"""Channels of each norm, of the demo model's 256."""
+FACTORS = (16.0, 32.0)
 """Powers of two, so that bfloat16 weights take them without rounding and the copy computes the very same function."""
 
 
 def plant_outliers(source: Path, into: Path, seed: int = 0) -> None:
-    """A copy whose norms put out a few channels 8 to 32 times as large, and whose linears undo it."""
+    """A copy whose norms put out a few channels 16 or 32 times as large, and whose linears undo it."""
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     family = family_of(model.config.to_dict())
     generator = torch.Generator().manual_seed(seed)
