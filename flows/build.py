@@ -82,7 +82,7 @@ def texts(job: Job, store: Store) -> None:
         network: Network = "none" if source.files else "token"
         perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, network=network)
     if job.calibration:
-        refuse_overlap(job.calibration, job.evaluation, store)
+        refuse_overlap(job, job.calibration, store)
 
 
 @task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)

@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 class StepError(RuntimeError):
     """A step that did not finish; the message is one paragraph for the user."""
 
-    def __init__(self, message: str, *, fault: str, log: Path) -> None:
+    def __init__(self, message: str, *, fault: Literal["input", "step"], log: Path) -> None:
         super().__init__(message)
         self.fault = fault
         """`input`: what was given is at fault; `step`: the work itself failed."""
@@ -87,9 +87,8 @@ def run(
             assert child.stdout
             child.stdout.close()
     if child.returncode != 0 or "error" in told:
-        error = told.get("error")
-        fault, message = (error["fault"], error["message"]) if error else ("step", _how_it_died(child.returncode, log))
-        raise StepError(message, fault=fault, log=log)
+        error = told.get("error") or {"fault": "step", "message": _how_it_died(child.returncode, log)}
+        raise StepError(error["message"], fault=error["fault"], log=log)
     if not (scratch / "out" / "result.json").is_file():
         raise StepError(f"{module} ended without a result; its log is {log}", fault="step", log=log)
     return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))

@@ -75,8 +75,14 @@ def run(
         print_json(rows)
     else:
         _show_run(rows, worked, store.home)
-    states = {row["state"] for row in rows}
-    raise typer.Exit(3 if "step failed" in states else 1 if "failed" in states else 0)
+    raise typer.Exit(_exit_code(rows))
+
+
+def _exit_code(rows: list[dict[str, Any]]) -> int:
+    faults = {row.get("fault", "step") for row in rows if row["state"] == "step failed"}
+    if faults:
+        return 3 if "step" in faults else 2
+    return 1 if any(row["state"] == "failed" for row in rows) else 0
 
 
 def _show_run(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from flows.jobs import Step
+from flows.jobs import Job, Step
 from flows.requests import documents
 from flows.steps import note
 from flows.store import Store
-from flows.tools import versions
 from gates.contamination import overlap
+from gates.errors import GateError
 
 
-def refuse_overlap(calibration: Step, evaluation: Step, store: Store) -> None:
-    """Compare two sets of documents once for their content. Raises gates' GateError, naming what they share."""
-    inputs = {"evaluation": evaluation.key, "calibration": calibration.key, "tools": versions("verdict")}
-    step = Step("contamination", inputs)
-    if not store.complete(step.kind, step.key):
-        found = overlap(documents(store, calibration), documents(store, evaluation))
-        note(store, step, found.model_dump())
+def refuse_overlap(job: Job, calibration: Step, store: Store) -> None:
+    """Compare the two texts once for their content. Raises GateError, naming what they share."""
+    step = job.apart(calibration)
+    if store.complete(step.kind, step.key):
+        return
+    try:
+        found = overlap(documents(store, calibration), documents(store, job.evaluation))
+    except GateError as error:
+        store.fail(step.kind, step.key, str(error), documents(store, job.evaluation), "input")
+        raise
+    note(store, step, found.model_dump())

@@ -47,6 +47,18 @@ class Job:
         """Name of the release."""
         return self.manifest.release(self.target.name)
 
+    @property
+    def prepared(self) -> list[Step]:
+        """What comes before any recipe: texts, their comparison, and the original's scores."""
+        if self.calibration is None:
+            return [self.evaluation, self.baseline]
+        return [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
+
+    def apart(self, calibration: Step) -> Step:
+        """Making sure that the evaluation text shares no content with the calibration text."""
+        texts = {"evaluation": self.evaluation.key, "calibration": calibration.key}
+        return Step("contamination", {**texts, "tools": versions("contamination")})
+
     def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
         """Return the step of a rung, the same object every time: its key is worked out once."""
         place = (kind, rung.name)

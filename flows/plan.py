@@ -90,7 +90,7 @@ def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
 
 
 def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
-    steps = [job.evaluation, *([job.calibration] if job.calibration else []), job.baseline, job.quantize(rung)]
+    steps = [*job.prepared, job.quantize(rung)]
     missing = [step for step in steps if not store.complete(step.kind, step.key)]
     for step in missing:
         failure = store.failed(step.kind, step.key)

@@ -123,7 +123,7 @@ def _follow(
         ended = child.run(module, request, scratch, progress=progress, network=network)
     except StepError as error:
         for step in steps:
-            store.fail(step.kind, step.key, str(error), error.log)
+            store.fail(step.kind, step.key, str(error), error.log, error.fault)
         tell.ended(label, str(error), ok=False)
         raise
     except BaseException:

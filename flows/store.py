@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
@@ -60,6 +60,8 @@ class Failure(BaseModel):
     step: str
     key: str
     attempts: int
+    fault: Literal["input", "step"]
+    """Whether what was given is at fault, or the work itself failed."""
     message: str
     log: str
 
@@ -150,11 +152,11 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def fail(self, step: str, key: str, message: str, log: Path) -> Failure:
+    def fail(self, step: str, key: str, message: str, log: Path, fault: Literal["input", "step"] = "step") -> Failure:
         """Note one more failed attempt."""
         before = self.failed(step, key)
         attempts = (before.attempts if before else 0) + 1
-        failure = Failure(step=step, key=key, attempts=attempts, message=message, log=str(log))
+        failure = Failure(step=step, key=key, attempts=attempts, fault=fault, message=message, log=str(log))
         (self.home / "failures").mkdir(parents=True, exist_ok=True)
         write_durably(self.home / "failures" / f"{step}-{key}.json", failure.model_dump_json(indent=1).encode())
         return failure

@@ -7,12 +7,21 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 # Raised by hand when a change of ours changes what a step produces.
-STEP_VERSIONS = {"texts": 1, "baseline": 1, "quantize": 1, "evidence": 1, "verdict": 1, "publish": 1}
+STEP_VERSIONS = {
+    "texts": 1,
+    "contamination": 1,
+    "baseline": 1,
+    "quantize": 1,
+    "evidence": 1,
+    "verdict": 1,
+    "publish": 1,
+}
 
 _TORCH = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 _BY_STEP: dict[str, tuple[str, ...]] = {
     "texts": ("datasets", "pyarrow"),
     "baseline": _TORCH,
+    "contamination": (),
     "verdict": (),
     "publish": ("huggingface_hub",),
 }

@@ -9,9 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from flows.jobs import Job, Step
 from flows.plan import Plan, Planned
 from flows.predict import predict
-from flows.store import Store
+from flows.store import Failure, Store
+from gates.looks import looks
 
 _STYLE = {"released": "green", "failed": "red", "stale": "yellow", "quarantined": "red", "step failed": "red"}
 
@@ -103,7 +105,8 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     row["why"] = planned.why
     if planned.state in ("stale", "quarantined"):
         row["state"] = "step failed"
-        row["why"] = _why_unfinished(planned, store)
+        if failure := _failure(planned, store):
+            row |= {"why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
     if verdict:
         row["why"] = verdict.result["sentence"]
         row["gates"] = {g["name"]: g for g in verdict.result["gates"]}
@@ -117,12 +120,22 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     return row
 
 
-def _why_unfinished(planned: Planned, store: Store) -> str:
+def _failure(planned: Planned, store: Store) -> Failure | None:
     job, rung = planned.job, planned.rung
-    verdict = job.verdict(rung)
-    steps = [job.evaluation, job.calibration, job.baseline, job.quantize(rung), verdict, job.publish(rung)]
-    failures = [failure for step in steps if step and (failure := store.failed(step.kind, step.key))]
-    return f"{failures[0].step} failed: {failures[0].message}" if failures else planned.why
+    scored = [job.evidence(rung, documents) for documents in _looks(job, store)]
+    steps = [
+        Step("fetch", {"model": job.original.identity}),
+        *job.prepared,
+        job.quantize(rung),
+        *scored,
+        job.publish(rung),
+    ]
+    return next((failure for step in steps if (failure := store.failed(step.kind, step.key))), None)
+
+
+def _looks(job: Job, store: Store) -> tuple[int, ...]:
+    baseline = store.record(job.baseline.kind, job.baseline.key)
+    return looks(baseline.result["documents"]) if baseline else ()
 
 
 def verdict_table(rows: list[dict[str, Any]]) -> Group:

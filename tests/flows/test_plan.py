@@ -112,7 +112,7 @@ def test_the_plan_says_what_will_run_and_predicts_its_cost(tmp_path: Path) -> No
     assert list(rows) == ["int8", "int4", "int4-awq", "nf4", "ov-int4"]
     row = rows["int4"]
     assert (row["state"], row["why"]) == ("stale", "never built")
-    assert row["steps"] == ["texts", "baseline", "quantize", "gate", "publish"]
+    assert row["steps"] == ["texts", "contamination", "baseline", "quantize", "gate", "publish"]
     assert 0.2e9 < row["predicted"]["peak_memory_bytes"] < 2e9
     assert 5 < row["predicted"]["seconds"] < 200
     assert not (tmp_path / "home" / "store").exists()
@@ -158,6 +158,18 @@ def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> 
     assert left.state == "quarantined"
     assert "--retry" in left.why
     assert look(job, store, retry=True).state == "stale"
+
+
+@pytest.mark.xdist_group("nights")
+def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(prefect: str, tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    passage = json.loads((manifest.parent / "calibration.jsonl").read_text().splitlines()[0])["text"]
+    with (manifest.parent / "evaluation.jsonl").open("a") as file:
+        file.write(json.dumps({"text": f"It begins in its own words. {passage} And so it ends."}) + "\n")
+    ran = quantmill("run", manifest, home=tmp_path / "home")
+    assert ran.code == 2, ran.stdout + ran.stderr
+    assert " ".join(passage.lower().split()[:3]) in ran.stdout.lower()
+    assert not (tmp_path / "home" / "store" / "baseline").exists()
 
 
 def test_an_unknown_target_is_an_error_that_helps(tmp_path: Path) -> None:
