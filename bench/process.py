@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,20 +18,32 @@ class Measured:
     """Largest resident set of any process of the tree, mapped file pages included (`ru_maxrss`)."""
 
 
+# A process inherits the peak of the one it was forked from, and a bench that has made a model is large. A process
+# that has just begun is not.
+LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+found = [time.perf_counter() - start, usage.ru_maxrss * 1024]
+open(sys.argv[1], "w").write(json.dumps(found))
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+
+
 def measured(module: str, *arguments: str | Path, log: Path) -> Measured:
     """Run `python -m module arguments…`; output goes to `log`.
 
     Raises:
         RuntimeError: the child failed; the message ends with the last lines of its log.
     """
+    figures = log.with_suffix(".json")
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     with log.open("wb") as sink:
-        start = time.perf_counter()
-        command = [sys.executable, "-m", module, *map(str, arguments)]
-        child = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+        launched = [sys.executable, "-I", "-c", LAUNCHER, str(figures), *command]
+        failed = subprocess.run(launched, stdout=sink, stderr=subprocess.STDOUT).returncode
+    if failed:
         tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{tail}")
-    return Measured(seconds, usage.ru_maxrss * 1024)
+        raise RuntimeError(f"{' '.join(command)} failed:\n{tail}")
+    seconds, peak = json.loads(figures.read_text("utf-8"))
+    return Measured(seconds, peak)
