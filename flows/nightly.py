@@ -7,7 +7,6 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from flows.build import StepsFailed, build
-from flows.manifest.errors import ManifestError
 
 
 def manifests_below(directory: Path) -> list[Path]:
@@ -26,7 +25,7 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
     for path in found:
         try:
             build([str(path)], home, retry=retry)
-        except (StepsFailed, ManifestError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
             log.error("%s: %s", path, error)
             failed.append(f"{path.name}: {error}")
     if failed:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flows.jobs import Job, jobs
+from flows.jobs import Job, Step, jobs
 from flows.keys import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.sources import Sources
 from flows.store import Store, write_durably
+from gates.looks import looks
 
 State = Literal["released", "failed", "stale", "quarantined"]
 QUARANTINE = 3
@@ -92,7 +93,8 @@ def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
 def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     steps = [*job.prepared, job.quantize(rung)]
     missing = [step for step in steps if not store.complete(step.kind, step.key)]
-    for step in missing:
+    # A network that was away comes back by itself; work that failed three times here does not.
+    for step in (*(step for step in missing if step.kind in ("baseline", "quantize")), *scorings(job, rung, store)):
         failure = store.failed(step.kind, step.key)
         if failure and failure.attempts >= QUARANTINE and not retry:
             why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
@@ -100,6 +102,12 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     fetch = ["fetch"] if job.original.directory is None else []
     names = tuple(dict.fromkeys([*fetch, *(step.kind for step in missing), "gate", "publish"]))
     return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
+
+
+def scorings(job: Job, rung: Rung, store: Store) -> list[Step]:
+    """Return the steps that may score an artifact; none before it is known how many documents there are."""
+    baseline = store.record(job.baseline.kind, job.baseline.key)
+    return [job.evidence(rung, documents) for documents in looks(baseline.result["documents"])] if baseline else []
 
 
 def _still_there(job: Job, rung: Rung, store: Store) -> bool:

@@ -9,11 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from flows.jobs import Job, Step
-from flows.plan import Plan, Planned
+from flows.jobs import Step
+from flows.plan import Plan, Planned, scorings
 from flows.predict import predict
 from flows.store import Failure, Store
-from gates.looks import looks
 
 _STYLE = {"released": "green", "failed": "red", "stale": "yellow", "quarantined": "red", "step failed": "red"}
 
@@ -122,20 +121,9 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
     job, rung = planned.job, planned.rung
-    scored = [job.evidence(rung, documents) for documents in _looks(job, store)]
-    steps = [
-        Step("fetch", {"model": job.original.identity}),
-        *job.prepared,
-        job.quantize(rung),
-        *scored,
-        job.publish(rung),
-    ]
+    fetch = Step("fetch", {"model": job.original.identity})
+    steps = [fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
     return next((failure for step in steps if (failure := store.failed(step.kind, step.key))), None)
-
-
-def _looks(job: Job, store: Store) -> tuple[int, ...]:
-    baseline = store.record(job.baseline.kind, job.baseline.key)
-    return looks(baseline.result["documents"]) if baseline else ()
 
 
 def verdict_table(rows: list[dict[str, Any]]) -> Group:
