@@ -21,9 +21,10 @@ from flows.child import Network, StepError
 from flows.contamination import refuse_overlap
 from flows.history import note_outcome
 from flows.jobs import Job, Step
+from flows.keys import fingerprint
 from flows.manifest.model import Rung, Texts
 from flows.pages import evidence_of, verdict_page
-from flows.plan import Plan, Planned, look, plan, read, remember
+from flows.plan import Plan, Planned, look, plan, read, refuse_without_token, remember, verdict_of
 from flows.steps import known, note, perform, perform_together
 from flows.store import Record, Store
 from gates.looks import looks
@@ -95,12 +96,29 @@ def baseline(job: Job, store: Store) -> Record:
 
 @task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
 def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
-    """Make the artifacts of several recipes of one model that share reading and calibration."""
+    """Make the artifacts of several recipes of one model that share reading and calibration.
+
+    When they fail together each is tried alone, so that only the one at fault is blamed.
+    """
     unique = {job.quantize(rung).key: (job, rung) for job, rung in work}
     missing = [(job, rung) for job, rung in unique.values() if known(store, job.quantize(rung)) is None]
-    if missing:
-        steps = [job.quantize(rung) for job, rung in missing]
-        perform_together(store, steps, label, "quantizers", requests.quantize(missing, store))
+    try:
+        _make(missing, label, store)
+    except StepError:
+        if len(missing) == 1:
+            raise
+        failed: list[str] = []
+        for job, rung in missing:
+            with _apart(f"{job.release} {rung.name}", failed):
+                _make([(job, rung)], f"{label}: {rung.name} alone", store)
+        if failed:
+            raise StepsFailed("; ".join(failed)) from None
+
+
+def _make(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
+    if work:
+        steps = [job.quantize(rung) for job, rung in work]
+        perform_together(store, steps, label, "quantizers", requests.quantize(work, store))
 
 
 @task(name="gate", task_run_name="gate {job.release} {rung.name}", cache_policy=NO_CACHE)
@@ -117,7 +135,7 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     before: Record | None = None
     for documents in looks(original.result["documents"]):
-        step = job.evidence(rung, documents)
+        step = job.evidence(rung, documents, artifact.content)
         request = requests.evidence(job, rung, documents, artifact, before, store)
         label = f"{job.target.name}: gate {rung.name}, {documents} documents"
         before = perform(store, step, label, "gates", request, network=network)
@@ -126,7 +144,10 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
             break
     page = verdict_page(job, rung, verdict, step.key, store)
     files = {"verdict.json": verdict.model_dump_json(indent=1), "verdict.html": page}
-    return note(store, job.verdict(rung), {**verdict.model_dump(mode="json"), "evidence": step.key}, files)
+    result = {**verdict.model_dump(mode="json"), "evidence": step.key, "content": artifact.content}
+    record = note(store, job.verdict(rung), result, files)
+    note_outcome(job, rung, record, store)
+    return record
 
 
 @task(
@@ -152,31 +173,36 @@ def _apart(name: str, failed: list[str]) -> Iterator[None]:
     """Keep a piece of work that fails from stopping the others: add a line to `failed`."""
     try:
         yield
-    except (StepError, ValueError) as error:
+    except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
         log.error("%s: %s", name, error)
         failed.append(f"{name}: {error}")
 
 
 def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
     """Do all stale jobs, model by model; return one line for every piece of work that failed."""
-    store.sweep()
+    with store.heavy():
+        store.sweep()
     failed: list[str] = []
     models: dict[str, list[Planned]] = {}
     for planned in todo.stale:
         models.setdefault(planned.job.baseline.key, []).append(planned)
     for group in models.values():
         with _apart(group[0].job.original.name, failed):
-            climb(prepare(group, store), store, failed, retry=retry)
+            climb(prepare(group, store, failed), store, failed, retry=retry)
     return failed
 
 
-def prepare(group: list[Planned], store: Store) -> list[Planned]:
+def prepare(group: list[Planned], store: Store, failed: list[str]) -> list[Planned]:
     """Bring one model and its texts here and score it; return its jobs, knowing where its files are."""
     directory = fetch(group[0].job, store)
     ready = [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
     for job in {(p.job.evaluation.key, p.job.calibration and p.job.calibration.key): p.job for p in ready}.values():
-        texts(job, store)
-    baseline(ready[0].job, store)
+        with _apart(f"{job.original.name}: texts", failed):
+            texts(job, store)
+    # A target that reads no calibration text goes on without it.
+    ready = [p for p in ready if all(store.complete(s.kind, s.key) for s in p.job.prepared if s.kind != "baseline")]
+    if ready:
+        baseline(ready[0].job, store)
     return ready
 
 
@@ -189,19 +215,26 @@ def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) 
         after = []
         for planned in todo:
             with _apart(planned.job.release, failed):
-                if store.complete("quantize", planned.job.quantize(planned.rung).key):
-                    _judge_and_release(planned, store)
+                if _judge_and_release(planned, store):
                     after.append(look(planned.job, store, retry=retry))
         todo = [planned for planned in after if planned.state == "stale"]
 
 
-def _judge_and_release(planned: Planned, store: Store) -> None:
-    verdict = store.record("verdict", planned.job.verdict(planned.rung).key) or gate(planned.job, planned.rung, store)
-    note_outcome(planned.job, planned.rung, verdict, store)
+def _judge_and_release(planned: Planned, store: Store) -> bool:
+    """Return whether the job came further; it does not when its artifact could not be made, which was told already."""
+    job, rung = planned.job, planned.rung
+    artifact = known(store, job.quantize(rung))
+    if artifact is None:
+        # A verdict about bits that are lost is void: they are made anew, scored and judged, before anything is released.
+        lost = store.complete("verdict", job.verdict(rung).key)
+        store.forget("verdict", job.verdict(rung).key)
+        return lost
+    verdict = verdict_of(job, rung, store) or gate(job, rung, store)
     if verdict.result["passed"]:
-        publish(planned.job, planned.rung, store)
+        publish(job, rung, store)
     else:
-        remember(planned.job, store)
+        remember(job, store)
+    return True
 
 
 def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
@@ -209,14 +242,20 @@ def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
 
     Data-free recipes go along with a calibrated pass where there is one, since it reads every weight anyway.
     """
-    read = {p.job.calibration.key for p in todo if p.job.calibration and p.rung.recipe.calibrated}
-    passing = min(read, default="")
+    read: dict[int | None, str] = {}
+    for p in todo:
+        if p.rung.recipe.calibrated and p.rung.recipe.engine == "streaming":
+            read.setdefault(p.job.manifest.memory_bytes, fingerprint(p.job.quantize(p.rung).inputs["calibration"]))
     groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
     for planned in todo:
         job, rung = planned.job, planned.rung
-        text = job.calibration.key if job.calibration and rung.recipe.calibrated else passing
+        memory = job.manifest.memory_bytes
+        text = read.get(memory, "")
+        if rung.recipe.calibrated:
+            text = fingerprint(job.quantize(rung).inputs["calibration"])
         streams = rung.recipe.engine == "streaming"
-        groups.setdefault(("streaming", text) if streams else (job.release, rung.name), []).append((job, rung))
+        place = ("streaming", text, str(memory)) if streams else (job.release, rung.name)
+        groups.setdefault(place, []).append((job, rung))
     return [
         (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
         for work in groups.values()
@@ -230,6 +269,7 @@ def build(
     """Make and release whatever is stale in some manifests. Raises StepsFailed after doing what could be done."""
     store = Store(Path(home))
     todo = plan(read(map(Path, manifests), allow_path=allow_path), store, target=target, retry=retry)
+    refuse_without_token(todo)
     failed = mill(todo, store, retry=retry)
     if failed:
         raise StepsFailed("; ".join(failed))

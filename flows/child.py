@@ -25,6 +25,7 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONHASHSEED": "0",
 }
+_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
 
 Network = Literal["none", "read", "token"]
@@ -68,8 +69,7 @@ def run(
     environment["PYTHONPATH"] = _PATH
     if network != "token":
         environment = {name: value for name, value in environment.items() if name not in _SECRETS}
-    if network == "none":
-        environment |= _OFFLINE
+    environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
     log = scratch / "log.txt"
     command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
     start = time.perf_counter()
@@ -100,10 +100,10 @@ def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> dic
     assert child.stdout
     for line in child.stdout:
         event = _event(line)
-        if "progress" in event:
+        if isinstance(event.get("progress"), dict):
             moved = event["progress"]
             progress(str(moved["what"]), int(moved["done"]), int(moved["total"]))
-        elif event.keys() & {"error", "peak_memory_bytes"}:
+        elif isinstance(event.get("error"), dict) or isinstance(event.get("peak_memory_bytes"), int):
             told |= event
         else:
             log.write(line)

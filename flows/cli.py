@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from flows.options import AllowPath, Debug, Home, Json, Manifests, OnlyTarget, err, out, print_json
 from flows.release_commands import app as release_commands
@@ -79,7 +81,7 @@ def run(
 
 
 def _exit_code(rows: list[dict[str, Any]]) -> int:
-    faults = {row.get("fault", "step") for row in rows if row["state"] == "step failed"}
+    faults = {row.get("fault", "step") for row in rows if row["state"] not in ("released", "failed")}
     if faults:
         return 3 if "step" in faults else 2
     return 1 if any(row["state"] == "failed" for row in rows) else 0
@@ -91,9 +93,9 @@ def _show_run(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
     out.print(view.verdict_table(rows))
     for row in rows:
         if row["state"] != "released":
-            out.print(f"[red]✗[/red] {row['release']}: {row['why']}", highlight=False, soft_wrap=True)
+            out.print(f"[red]✗[/red] {row['release']}: {escape(row['why'])}", highlight=False, soft_wrap=True)
     passed = sum(row["state"] == "released" for row in rows)
-    if not worked:
+    if not worked and all(row["state"] in ("released", "failed") for row in rows):
         out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.", highlight=False)
     out.print(
         f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True
@@ -173,7 +175,8 @@ def deploy(
         )
     from flows.deploy import deploy as create
 
-    name = create(manifests, find_home(home), cron=cron, timezone=timezone, pool=pool)
+    with redirect_stdout(sys.stderr):  # Prefect tells in its own way, at length
+        name = create(manifests, find_home(home), cron=cron, timezone=timezone, pool=pool)
     if as_json:
         print_json({"deployment": name, "cron": cron, "timezone": timezone, "pool": pool})
         return

@@ -49,8 +49,8 @@ class Job:
 
     @property
     def prepared(self) -> list[Step]:
-        """What comes before any recipe: texts, their comparison, and the original's scores."""
-        if self.calibration is None:
+        """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
+        if self.calibration is None or not any(rung.recipe.calibrated for rung in self.target.rungs):
             return [self.evaluation, self.baseline]
         return [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
 
@@ -87,10 +87,11 @@ class Job:
             "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
         }
 
-    def evidence(self, rung: Rung, documents: int) -> Step:
-        """Scoring one artifact against the baseline on its first `documents` documents."""
+    def evidence(self, rung: Rung, documents: int, content: str) -> Step:
+        """Scoring one artifact, these very bytes, against the baseline on its first `documents` documents."""
         inputs = {
             "artifact": self.quantize(rung).key,
+            "content": content,
             "baseline": self.baseline.key,
             "documents": documents,
             "device": self.target.device,
@@ -173,7 +174,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
                 "documents": manifest.evaluation.documents,
             },
             "tasks": sources.tasks(manifest),
-            "tools": versions("baseline"),
+            "tools": versions("baseline") | (versions("tasks") if manifest.gates.tasks else {}),
         },
     )
     return [

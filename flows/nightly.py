@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -12,7 +13,9 @@ from flows.build import StepsFailed, build
 def manifests_below(directory: Path) -> list[Path]:
     """Return the manifests of a directory: every YAML file but `targets.yaml`."""
     found = sorted(path for path in directory.rglob("*.yaml") if path.name != "targets.yaml")
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
+    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
+    # Other YAML may lie there, tasks of a harness say; what has a model or targets means to be a manifest.
+    return [path for path in seen if re.search(r"^(model|targets)\s*:", path.read_text(errors="replace"), re.MULTILINE)]
 
 
 @flow(name="nightly", flow_run_name="nightly")

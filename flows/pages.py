@@ -28,7 +28,9 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: str, store: S
 
 
 def _verdict(record: Record) -> Verdict:
-    return Verdict.model_validate({name: value for name, value in record.result.items() if name != "evidence"})
+    return Verdict.model_validate(
+        {name: value for name, value in record.result.items() if name not in ("evidence", "content")}
+    )
 
 
 def _others(job: Job, store: Store) -> list[Reference]:

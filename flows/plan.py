@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flows.errors import UsageError
 from flows.jobs import Job, Step, jobs
 from flows.keys import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.sources import Sources
-from flows.store import Store, write_durably
+from flows.store import Record, Store, write_durably
 from gates.looks import looks
 
 State = Literal["released", "failed", "stale", "quarantined"]
@@ -77,7 +78,7 @@ def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
     """Say where a job stands, walking its rungs in order."""
     refused: Planned | None = None
     for rung in job.target.rungs:
-        verdict = store.record("verdict", job.verdict(rung).key)
+        verdict = verdict_of(job, rung, store)
         if verdict is None:
             return _stale(job, rung, store, retry)
         if verdict.result["passed"]:
@@ -107,7 +108,30 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step]:
     """Return the steps that may score an artifact; none before it is known how many documents there are."""
     baseline = store.record(job.baseline.kind, job.baseline.key)
-    return [job.evidence(rung, documents) for documents in looks(baseline.result["documents"])] if baseline else []
+    artifact = store.record("quantize", job.quantize(rung).key)
+    if baseline is None or artifact is None:
+        return []
+    return [job.evidence(rung, documents, artifact.content) for documents in looks(baseline.result["documents"])]
+
+
+def verdict_of(job: Job, rung: Rung, store: Store) -> Record | None:
+    """Return the verdict on the artifact that is in the store, these very bytes; None when there is none."""
+    verdict = store.record("verdict", job.verdict(rung).key)
+    artifact = store.record("quantize", job.quantize(rung).key)
+    if verdict is None or artifact is None or verdict.result["content"] != artifact.content:
+        return None
+    return verdict
+
+
+def refuse_without_token(plan: Plan) -> None:
+    """Miss a token that is missing before hours of work, not after. Raises UsageError."""
+    for planned in plan.stale:
+        publish = planned.job.manifest.publish
+        if "hub" in publish.to and not os.environ.get("HF_TOKEN", "").strip():
+            raise UsageError(
+                f"{planned.job.manifest.path}: publish.to names the Hub, which takes a token with write access to "
+                f"{publish.namespace} in HF_TOKEN, and there is none: set it, or publish to local"
+            )
 
 
 def _still_there(job: Job, rung: Rung, store: Store) -> bool:

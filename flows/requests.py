@@ -140,7 +140,7 @@ def publish(job: Job, rung: Rung, store: Store) -> dict[str, Any]:
         "calibration": calibration if rung.recipe.calibrated else None,
         "evaluation": evaluation,
         "evidence": found,
-        "verdict": {name: value for name, value in verdict.result.items() if name != "evidence"},
+        "verdict": {name: value for name, value in verdict.result.items() if name not in ("evidence", "content")},
         "tools": artifact.inputs["tools"] | {"quantmill": installed("quantmill")},
         "key": verdict.key,
     }

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.errors import UsageError
-from flows.plan import Plan, plan, read
+from flows.plan import Plan, look, plan, read, refuse_without_token
 from flows.server import prefect_server
 from flows.store import Store
 
@@ -31,7 +30,7 @@ def run(
     todo = plan(read(manifests, allow_path=allow_path), store, target=target, retry=retry)
     if not todo.stale:
         return todo, False
-    _refuse_without_token(todo)
+    refuse_without_token(todo)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     # Registered before Prefect is imported, so done after Prefect's own last messages to the server.
     stack = ExitStack()
@@ -39,7 +38,8 @@ def run(
     with console.status("starting Prefect"):
         stack.enter_context(prefect_server(store.home))
     _build(manifests, store, console, target, retry, allow_path)
-    return plan(read(manifests, allow_path=allow_path), store, target=target, retry=True), True
+    # Held against what was planned: sources may have moved on in the meantime.
+    return Plan(tuple(look(planned.job, store, retry=True) for planned in todo.jobs)), True
 
 
 def _build(
@@ -54,14 +54,3 @@ def _build(
             build([str(path) for path in manifests], str(store.home), target, retry, allow_path)
         except StepsFailed as error:
             logging.getLogger(__name__).debug("unfinished: %s", error)  # the plan that follows says which, and why
-
-
-def _refuse_without_token(todo: Plan) -> None:
-    """A token that is missing must be missed before hours of work, not after."""
-    for planned in todo.stale:
-        publish = planned.job.manifest.publish
-        if "hub" in publish.to and not os.environ.get("HF_TOKEN", "").strip():
-            raise UsageError(
-                f"{planned.job.manifest.path}: publish.to names the Hub, which takes a token with write access to "
-                f"{publish.namespace} in HF_TOKEN, and there is none: set it, or publish to local"
-            )

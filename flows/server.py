@@ -70,7 +70,9 @@ def prefect_server(home: Path, *, patience: float = 90.0) -> Iterator[str]:
     ]
     log = state / "server.log"
     with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment)
+        server = subprocess.Popen(
+            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
     try:
         _wait_for(address, server, log, patience)
         os.environ |= {"PREFECT_API_URL": address, "PREFECT_HOME": str(state)}
@@ -87,11 +89,12 @@ def prefect_server(home: Path, *, patience: float = 90.0) -> Iterator[str]:
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path, patience: float) -> None:
     end = time.monotonic() + patience
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < end:
         if server.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
+            with direct.open(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -10,12 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from flows.headers import Tensor, shapes
-from flows.keys import ContentHashes
+from flows.keys import ContentHashes, fingerprint
 from flows.manifest.model import Manifest, Texts
 from flows.store import write_durably
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
-PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*", "NOTICE*", "USE_POLICY*")
+PATTERNS = (
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*.md",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "COPYING*",
+    "COPYRIGHT*",
+    "USE_POLICY*",
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -74,7 +87,7 @@ class Sources:
     def texts(self, texts: Texts) -> dict[str, Any]:
         """Return the identity of a set of documents: what of it goes into keys."""
         if texts.files:
-            return {"files": [self.hashes.file(path) for path in texts.files], "column": texts.column}
+            return {"files": [[path.suffix, self.hashes.file(path)] for path in texts.files], "column": texts.column}
         assert texts.source
         commit = self.commit("dataset", texts.source, texts.revision or "main")
         return {
@@ -95,8 +108,13 @@ class Sources:
             row = {"name": name, **task.configuration().model_dump(mode="json")}
             if task.file is not None:
                 path = task_file(manifest, task.file)
+                where = f"{manifest.path}: gates.tasks.{name}.file: {task.file}"
                 if not path.is_file():
-                    raise SourceError(f"{manifest.path}: gates.tasks.{name}.file: {path} does not exist")
+                    raise SourceError(f"{where} does not exist")
+                if manifest.path.parent not in path.resolve().parents or path.parent == manifest.path.parent:
+                    raise SourceError(
+                        f"{where}: put the task and its items into a directory of their own below the manifest's"
+                    )
                 beside = sorted(item for item in path.parent.rglob("*") if item.is_file())
                 row["file"] = [path.name, self.hashes.tree(path.parent, beside)]
             rows.append(row)
@@ -159,8 +177,11 @@ class Sources:
 
     def snapshot(self, source: str, commit: str) -> Path | None:
         """Return the directory of a fetched model, or None."""
+        # The directory alone says nothing: a fetch that was killed leaves one that is not whole.
+        fetched = fingerprint({"step": "fetch", "model": {"id": source, "revision": commit}})
         path = self.home / "sources" / f"models--{source.replace('/', '--')}" / "snapshots" / commit
-        return path if (path / "config.json").exists() else None
+        whole = (self.home / "store" / "fetch" / fetched / "record.json").is_file()
+        return path if whole and (path / "config.json").exists() else None
 
     def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         memory = self.home / "cache" / "headers" / source / f"{commit}.json"
@@ -187,6 +208,10 @@ def _ask_headers(source: str, commit: str) -> dict[str, Any]:
     except HfHubHTTPError as error:
         raise SourceError(
             f"the Hub does not give the headers of {source}@{commit}: {str(error).splitlines()[0]}"
+        ) from error
+    except Exception as error:  # no connection: the HTTP library under huggingface_hub differs between versions
+        raise SourceError(
+            f"the Hub cannot be reached for the headers of {source}@{commit} ({type(error).__name__})"
         ) from error
     tensors = {
         name: (info.dtype, info.shape, info.data_offsets[1] - info.data_offsets[0])

@@ -68,8 +68,11 @@ def perform_together(store: Store, steps: list[Step], label: str, module: str, r
     """
     together = fingerprint([step.key for step in steps])
     with store.heavy():
+        done = [known(store, step) for step in steps]
+        if all(done):  # another process did it while this one waited
+            return [record for record in done if record]
         scratch = store.scratch("together", together, resume=True)
-        ended = _follow(store, steps, label, module, request, scratch)
+        ended = _follow(store, steps if len(steps) == 1 else [], label, module, request, scratch)
         result = json.loads((scratch / "out" / "result.json").read_bytes())
         made = result.pop("targets")
         records = []
@@ -97,10 +100,13 @@ def perform_together(store: Store, steps: list[Step], label: str, module: str, r
 
 def note(store: Store, step: Step, result: dict[str, Any], files: dict[str, str] | None = None) -> Record:
     """Seal a step that was worked out here, in no time, with the texts it comes with."""
-    scratch = store.scratch(step.kind, step.key)
-    for name, text in (files or {}).items():
-        (scratch / "out" / name).write_text(text, encoding="utf-8")
-    return store.seal(scratch, step.kind, step.key, inputs=step.inputs, result=result, seconds=0.0, peak_memory_bytes=0)
+    with store.heavy():
+        scratch = store.scratch(step.kind, step.key)
+        for name, text in (files or {}).items():
+            (scratch / "out" / name).write_text(text, encoding="utf-8")
+        return store.seal(
+            scratch, step.kind, step.key, inputs=step.inputs, result=result, seconds=0.0, peak_memory_bytes=0
+        )
 
 
 def _follow(

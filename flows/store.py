@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flows.keys import file_sha256
+from flows.keys import file_sha256, fingerprint
 
 
 class DamagedEntry(ValueError):
@@ -50,6 +50,11 @@ class Record(BaseModel):
     peak_memory_bytes: int
     """Largest resident set of any process of the step, as the kernel counted it."""
     files: dict[str, FileEntry]
+
+    @property
+    def content(self) -> str:
+        """Fingerprint of the files' bytes: the same work on another machine may come out otherwise."""
+        return fingerprint({name: entry.sha256 for name, entry in self.files.items()})
 
 
 class Failure(BaseModel):
@@ -85,16 +90,17 @@ class Store:
         return (self.entry(step, key) / "record.json").is_file()
 
     def record(self, step: str, key: str) -> Record | None:
-        """Return the record of a finished step, or None."""
+        """Return the record of a finished step, or None; one that cannot be read counts as none, and is made anew."""
         try:
             return Record.model_validate_json((self.entry(step, key) / "record.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValidationError):
             return None
 
     def records(self, step: str) -> Iterator[Record]:
         """Yield the records of all finished steps of one kind."""
         for path in sorted((self.home / "store" / step).glob("*/record.json")):
-            yield Record.model_validate_json(path.read_bytes())
+            if record := self.record(step, path.parent.name):
+                yield record
 
     def verify(self, record: Record) -> None:
         """Read every file of an entry and compare it with the record. Raises DamagedEntry, naming the file."""
@@ -149,7 +155,7 @@ class Store:
         """Return how the step failed the last time, or None."""
         try:
             return Failure.model_validate_json((self.home / "failures" / f"{step}-{key}.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValidationError):
             return None
 
     def fail(self, step: str, key: str, message: str, log: Path, fault: Literal["input", "step"] = "step") -> Failure:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from flows.progress import watched_by
@@ -24,13 +25,13 @@ class Bars:
 
     def moved(self, label: str, what: str, done: int, total: int) -> None:
         """Move the bar."""
-        self._progress.update(self._bars[label], what=what, completed=done, total=total or None)
+        self._progress.update(self._bars[label], what=escape(what), completed=done, total=total or None)
 
     def ended(self, label: str, note: str, *, ok: bool) -> None:
         """Replace the bar by a line."""
         self._progress.remove_task(self._bars.pop(label))
         mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
-        self._progress.console.print(f"{mark} {label}  [dim]{note}[/dim]", highlight=False)
+        self._progress.console.print(f"{mark} {label}  [dim]{escape(note)}[/dim]", highlight=False)
 
 
 @contextmanager

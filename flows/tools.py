@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 STEP_VERSIONS = {
     "texts": 1,
     "contamination": 1,
+    "tasks": 1,
     "baseline": 1,
     "quantize": 1,
     "evidence": 1,
@@ -17,11 +18,12 @@ STEP_VERSIONS = {
     "publish": 1,
 }
 
-_TORCH = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+_TORCH = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
 _BY_STEP: dict[str, tuple[str, ...]] = {
     "texts": ("datasets", "pyarrow"),
     "baseline": _TORCH,
     "contamination": (),
+    "tasks": ("lm_eval", "datasets"),
     "verdict": (),
     "publish": ("huggingface_hub",),
 }
@@ -31,7 +33,7 @@ _BY_FORMAT: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
 }
 _BY_ENGINE: dict[str, tuple[str, ...]] = {
-    "streaming": (),
+    "streaming": ("numba",),
     "nncf": ("nncf",),
     "neural-compressor": ("neural_compressor_pt",),
 }

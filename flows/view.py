@@ -102,12 +102,11 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
         "state": planned.state,
     }
     row["why"] = planned.why
-    if planned.state in ("stale", "quarantined"):
-        row["state"] = "step failed"
-        if failure := _failure(planned, store):
-            row |= {"why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
-    if verdict:
+    if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
+        row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
+    if verdict and planned.fresh:
         row["why"] = verdict.result["sentence"]
+    if verdict:
         row["gates"] = {g["name"]: g for g in verdict.result["gates"]}
     if artifact:
         row["weights_bytes"] = artifact.result["weights_bytes"]

@@ -80,11 +80,11 @@ def test_only_steps_that_need_them_see_the_network_and_the_token(
     run(scratch, "sees", network="token")
     online = json.loads((scratch / "out" / "result.json").read_text())
     assert online["HF_TOKEN"] == "hf_secret"
-    assert "HF_HUB_OFFLINE" not in online
+    assert online["HF_HUB_OFFLINE"] == "0"
     run(scratch, "sees", network="read")
     reading = json.loads((scratch / "out" / "result.json").read_text())
     assert "HF_TOKEN" not in reading
-    assert "HF_HUB_OFFLINE" not in reading
+    assert reading["HF_HUB_OFFLINE"] == "0"
 
 
 def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path) -> None:

@@ -149,7 +149,7 @@ print(repr(model.invoke("Return a list of")))
 """
 
 
-@pytest.mark.parametrize("target", ["int4", "nf4"])
+@pytest.mark.parametrize("target", ["int4"])
 def test_langchain_loads_a_release_by_name(demo: Demo, target: str, tmp_path: Path) -> None:
     said = outside(demo.home, LANGCHAIN, f"demo/docstring-llama-{target}", cwd=tmp_path)
     assert len(said.splitlines()[-1]) > len(repr("Return a list of"))
@@ -202,7 +202,7 @@ def test_the_report_is_one_page_that_fetches_nothing(demo: Demo) -> None:
         assert not re.search(r'(src|href)="(https?:)?//', text)
 
 
-@pytest.mark.parametrize("target", ["int4-awq", "ov-int4"])
+@pytest.mark.parametrize("target", ["int4-awq"])
 def test_a_release_can_be_made_again_to_the_last_byte(demo: Demo, target: str) -> None:
     again = quantmill("rebuild", f"demo/docstring-llama-{target}", "--json", home=demo.home)
     assert again.code == 0, again.stdout + again.stderr

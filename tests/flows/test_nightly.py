@@ -17,7 +17,8 @@ pytestmark = pytest.mark.xdist_group("nights")
 def test_every_manifest_below_a_directory_is_found_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a.yaml", "targets.yaml", "models/b.yaml", "models/.hidden/c.yaml", "schema.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("model: {source: x}")
+    (tmp_path / "task.yaml").write_text("task: order")
     assert [path.name for path in manifests_below(tmp_path)] == ["a.yaml", "b.yaml"]
 
 

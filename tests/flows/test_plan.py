@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from flows import requests
+from flows.build import batches
 from flows.headers import HeaderError, shapes
-from flows.jobs import Job
+from flows.jobs import Job, Step
+from flows.keys import ContentHashes
 from flows.plan import look, plan, read, remember
+from flows.sources import Sources
 from flows.steps import note
 from flows.store import Store
 from flows.tools import versions
@@ -31,7 +35,7 @@ def keys(job: Job) -> dict[str, str]:
         job.evaluation,
         job.baseline,
         job.quantize(rung),
-        job.evidence(rung, 64),
+        job.evidence(rung, 64, "content"),
         job.verdict(rung),
     ]
     return {f"{n}-{step.kind}": step.key for n, step in enumerate([*steps, job.publish(rung)])}
@@ -112,7 +116,7 @@ def test_the_plan_says_what_will_run_and_predicts_its_cost(tmp_path: Path) -> No
     assert list(rows) == ["int8", "int4", "int4-awq", "nf4", "ov-int4"]
     row = rows["int4"]
     assert (row["state"], row["why"]) == ("stale", "never built")
-    assert row["steps"] == ["texts", "contamination", "baseline", "quantize", "gate", "publish"]
+    assert row["steps"] == ["texts", "baseline", "quantize", "gate", "publish"]
     assert 0.2e9 < row["predicted"]["peak_memory_bytes"] < 2e9
     assert 5 < row["predicted"]["seconds"] < 200
     assert not (tmp_path / "home" / "store").exists()
@@ -134,7 +138,8 @@ def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
     rung = job.target.rungs[0]
-    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x"})
+    made = note(store, job.quantize(rung), {})
+    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x", "content": made.content})
     place = {"to": "local", "version": "v1", "commit": "a" * 40, "url": ""}
     note(store, job.publish(rung), {"places": [place]})
     snapshot = store.home / "hub" / "models--demo--docstring-llama-int4" / "snapshots" / ("a" * 40)
@@ -166,7 +171,7 @@ def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(pref
     passage = json.loads((manifest.parent / "calibration.jsonl").read_text().splitlines()[0])["text"]
     with (manifest.parent / "evaluation.jsonl").open("a") as file:
         file.write(json.dumps({"text": f"It begins in its own words. {passage} And so it ends."}) + "\n")
-    ran = quantmill("run", manifest, home=tmp_path / "home")
+    ran = quantmill("run", manifest, "--target", "int4-awq", home=tmp_path / "home")
     assert ran.code == 2, ran.stdout + ran.stderr
     assert " ".join(passage.lower().split()[:3]) in ran.stdout.lower()
     assert not (tmp_path / "home" / "store" / "baseline").exists()
@@ -218,3 +223,46 @@ def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(safetensors(WHOLE, 24))
     with pytest.raises(HeaderError, match="second time"):
         shapes(tmp_path)
+
+
+def made(job: Job, store: Store) -> None:
+    """An artifact that was made, judged and released, as far as planning looks."""
+    rung = job.target.rungs[0]
+    artifact = note(store, job.quantize(rung), {}, {"config.json": "{}"})
+    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x", "content": artifact.content})
+
+
+def test_a_verdict_is_about_these_very_bytes(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(room(tmp_path), store.home)
+    made(job, store)
+    assert look(job, store).steps == ("publish",)
+    note(store, job.quantize(job.target.rungs[0]), {}, {"config.json": "{ }"})
+    assert look(job, store).steps == ("texts", "baseline", "gate", "publish")
+    store.forget("quantize", job.quantize(job.target.rungs[0]).key)
+    assert "quantize" in look(job, store).steps
+
+
+def test_recipes_share_a_pass_only_with_the_same_calibration(tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    other = manifest.with_name("other.yaml")
+    other.write_text(
+        manifest.read_text().replace("samples: 64", "samples: 8").replace("namespace: demo", "namespace: b")
+    )
+    todo = list(plan(read([manifest, other]), Store(tmp_path / "home")).jobs)
+    for _, work in batches(todo):
+        asked = requests.quantize(work, Store(tmp_path / "home"))["calibration"]
+        keyed = [job.quantize(rung).inputs["calibration"] for job, rung in work]
+        assert all(each is None or each["samples"] == asked["samples"] for each in keyed)
+    assert sum(len(work) for _, work in batches(todo)) == len(todo)
+
+
+def test_a_fetch_that_was_killed_is_not_taken_for_the_model(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    snapshot = home / "sources" / "models--maker--model" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    sources = Sources(home, ContentHashes(home / "hashes.json"))
+    assert sources.snapshot("maker/model", "a" * 40) is None
+    note(Store(home), Step("fetch", {"model": {"id": "maker/model", "revision": "a" * 40}}), {})
+    assert sources.snapshot("maker/model", "a" * 40) == snapshot
