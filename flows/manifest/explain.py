@@ -36,7 +36,10 @@ _WANTED = {
 
 def explain(source: Source, error: ValidationError, model: type[BaseModel], key: Key = ()) -> ManifestError:
     """Return the first fault in the order of the file. `model` was validated from the data written at `key`."""
-    return min((_one(source, details, model, key) for details in error.errors()), key=lambda found: found.line or 0)
+    # A misspelt key is also a missing one, but only the first tells what to mend.
+    found = error.errors()
+    unknown = [details for details in found if details["type"] == "extra_forbidden"]
+    return min((_one(source, details, model, key) for details in unknown or found), key=lambda told: told.line or 0)
 
 
 def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key) -> ManifestError:

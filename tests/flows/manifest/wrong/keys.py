@@ -5,6 +5,7 @@ from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, Wrong
 KEYS = (
     Wrong("no model", TARGETS, 1, "model", ("is missing", "required here: model, targets")),
     Wrong("no targets", MODEL, 1, "targets", ("is missing",)),
+    Wrong("misspelt targets", MODEL + "targtes: {a: nf4}\n", 2, "targtes", ("is not a key", "did you mean 'targets'?")),
     Wrong("no source", "model: {name: x}\n" + TARGETS, 1, "model.source", ("is missing", "source")),
     Wrong("no target", MODEL + "targets: {}\n", 2, "targets", ("is empty", "at least one")),
     Wrong("an unknown section", GOOD + "gate: {}\n", 6, "gate", ("is not a key", "gates", "did you mean 'gates'?")),
