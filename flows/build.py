@@ -223,17 +223,30 @@ def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) 
 def _judge_and_release(planned: Planned, store: Store) -> bool:
     """Return whether the job came further; it does not when its artifact could not be made, which was told already."""
     job, rung = planned.job, planned.rung
-    artifact = known(store, job.quantize(rung))
-    if artifact is None:
-        # A verdict about bits that are lost is void: they are made anew, scored and judged, before anything is released.
-        lost = store.complete("verdict", job.verdict(rung).key)
-        store.forget("verdict", job.verdict(rung).key)
+    lost = void_if_lost(job, rung, store)
+    if known(store, job.quantize(rung)) is None:
         return lost
     verdict = verdict_of(job, rung, store) or gate(job, rung, store)
     if verdict.result["passed"]:
         publish(job, rung, store)
     else:
         remember(job, store)
+    return True
+
+
+def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:
+    """Drop a verdict about an artifact or evidence that is lost or damaged; return whether there was one to drop.
+
+    They are made anew, scored and judged again, before anything is released.
+    """
+    verdict = store.record("verdict", job.verdict(rung).key)
+    if verdict is None:
+        return False
+    evidence = store.record("evidence", verdict.result["evidence"])
+    whole = evidence is not None and known(store, Step("evidence", evidence.inputs)) is not None
+    if whole and known(store, job.quantize(rung)) is not None:
+        return False
+    store.forget("verdict", verdict.key)
     return True
 
 

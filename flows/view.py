@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.jobs import Step
-from flows.plan import Plan, Planned, scorings
+from flows.plan import Plan, Planned, scorings, verdict_of
 from flows.predict import predict
 from flows.store import Failure, Store
 
@@ -92,7 +92,7 @@ def verdict_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     job, rung = planned.job, planned.rung
-    verdict = store.record("verdict", job.verdict(rung).key)
+    verdict = verdict_of(job, rung, store)
     artifact = store.record("quantize", job.quantize(rung).key)
     published = store.record("publish", job.publish(rung).key)
     row: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows import requests
-from flows.build import batches
+from flows.build import batches, void_if_lost
 from flows.headers import HeaderError, shapes
 from flows.jobs import Job, Step
 from flows.keys import ContentHashes
@@ -229,7 +229,24 @@ def made(job: Job, store: Store) -> None:
     """An artifact that was made, judged and released, as far as planning looks."""
     rung = job.target.rungs[0]
     artifact = note(store, job.quantize(rung), {}, {"config.json": "{}"})
-    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x", "content": artifact.content})
+    scored = job.evidence(rung, 64, artifact.content)
+    note(store, scored, {}, {"evidence.json": "{}"})
+    result = {"passed": True, "sentence": "fine", "evidence": scored.key, "content": artifact.content}
+    note(store, job.verdict(rung), result)
+
+
+@pytest.mark.parametrize("kind", ["quantize", "evidence"])
+def test_a_verdict_about_damaged_files_is_void(kind: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(room(tmp_path), store.home)
+    rung = job.target.rungs[0]
+    made(job, store)
+    assert not void_if_lost(job, rung, store)
+    assert look(job, store).steps == ("publish",)
+    (path,) = (store.home / "store" / kind).glob("*/out/*.json")
+    path.write_text("damaged")
+    assert void_if_lost(job, rung, store)
+    assert "gate" in look(job, store).steps
 
 
 def test_a_verdict_is_about_these_very_bytes(tmp_path: Path) -> None:
