@@ -55,7 +55,7 @@ def weights_bytes(original: Original, rung: Rung) -> int:
             continue
         out, features = tensor.shape
         groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
-        bits = recipe.ratio * recipe.bits + (1 - recipe.ratio) * 8
+        bits = recipe.ratio * recipe.of(name.removesuffix(".weight")).bits + (1 - recipe.ratio) * 8
         total += int(tensor.elements * bits / 8) + groups * (2 if recipe.symmetric else 3)
     return total
 

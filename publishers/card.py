@@ -35,8 +35,12 @@ RECIPE_LABELS = {
     "rounding": "Rounding",
     "ratio": "Share of weights in this type",
     "skip": "Left as they are",
+    "overrides": "In another type",
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
+
+NAMES = 4
+"""Linears of another type that the recipe table names, of each type."""
 
 TEXT_LABELS = {"texts": "SHA-256 of the texts", "where": "source", "tokens": "tokens per row"}
 
@@ -111,11 +115,23 @@ def _ordered(recipe: Mapping[str, Any]) -> list[str]:
 def _recipe_word(key: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(f"`{item}`" for item in value) or "nothing"
+    if key == "overrides":
+        return _overrides_word(value)
     if isinstance(value, dict):
         return ", ".join(f"`{k}`: {v}" for k, v in sorted(value.items())) or "nothing"
     return RECIPE_WORDS.get(
         (key, value), "none" if value is None else f"`{value}`" if isinstance(value, str) else f"{value}"
     )
+
+
+def _overrides_word(overrides: Mapping[str, str]) -> str:
+    """Which linears have which dtype; of many, as many as a reader looks at. The recipe below the table has all."""
+    words = []
+    for dtype in sorted(set(overrides.values())):
+        names = [f"`{name}`" for name, own in overrides.items() if own == dtype]
+        more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+        words.append(f"`{dtype}`: {', '.join(names[:NAMES])}{more}")
+    return "; ".join(words) or "none"
 
 
 def _metadata(subject: Subject, license_: License, evidence: Evidence) -> str:

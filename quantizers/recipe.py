@@ -5,9 +5,10 @@ Imports no torch: planning reads this module.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Engine = Literal["streaming", "neural-compressor", "nncf"]
 Transform = Literal["awq", "teq"]
@@ -29,6 +30,8 @@ BITS: dict[str, int] = {
     "fp4_inc": 4,
 }
 CODEBOOKS = frozenset({"nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"})
+SYMMETRIC = frozenset({"int4_fullrange", "int4_clip"})
+"""Integer grids that name a symmetric form."""
 
 # What each engine can write, and what each format can hold. A pair that is not here is refused before any work.
 HOLDS: dict[tuple[str, str], frozenset[str]] = {
@@ -70,6 +73,22 @@ class Recipe(BaseModel):
     """Share of the weights stored in `dtype`; the rest, the most sensitive, are stored in int8. Engine nncf only."""
     skip: tuple[str, ...] = ("lm_head",)
     """Linears left as they are: full module names, or patterns with * (fnmatch)."""
+    overrides: dict[str, Dtype] = {}
+    """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
+    goes before patterns. Engine streaming with format compressed-tensors only."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def dtype_of(self, linear: str) -> Dtype:
+        """Dtype of a linear, by its full module name."""
+        if linear in self.overrides:
+            return self.overrides[linear]
+        return next((dtype for name, dtype in self.overrides.items() if fnmatchcase(linear, name)), self.dtype)
+
+    def of(self, linear: str) -> Recipe:
+        """The recipe of one linear alone: its own dtype, and no overrides."""
+        return self.model_copy(update={"dtype": self.dtype_of(linear), "overrides": {}})
 
     @property
     def bits(self) -> int:
@@ -80,6 +99,12 @@ class Recipe(BaseModel):
     def calibrated(self) -> bool:
         """Whether the recipe reads calibration text."""
         return self.transform is not None or self.rounding == "compensated"
+
+    @field_validator("overrides")
+    @classmethod
+    def _ordered(cls, overrides: dict[str, Dtype]) -> dict[str, Dtype]:
+        # One order for one meaning: keys, records and cards come out equal.
+        return dict(sorted(overrides.items()))
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -102,7 +127,7 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"symmetric: false is not for dtype {self.dtype}, a codebook centred on zero that has no asymmetric form"
             )
-        if self.dtype in ("int4_fullrange", "int4_clip") and not self.symmetric:
+        if self.dtype in SYMMETRIC and not self.symmetric:
             raise ValueError(f"dtype {self.dtype} names a symmetric grid: leave symmetric as it is, or use int4")
         for field, choices in LIMITS.get(self.engine, {}).items():
             if (chosen := getattr(self, field)) not in choices:
@@ -110,6 +135,16 @@ class Recipe(BaseModel):
                 raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
         if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
             raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
+        if self.overrides and (self.engine, self.format) != ("streaming", "compressed-tensors"):
+            raise ValueError("overrides are for engine streaming with format compressed-tensors")
+        for name, dtype in self.overrides.items():
+            if dtype not in holds:
+                raise ValueError(
+                    f"overrides give {name} the dtype {dtype}, which format {self.format} cannot hold; "
+                    f"it holds {', '.join(sorted(holds))}"
+                )
+            if dtype in SYMMETRIC and not self.symmetric:
+                raise ValueError(f"overrides give {name} the dtype {dtype}, a symmetric grid, in an asymmetric recipe")
         if self.ratio != 1.0 and (self.engine != "nncf" or self.dtype != "int4"):
             raise ValueError("ratio (a mix of int4 and int8) is for engine nncf and dtype int4")
         if self.engine == "nncf" and self.dtype == "int8" and self.group_size != -1:

@@ -185,6 +185,7 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
                 f"on its own. Add {name} to skip."
             )
     _divides(skeleton, recipe, names, target)
+    _overridden(recipe, names, target)
     conv = [n for n in names if skeleton.linears[n].transposed]
     if conv and recipe.format == "compressed-tensors":
         raise QuantizeError(
@@ -192,6 +193,22 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
             "Use format bitsandbytes with dtype nf4 or fp4_bnb, or engine nncf with format openvino."
         )
     return names
+
+
+def _overridden(recipe: Recipe, names: tuple[str, ...], target: str) -> None:
+    for pattern in recipe.overrides:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise QuantizeError(
+                f"target {target}: overrides name {pattern}, which is no linear that the recipe quantizes. "
+                f"These are {_some(names)}."
+            )
+    for name in (name for name in names if name not in recipe.overrides):
+        told = {pattern: dtype for pattern, dtype in recipe.overrides.items() if fnmatchcase(name, pattern)}
+        if len(set(told.values())) > 1:
+            raise QuantizeError(
+                f"target {target}: overrides {' and '.join(told)} give {name} different dtypes "
+                f"({', '.join(told.values())}). Add {name} itself to overrides, or narrow the patterns."
+            )
 
 
 def _divides(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], target: str) -> None:

@@ -8,10 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from quantizers.dtypes import Codes, dequantize, grouped
+from quantizers.dtypes import Codes, dequantize, grid_of, grouped
 from quantizers.families.family import Group
 from quantizers.families.fold import attainable, fold, weight_of
 from quantizers.parts import RANGES
+from quantizers.recipe import Recipe
 from quantizers.rounding.compensated import compensated, damped, factorize
 from quantizers.rounding.nearest import nearest
 from quantizers.rounding.refine import refine
@@ -48,25 +49,36 @@ def solve(
         check(block)
     quantized = set()
     for group, scale, moment in zip(groups, scales, moments, strict=True):
-        names = [name for name in group.linears if f"{prefix}.{name}" in target.linears]
-        if names:
-            _round(target, block, prefix, names, moment, scale)
-        quantized |= {f"{name}.weight" for name in names}
+        for recipe, names in _alike(target, prefix, group):
+            _round(target, recipe, block, prefix, names, moment, scale)
+            quantized |= {f"{name}.weight" for name in names}
     for name, value in block.named_parameters():
         if name not in quantized:
             target.keep(f"{prefix}.{name}", value.to(target.slots[f"{prefix}.{name}"].dtype))
 
 
+def _alike(target: Target, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
+    """The quantized linears of a group, those of one recipe together, the fewest bits first."""
+    found: dict[Recipe, list[str]] = {}
+    for name in group.linears:
+        if recipe := target.linears.get(f"{prefix}.{name}"):
+            found.setdefault(recipe, []).append(name)
+    return sorted(found.items(), key=lambda item: item[0].bits)
+
+
 def _scale(target: Target, block: nn.Module, prefix: str, group: Group, moment: Tensor) -> Tensor | None:
-    names = [name for name in group.linears if f"{prefix}.{name}" in target.linears]
-    if not names or group.absorber is None:
+    alike = _alike(target, prefix, group)
+    if not alike or group.absorber is None:
         return None
+    # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
+    recipe, names = alike[0]
+    grid = grid_of(recipe)
     weight = torch.cat([weight_of(block, name) for name in names])
-    size = target.recipe.group_size
+    size = recipe.group_size
 
     def fake(rows: Tensor) -> Tensor:
-        scale, zero = RANGES["minmax"](grouped(rows, size), target.grid, target.stored)
-        return dequantize(nearest(rows, scale, zero, target.grid, size), target.grid)
+        scale, zero = RANGES["minmax"](grouped(rows, size), grid, target.stored)
+        return dequantize(nearest(rows, scale, zero, grid, size), grid)
 
     def reachable(scale: Tensor) -> Tensor:
         return attainable(block, group, scale)
@@ -93,20 +105,26 @@ def _representable(target: Target, block: nn.Module, group: Group, scale: Tensor
 
 
 def _round(
-    target: Target, block: nn.Module, prefix: str, names: list[str], moment: Tensor, folded: Tensor | None
+    target: Target,
+    recipe: Recipe,
+    block: nn.Module,
+    prefix: str,
+    names: list[str],
+    moment: Tensor,
+    folded: Tensor | None,
 ) -> None:
     weights = [weight_of(block, name) for name in names]
     weight = torch.cat(weights)
-    size = target.recipe.group_size
+    size, grid = recipe.group_size, grid_of(recipe)
     scale_in = torch.ones(len(moment)) if folded is None else folded
     importance = grouped((moment.diagonal() / scale_in.square())[None], size)[0]
-    scale, zero = RANGES[target.recipe.range](grouped(weight, size), target.grid, target.stored, importance)
-    if target.recipe.rounding == "compensated":
-        q = compensated(weight, scale, zero, target.grid, size, factorize(moment, scale_in))
-        if target.recipe.range == "mse":
-            q = refine(weight, q, target.grid, damped(moment.clone(), scale_in), target.stored)
+    scale, zero = RANGES[recipe.range](grouped(weight, size), grid, target.stored, importance)
+    if recipe.rounding == "compensated":
+        q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
+        if recipe.range == "mse":
+            q = refine(weight, q, grid, damped(moment.clone(), scale_in), target.stored)
     else:
-        q = nearest(weight, scale, zero, target.grid, size)
+        q = nearest(weight, scale, zero, grid, size)
     del weight
     start = 0
     for name, part in zip(names, weights, strict=True):

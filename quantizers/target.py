@@ -12,7 +12,7 @@ from torch import Tensor
 from quantizers.artifact import Slot, Weights, open_weights
 from quantizers.checkpoint import Checkpoint, read_headers
 from quantizers.companions import copy_companions
-from quantizers.dtypes import Codes, Grid, grid_of, grouped
+from quantizers.dtypes import Codes, grid_of, grouped
 from quantizers.errors import QuantizeError
 from quantizers.formats.format import Format
 from quantizers.parts import RANGES, format_of
@@ -28,10 +28,10 @@ class Target:
 
     name: str
     recipe: Recipe
-    grid: Grid
     format: Format
     dtype: torch.dtype
-    linears: tuple[str, ...]
+    linears: dict[str, Recipe]
+    """What is quantized, in the model's order, and the recipe of each alone."""
     slots: dict[str, Slot]
     directory: Path
     """Where it is written until it is whole."""
@@ -51,16 +51,18 @@ class Target:
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
-        scale, zero = RANGES[self.recipe.range](grouped(rows, self.recipe.group_size), self.grid, self.stored)
-        self.write(linear, nearest(rows, scale, zero, self.grid, self.recipe.group_size), whole)
+        recipe, grid = self.linears[linear], grid_of(self.linears[linear])
+        scale, zero = RANGES[recipe.range](grouped(rows, recipe.group_size), grid, self.stored)
+        self.write(linear, nearest(rows, scale, zero, grid, recipe.group_size), whole)
 
     def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
         """Write the codes of the next rows of a linear whose shape is `whole`; its constants with the first rows."""
-        first = next(iter(self.format.constants(*whole, self.recipe, self.dtype)))
-        if self.opened.filled[f"{linear}.{first}"] == 0:
-            for suffix, tensor in self.format.constants(*whole, self.recipe, self.dtype).items():
+        recipe = self.linears[linear]
+        constants = self.format.constants(*whole, recipe, self.dtype)
+        if self.opened.filled[f"{linear}.{next(iter(constants))}"] == 0:
+            for suffix, tensor in constants.items():
                 self.opened.write(f"{linear}.{suffix}", tensor)
-        for suffix, tensor in self.format.pack(q, self.recipe, self.dtype).items():
+        for suffix, tensor in self.format.pack(q, recipe, self.dtype).items():
             self.opened.write(f"{linear}.{suffix}", tensor)
 
     def measured(self, what: str, value: float) -> None:
@@ -79,10 +81,10 @@ class Target:
         with weights:
             weights.close()
         self.weights = None
-        kept = tuple(name for name in skeleton.linears if name not in set(self.linears))
+        kept = tuple(name for name in skeleton.linears if name not in self.linears)
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
-        config["quantization_config"] = self.format.config(self.recipe, self.dtype, kept)
+        config["quantization_config"] = self.format.config(self.recipe, self.linears, self.dtype, kept)
         written = _verify(self.directory, self.slots)
         copy_companions(checkpoint.directory, self.directory, config)
         return Made(
@@ -118,7 +120,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
     Raises:
         QuantizeError: the recipe does not fit the model.
     """
-    linears = chosen(skeleton, recipe, name)
+    linears = {linear: recipe.of(linear) for linear in chosen(skeleton, recipe, name)}
     style = format_of(recipe.format)
     slots: dict[str, Slot] = {}
     picked = {f"{linear}.weight": skeleton.linears[linear] for linear in linears}
@@ -128,11 +130,11 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
             continue
         linear = picked[tensor]
         try:
-            parts = style.slots(linear.out_features, linear.in_features, recipe, skeleton.dtype)
+            parts = style.slots(linear.out_features, linear.in_features, linears[linear.name], skeleton.dtype)
         except QuantizeError as error:
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
-    return Target(name, recipe, grid_of(recipe), style, skeleton.dtype, linears, slots, directory)
+    return Target(name, recipe, style, skeleton.dtype, linears, slots, directory)
 
 
 def _verify(directory: Path, slots: dict[str, Slot]) -> int:

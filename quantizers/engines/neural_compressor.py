@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from quantizers.calibration import read_rows
 from quantizers.checkpoint import Checkpoint, open_checkpoint
-from quantizers.dtypes import Codes, Grid
+from quantizers.dtypes import Codes, Grid, grid_of
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.family import Family, Group
@@ -49,7 +49,7 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
     for done, target in enumerate(targets):
         progress(f"{target.name}: neural-compressor {target.recipe.transform or 'rtn'}", done, len(targets))
         rows = _rows(request, skeleton, target)
-        model = quantized(skeleton, checkpoint, target.recipe, target.linears, rows)
+        model = quantized(skeleton, checkpoint, target.recipe, tuple(target.linears), rows)
         target.begin(())
         with ExitStack() as stack:
             stack.enter_context(target.opened)
@@ -198,7 +198,7 @@ def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target:
     for name, key in skeleton.source.items():
         linear = name.removesuffix(".weight")
         if name.endswith(".weight") and linear in target.linears:
-            codes = codes_of(model.get_submodule(linear), target.grid, target.stored)
+            codes = codes_of(model.get_submodule(linear), grid_of(target.recipe), target.stored)
             shape = skeleton.linears[linear]
             target.write(linear, codes, (shape.out_features, shape.in_features))
         else:

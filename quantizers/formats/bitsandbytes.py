@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def constants(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> di
     return {f"weight.{key}": tensor for key, tensor in state.as_dict(packed=True).items() if key != "absmax"}
 
 
-def config(recipe: Recipe, dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
+def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
     """What transformers' BitsAndBytesConfig reads; every value that decides the bits is explicit."""
     return {
         "quant_method": "bitsandbytes",

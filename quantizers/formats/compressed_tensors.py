@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -55,23 +56,36 @@ def constants(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> di
     return {"weight_shape": torch.tensor([rows, columns])}
 
 
-def config(recipe: Recipe, dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
-    """One scheme for all linears but the kept ones."""
-    channel = recipe.group_size == -1
-    weights = QuantizationArgs(
-        num_bits=recipe.bits,
-        symmetric=recipe.symmetric,
-        strategy=QuantizationStrategy.CHANNEL if channel else QuantizationStrategy.GROUP,
-        group_size=None if channel else recipe.group_size,
-    )
+def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
+    """A scheme for each width that is not the recipe's own, its linears by name; then one for all others but the kept.
+
+    Readers take a module's name before its class, and the first of several that fit.
+    """
+    named: dict[int, list[str]] = {}
+    for name, own in linears.items():
+        if own.bits != recipe.bits:
+            named.setdefault(own.bits, []).append(name)
+    schemes = [_scheme(recipe, bits, names) for bits, names in sorted(named.items())]
+    schemes.append(_scheme(recipe, recipe.bits, ["Linear"]))
     whole = QuantizationConfig(
-        config_groups={"group_0": QuantizationScheme(targets=["Linear"], weights=weights)},
+        config_groups={f"group_{number}": scheme for number, scheme in enumerate(schemes)},
         format=CompressionFormat.pack_quantized.value,
         quantization_status=QuantizationStatus.COMPRESSED,
         ignore=list(kept),
     )
     fields: dict[str, Any] = whole.model_dump(mode="json")
     return fields
+
+
+def _scheme(recipe: Recipe, bits: int, targets: list[str]) -> QuantizationScheme:
+    channel = recipe.group_size == -1
+    weights = QuantizationArgs(
+        num_bits=bits,
+        symmetric=recipe.symmetric,
+        strategy=QuantizationStrategy.CHANNEL if channel else QuantizationStrategy.GROUP,
+        group_size=None if channel else recipe.group_size,
+    )
+    return QuantizationScheme(targets=targets, weights=weights)
 
 
 def pack_words(codes: Tensor, bits: int) -> Tensor:

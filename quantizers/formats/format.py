@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -30,5 +31,7 @@ class Format(Protocol):
     def constants(self, rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
         """The remaining tensors, the same whatever the weights are."""
 
-    def config(self, recipe: Recipe, dtype: torch.dtype, kept: tuple[str, ...]) -> dict[str, Any]:
-        """`quantization_config` of config.json; `kept` are the linears left as they were."""
+    def config(
+        self, recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, kept: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """`quantization_config` of config.json; `linears` have a recipe each, `kept` are left as they were."""

@@ -12,7 +12,7 @@ import yaml
 from publishers.errors import PublishError
 from publishers.request import Source
 from publishers.stage import stage
-from tests.publishers.conftest import SUMMARY, subject_of
+from tests.publishers.conftest import RECIPE, SUMMARY, subject_of
 
 
 def card_of(artifact: Path, model: Path, tmp_path: Path, **changes: Any) -> str:
@@ -52,6 +52,17 @@ def test_openvino_names_its_library_and_genai(artifact: Path, model: Path, tmp_p
     card = card_of(artifact, model, tmp_path, format="openvino")
     assert metadata_of(card)["library_name"] == "openvino"
     assert "OVModelForCausalLM.from_pretrained" in card and "openvino_genai.LLMPipeline" in card
+
+
+def test_linears_of_another_type_are_summed_up_and_given_in_full_below(
+    artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    names = [f"model.layers.{layer}.mlp.down_proj" for layer in range(6)]
+    overrides = dict.fromkeys(names, "int8") | {"lm_head": "int3"}
+    card = card_of(artifact, model, tmp_path, recipe={**RECIPE, "overrides": overrides})
+    shown = ", ".join(f"`{name}`" for name in names[:4])
+    assert f"| In another type | `int3`: `lm_head`; `int8`: {shown} and 2 more |" in card
+    assert yaml.safe_load(card.split("```yaml\n")[-1].split("```")[0])["targets"]["int4"]["overrides"] == overrides
 
 
 def test_every_figure_of_the_evidence_is_shown_with_its_bounds(artifact: Path, model: Path, tmp_path: Path) -> None:

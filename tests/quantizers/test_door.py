@@ -33,6 +33,11 @@ RECIPES = {
     "fp4": BNB | {"dtype": "fp4_bnb", "range": "mse"},
     "skip": {"group_size": 64, "skip": ["lm_head", "*.down_proj", "model.layers.1.self_attn.*"]},
     "head": {"group_size": 64, "skip": []},
+    "mixed": {
+        "group_size": 64,
+        "symmetric": False,
+        "overrides": {"*.q_proj": "int8", "model.layers.1.mlp.down_proj": "int3", "model.layers.0.mlp.*": "int2"},
+    },
 }
 
 
@@ -70,10 +75,11 @@ def test_the_stock_loader_sees_the_weights_our_codes_stand_for(tmp_path, dtype):
             if torch.equal(loaded[name], weight):
                 continue
             changed += 1
+            grid = grid_of(recipe.of(name.removesuffix(".weight")))
             groups = grouped(weight.float(), recipe.group_size)
-            scale, zero = RANGES[recipe.range](groups, grid_of(recipe), stored)
-            q = nearest(weight.float(), scale, zero, grid_of(recipe), recipe.group_size)
-            expected = dequantize(q, grid_of(recipe)).to(dtype)
+            scale, zero = RANGES[recipe.range](groups, grid, stored)
+            q = nearest(weight.float(), scale, zero, grid, recipe.group_size)
+            expected = dequantize(q, grid).to(dtype)
             torch.testing.assert_close(loaded[name], expected, rtol=torch.finfo(dtype).eps, atol=1e-7)
         assert changed == result.targets[target].quantized == {"skip": 8, "head": 15}.get(target, 14)
 

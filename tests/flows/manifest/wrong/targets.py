@@ -80,6 +80,27 @@ TARGETS_AND_NAMES = (
         ("not for engine nncf",),
     ),
     Wrong("skip that is a word", target("{preset: w4-rtn-g32, skip: lm_head}"), 5, "targets.t.skip", ("a list",)),
+    Wrong(
+        "overrides for an engine that has none",
+        target("\n    preset: ov-w4-g64\n    overrides: {lm_head: int8}"),
+        7,
+        "targets.t.overrides",
+        ("engine streaming",),
+    ),
+    Wrong(
+        "an override to a codebook",
+        target("\n    preset: w4-rtn-g32\n    overrides: {lm_head: nf4}"),
+        7,
+        "targets.t.overrides",
+        ("lm_head", "cannot hold", "int8"),
+    ),
+    Wrong(
+        "an override to a symmetric grid",
+        target("\n    preset: w4-rtn-g32\n    symmetric: false\n    overrides: {lm_head: int4_clip}"),
+        8,
+        "targets.t.overrides",
+        ("symmetric grid",),
+    ),
     Wrong("an unknown device", target("{preset: ov-w4-g64, device: cpu}"), 5, "targets.t.device", ("CPU, GPU, NPU",)),
     Wrong(
         "a device the format does not run on",
