@@ -12,7 +12,7 @@ STEP_VERSIONS = {
     "contamination": 1,
     "tasks": 1,
     "baseline": 1,
-    "quantize": 1,
+    "quantize": 2,
     "evidence": 1,
     "verdict": 1,
     "publish": 1,

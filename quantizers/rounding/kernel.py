@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -11,33 +13,66 @@ import torch
 
 from quantizers.dtypes import Grid
 
+TILE = 64
+"""Rows that pass a block of columns together, in memory of their own: a length known to the compiler, and a block that
+stays in the first level of cache. A column is contiguous, so that the rows share every instruction."""
 
-@numba.njit(nogil=True, cache=True, inline="always", error_model="numpy", fastmath={"contract"})  # type: ignore[untyped-decorator]
-def nearest_code(x, zero, values, low, high):  # type: ignore[no-untyped-def]
-    """Code next to `x`, a weight over its scale, and what it stands for under a scale of one."""
+compiled = partial(numba.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+
+
+@compiled(inline="always")  # type: ignore[untyped-decorator]
+def nearest_codes(aims, zeros, codes, levels, values, low, high):  # type: ignore[no-untyped-def]
+    """Codes next to `aims`, weights over their scale, and the levels these stand for under a scale of one.
+
+    All are `[TILE]`; the outcome is written to `codes` and `levels`.
+    """
     if values.size:
-        code = 0
-        for k in range(values.size - 1):
-            code += x > (values[k] + values[k + 1]) / np.float32(2)
-        return code, values[code]
-    level = min(max(np.rint(x) + zero, np.float32(low)), np.float32(high))
-    return int(level), level - zero
+        for r in range(TILE):
+            code = 0
+            for k in range(values.size - 1):
+                code += aims[r] > (values[k] + values[k + 1]) / np.float32(2)
+            codes[r] = code
+            levels[r] = values[code]
+    else:
+        for r in range(TILE):
+            level = np.rint(aims[r]) + zeros[r]
+            level = low if level < low else level
+            level = high if level > high else level
+            codes[r] = np.int8(np.int32(level))
+            levels[r] = level - zeros[r]
 
 
-def in_threads(loop: Callable[..., None], arrays: list[np.ndarray], square: np.ndarray, grid: Grid) -> None:
-    """Call `loop` on slices of the rows of `arrays`, one slice per thread of torch.
+@compiled(inline="always")  # type: ignore[untyped-decorator]
+def tile(array):  # type: ignore[no-untyped-def]
+    """Memory for `TILE` rows of a `[columns, rows]` array; ones, so that nothing divides by zero beyond the last row."""
+    return np.ones((len(array), TILE), array.dtype)
+
+
+@compiled(inline="always")  # type: ignore[untyped-decorator]
+def take(into, array, rows):  # type: ignore[no-untyped-def]
+    """Copy some rows of an array to a tile."""
+    into[:, : rows.stop - rows.start] = array[:, rows]
+
+
+@compiled(inline="always")  # type: ignore[untyped-decorator]
+def give(array, tile, rows):  # type: ignore[no-untyped-def]
+    """Copy a tile back to its rows of an array."""
+    array[:, rows] = tile[:, : rows.stop - rows.start]
+
+
+def in_threads(loop: Callable[..., None], rows: int, grid: Grid, *arrays: Any) -> None:
+    """Call `loop(first, last, *arrays, values, low, high)` on ranges of the rows, one range per thread of torch.
 
     Rows are independent, so how they are shared out changes no bit.
     """
     values = np.array(grid.values if grid.values is not None else (), dtype=np.float32)
-    parts = [part for part in np.array_split(np.arange(len(arrays[0])), torch.get_num_threads()) if len(part)]
+    bounds = np.linspace(0, rows, torch.get_num_threads() + 1).round().astype(int)
 
-    def run(rows: np.ndarray) -> None:
-        cut = slice(int(rows[0]), int(rows[-1]) + 1)
-        loop(*(array[cut] for array in arrays), square, values, grid.low, grid.high)
+    def run(first: int, last: int) -> None:
+        loop(first, last, *arrays, values, np.float32(grid.low), np.float32(grid.high))
 
-    if len(parts) == 1:
-        run(parts[0])
+    if len(bounds) == 2:
+        run(0, rows)
         return
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(run, parts))
+    with ThreadPoolExecutor(len(bounds) - 1) as pool:
+        list(pool.map(run, bounds[:-1], bounds[1:]))

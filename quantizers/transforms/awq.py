@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
 
-GRID = tuple(step / 20 for step in range(20))
+COARSE = tuple(step / 10 for step in range(10))
 """Exponents of the activation's magnitude; 0 is the identity and comes first."""
-ROWS = 128
-"""Output rows that the search looks at, evenly spaced: the error of the rest follows theirs."""
+FINE = (-0.05, 0.05)
+"""What is tried around the best of them: the error is smooth in the exponent."""
+ROWS, WORK = 128, 1 << 30
+"""Output rows that the search looks at, evenly spaced: the error of the rest follows theirs. More than `ROWS` as long as
+rows times the square of the inputs stay below `WORK`."""
 
 Fake = Callable[[Tensor], Tensor]
 """Quantize and dequantize a float32 `[rows, in]` matrix."""
@@ -36,23 +38,31 @@ def search(weight: Tensor, moment: Tensor, fake: Fake, attainable: Attainable) -
     Raises:
         QuantizeError: the error of a grid point is not finite.
     """
-    sample = weight[:: max(1, len(weight) // ROWS)]
+    sample = weight[:: max(1, len(weight) // max(ROWS, WORK // weight.shape[1] ** 2))]
     magnitude = moment.diagonal().clamp(min=1e-12).sqrt()
-    best, exponent, least, first = torch.ones(weight.shape[1]), 0.0, float("inf"), float("inf")
-    for alpha in GRID:
-        scale = attainable(normalized(magnitude**alpha))
+    errors: dict[float, float] = {}
+
+    def scaled(exponent: float) -> Tensor:
+        return attainable(normalized(magnitude**exponent))
+
+    def measure(exponent: float) -> None:
+        scale = scaled(exponent)
         off = fake(sample * scale) / scale - sample
         error = float(((off @ moment) * off).sum())
         if not error < float("inf"):
             raise QuantizeError(
-                f"The scale search met an error that is not finite (exponent {alpha}). The calibration text drives an "
-                "activation out of range: use a recipe without transform, or a model that runs on this text."
+                f"The scale search met an error that is not finite (exponent {exponent}). The calibration text drives "
+                "an activation out of range: use a recipe without transform, or a model that runs on this text."
             )
-        if alpha == 0:
-            first = error
-        if error < least:
-            best, exponent, least = scale, alpha, error
-    return best, exponent, least / first if first else 1.0
+        errors[exponent] = error
+
+    for exponent in COARSE:
+        measure(exponent)
+    for exponent in (min(errors, key=errors.__getitem__) + step for step in FINE):
+        if exponent > 0:
+            measure(exponent)
+    best = min(errors, key=errors.__getitem__)
+    return scaled(best), best, errors[best] / errors[0.0] if errors[0.0] else 1.0
 
 
 def normalized(scale: Tensor) -> Tensor:
