@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from scipy.linalg.blas import ssyrk
 from torch import Tensor
 
+from quantizers.errors import QuantizeError
+
 
 class Activations:
     """A fixed number of batches `[rows, tokens, hidden]`, replaced one at a time.
@@ -38,6 +40,11 @@ class Activations:
             return batch
 
     def __setitem__(self, index: int, batch: Tensor) -> None:
+        if self._budget is not None and batch.nbytes > self._budget:
+            raise QuantizeError(
+                f"memory budget {self._budget} bytes for a stack's hidden states: one batch takes {batch.nbytes}. "
+                "Give at least that (twice that to an encoder-decoder model), or fewer tokens per row."
+            )
         room = self._budget is None or (index + 1) * batch.nbytes <= self._budget
         if room:
             self._held[index] = batch

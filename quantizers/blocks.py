@@ -10,30 +10,50 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from quantizers.activations import Activations
 from quantizers.checkpoint import Checkpoint
-from quantizers.errors import QuantizeError
-from quantizers.families import family_of
-from quantizers.families.family import Group, Stack
+from quantizers.families.family import Family, Stack
 from quantizers.families.fold import bind, hidden_states
-from quantizers.skeleton import Skeleton
+from quantizers.moments import Moments
+from quantizers.skeleton import Skeleton, blocks_of
 
 BATCH_TOKENS = 1024
 """Tokens that pass a block at a time, one row at the least."""
+PROBE_TOKENS = 16
+"""Tokens a folded block is checked on."""
+
+_VARYING = ("hidden_states", "past_key_values", "encoder_hidden_states")
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of a model, and what they are called with besides the hidden states."""
+    """The blocks of one stack, and what they are called with besides the hidden states."""
 
     stack: Stack
     count: int
+    first: int
+    """Blocks in the stacks before this one."""
+    total: int
+    """Blocks in all stacks."""
     arguments: Mapping[str, Any]
+    probe: Mapping[str, Any]
+    """`arguments` for one row of `PROBE_TOKENS` tokens."""
+    encoded: Activations | None
+    """The encoder's output, batch by batch, if these are a decoder's blocks that read it."""
+
+    def of_batch(self, index: int) -> dict[str, Any]:
+        """Keyword arguments for one batch."""
+        return {**self.arguments, **({} if self.encoded is None else {"encoder_hidden_states": self.encoded[index]})}
+
+    def of_probe(self) -> dict[str, Any]:
+        """Keyword arguments for the first tokens of the first row."""
+        if self.encoded is None:
+            return dict(self.probe)
+        return {**self.probe, "encoder_hidden_states": self.encoded[0][:1, :PROBE_TOKENS]}
 
 
 def materialize(module: nn.Module, prefix: str, checkpoint: Checkpoint, skeleton: Skeleton) -> nn.Module:
@@ -49,38 +69,40 @@ def materialize(module: nn.Module, prefix: str, checkpoint: Checkpoint, skeleton
 
 
 def first_inputs(
-    checkpoint: Checkpoint, skeleton: Skeleton, rows: Tensor, spill: Path, budget: int | None
-) -> tuple[Blocks, Activations]:
-    """What reaches the first block for token ids int64 `[rows, tokens]`.
+    checkpoint: Checkpoint,
+    skeleton: Skeleton,
+    family: Family,
+    place: int,
+    rows: Tensor,
+    activations: Activations,
+    encoded: Activations | None,
+) -> Blocks:
+    """Fill `activations` with what reaches the first block of stack `place` for token ids int64 `[rows, tokens]`.
 
-    Raises:
-        QuantizeError: the family has no table, or several stacks of blocks.
+    An encoder reads the rows as they are. The decoder behind it reads the same rows shifted right, beside the
+    encoder's output in `encoded`.
     """
-    family = family_of(checkpoint.config)
-    if len(family.stacks) != 1 or family.stacks[0].carries:
-        raise QuantizeError(
-            f"model_type {family.model_type} has an encoder and a decoder; recipes that read calibration text take "
-            "models with one stack of blocks. Use a recipe without transform and with nearest rounding."
-        )
-    stack = family.stacks[0]
-    model = _Front(skeleton.model, stack.path)
-    for path in family.embeddings:
-        model.put(path, materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton))
+    stack = family.stacks[place]
+    front = _Front(skeleton.model, stack.path)
+    for path in (*family.embeddings, *stack.embeddings):
+        front.put(path, materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton))
     step = max(1, BATCH_TOKENS // rows.shape[1])
-    activations = Activations(spill, budget)
-    arguments: dict[str, Any] = {}
-    with model:
-        arguments = model.call(rows[:1])
+    with front:
         for index, start in enumerate(range(0, len(rows), step)):
-            batch = model.call(rows[start : start + step])["hidden_states"].float()
-            if budget is not None and batch.nbytes > budget:
-                raise QuantizeError(
-                    f"memory budget {budget} bytes: one batch of hidden states takes {batch.nbytes}. Give at least "
-                    "that, or fewer tokens per row."
-                )
-            activations[index] = batch
-    arguments = {name: value for name, value in arguments.items() if name not in ("hidden_states", "past_key_values")}
-    return Blocks(stack, len(skeleton.model.get_submodule(stack.path)), arguments), activations  # type: ignore[arg-type]
+            states = None if encoded is None else encoded[index]
+            activations[index] = front.call(rows[start : start + step], states)["hidden_states"].float()
+        states = None if encoded is None else encoded[0][:1]
+        arguments = front.call(rows[:1], states)
+        cut = None if states is None else states[:, :PROBE_TOKENS]
+        probe = front.call(rows[:1, :PROBE_TOKENS], cut)
+    if stack.carries:
+        block = materialize(skeleton.model.get_submodule(f"{stack.path}.0"), f"{stack.path}.0", checkpoint, skeleton)
+        for each in (arguments, probe):
+            output = block(**each)
+            each.update({name: output[at] for at, name in stack.carries})
+    counts = [blocks_of(skeleton, path) for path in family.blocks]
+    fixed, probed = ({k: v for k, v in each.items() if k not in _VARYING} for each in (arguments, probe))
+    return Blocks(stack, counts[place], sum(counts[:place]), sum(counts), fixed, probed, encoded)
 
 
 class _Reached(Exception):
@@ -113,12 +135,18 @@ class _Front:
         self._seen = bind(block, args, kwargs)
         raise _Reached
 
-    def call(self, ids: Tensor) -> dict[str, Any]:
+    def call(self, ids: Tensor, encoded: Tensor | None = None) -> dict[str, Any]:
         try:
-            self._model(input_ids=ids, use_cache=False)
+            self._model(**self._inputs(ids, encoded), use_cache=False)
         except _Reached:
             return self._seen
         raise AssertionError(f"{self._path}.0 was not called by the model's forward")
+
+    def _inputs(self, ids: Tensor, encoded: Tensor | None) -> dict[str, Any]:
+        if encoded is None:
+            return {"input_ids": ids}
+        shifted = self._model.prepare_decoder_input_ids_from_labels(ids)  # type: ignore[operator]
+        return {"encoder_outputs": (encoded,), "decoder_input_ids": shifted}
 
 
 def _set(model: nn.Module, path: str, module: nn.Module) -> None:
@@ -126,31 +154,24 @@ def _set(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(owner), last, module)
 
 
-def forward(block: nn.Module, batch: Tensor, blocks: Blocks) -> Tensor:
+def forward(block: nn.Module, batch: Tensor, arguments: Mapping[str, Any]) -> Tensor:
     """Hidden states `[rows, tokens, hidden]` that leave a block."""
-    name = "hidden_states" if "hidden_states" in _parameters(block) else next(iter(_parameters(block)))
-    return hidden_states(block(**{name: batch}, **blocks.arguments))
-
-
-def _parameters(block: nn.Module) -> Mapping[str, Any]:
-    import inspect
-
-    return inspect.signature(block.forward).parameters
+    return hidden_states(block(hidden_states=batch, **arguments))
 
 
 @contextmanager
-def watched(block: nn.Module, groups: tuple[Group, ...], see: Any) -> Iterator[None]:
-    """Call `see(index, input)` with the input of every group while the block runs."""
+def watched(block: nn.Module, moments: list[Moments]) -> Iterator[None]:
+    """Sum the moments while the block runs."""
     hooks = []
-    for index, group in enumerate(groups):
-        module = block.get_submodule(group.linears[0])
+    for each in moments:
+        for name in each.watches:
 
-        def hook(_: nn.Module, args: tuple[Tensor, ...], index: int = index) -> None:
-            see(index, args[0])
+            def hook(_: nn.Module, args: tuple[Tensor, ...], each: Moments = each, name: str = name) -> None:
+                each.see(name, args[0])
 
-        hooks.append(module.register_forward_pre_hook(hook))
+            hooks.append(block.get_submodule(name).register_forward_pre_hook(hook))
     try:
         yield
     finally:
-        for each in hooks:
-            each.remove()
+        for handle in hooks:
+            handle.remove()

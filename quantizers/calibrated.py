@@ -8,21 +8,22 @@ runs of the block per target.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quantizers import resume
-from quantizers.activations import Activations, gram, mirror
-from quantizers.blocks import Blocks, first_inputs, forward, materialize, watched
+from quantizers.activations import Activations
+from quantizers.blocks import PROBE_TOKENS, Blocks, first_inputs, forward, materialize, watched
 from quantizers.calibration import read_rows
 from quantizers.checkpoint import Checkpoint
 from quantizers.errors import QuantizeError
+from quantizers.families import family_of
+from quantizers.families.double import Double
 from quantizers.families.family import Group
-from quantizers.families.fold import check_fold, in_features
+from quantizers.families.fold import check_fold, hidden_states, present
+from quantizers.moments import Moments
 from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.skeleton import Skeleton
@@ -35,6 +36,9 @@ def calibrate(
 ) -> Iterator[str]:
     """Write the blocks of every calibrated target; yield the prefix of each block's tensors when it is through.
 
+    The stacks of an encoder-decoder model are passed one after the other: the encoder reads the rows of the
+    calibration text, the decoder the same rows shifted right, beside what the encoder made of them.
+
     Raises:
         QuantizeError: the text, the family or the memory budget is at fault, or the text drives the model out of range.
     """
@@ -45,43 +49,65 @@ def calibrate(
             f"target {names}: the recipe reads calibration text, and the request has none. Name a calibration set, "
             "or use a recipe without transform and with nearest rounding."
         )
+    family = family_of(checkpoint.config)
     rows = read_rows(calibration, checkpoint.directory, skeleton.model.get_input_embeddings().num_embeddings)
-    blocks, stream = first_inputs(checkpoint, skeleton, rows, work / "stream", request.memory_bytes)
-    start = resume.finished(work)
-    if start:
-        resume.load(work, stream)
-    for index in range(start, blocks.count):
-        prefix = f"{blocks.stack.path}.{index}"
-        progress(f"block {index + 1} of {blocks.count}", index, blocks.count)
-        block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
-        probe, before = stream[0][:1].clone(), forward(block, stream[0][:1], blocks)
-        moments = _advance(block, blocks, stream)
-        for position, target in enumerate(targets):
-            progress(f"block {index + 1} of {blocks.count}: {target.name}", index, blocks.count)
-            twin = block if position == len(targets) - 1 else copy.deepcopy(block)
-
-            def check(folded: nn.Module, probe: Tensor = probe, before: Tensor = before) -> None:
-                with torch.no_grad():
-                    check_fold(folded, before, {"hidden_states": probe, **blocks.arguments}, tolerance=1e-4)
-
-            solve(target, twin, prefix, blocks.stack.groups, moments, check)
-        # The next block is read before these names are taken again: without this two blocks would be in memory.
-        del block, twin, moments
-        yield f"{prefix}."
-        resume.save(work, index + 1, stream, targets)
+    # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
+    budget = None if request.memory_bytes is None else request.memory_bytes // len(family.stacks)
+    encoded = None
+    for place, stack in enumerate(family.stacks):
+        stream = Activations(work / f"stream-{place}", budget)
+        blocks = first_inputs(checkpoint, skeleton, family, place, rows, stream, encoded)
+        last = blocks.first + blocks.count
+        start = min(resume.finished(work), last)
+        if start > blocks.first:
+            resume.load(work, start, stream)
+        for index in range(start - blocks.first, blocks.count):
+            progress(f"block {blocks.first + index + 1} of {blocks.total}", blocks.first + index, blocks.total)
+            _block(index, checkpoint, skeleton, blocks, stream, targets)
+            yield f"{stack.path}.{index}."
+            # All blocks of a decoder read what the encoder left.
+            resume.save(work, blocks.first + index + 1, stream, targets, keep=blocks.first)
+        if place + 1 < len(family.stacks):
+            encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
 
 
-def _advance(block: nn.Module, blocks: Blocks, stream: Activations) -> list[Tensor]:
-    """Run the block over the stream in place; the mean outer product of every group's input, float32 `[in, in]`."""
-    groups: tuple[Group, ...] = blocks.stack.groups
-    moments = [torch.zeros(size, size) for size in (in_features(block, group) for group in groups)]
-    tokens = 0
-    with watched(block, groups, lambda index, batch: gram(moments[index], batch)):
+def _block(
+    index: int, checkpoint: Checkpoint, skeleton: Skeleton, blocks: Blocks, stream: Activations, targets: list[Target]
+) -> None:
+    """Advance the stream through one block, and write that block for every target."""
+    prefix, done = f"{blocks.stack.path}.{index}", blocks.first + index
+    block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
+    groups = present(block, blocks.stack.groups)
+    inputs = {"hidden_states": stream[0][:1, :PROBE_TOKENS].double(), **blocks.of_probe()}
+    with Double():
+        before = hidden_states(block(**inputs))
+
+    def check(folded: nn.Module) -> None:
+        with Double():
+            check_fold(folded, before, inputs)
+
+    moments = _advance(block, blocks, groups, stream)
+    for position, target in enumerate(targets):
+        progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
+        twin = block if position == len(targets) - 1 else copy.deepcopy(block)
+        solve(target, twin, prefix, groups, moments, check)
+
+
+def _advance(block: nn.Module, blocks: Blocks, groups: tuple[Group, ...], stream: Activations) -> list[Moments]:
+    """Run the block over the stream in place; the moments of what each group reads."""
+    moments = [Moments(block, group) for group in groups]
+    with watched(block, moments):
         for index in range(len(stream)):
-            batch = stream[index]
-            tokens += math.prod(batch.shape[:2])
-            stream[index] = forward(block, batch, blocks)
-    for moment in moments:
-        mirror(moment)
-        moment /= tokens
+            stream[index] = forward(block, stream[index], blocks.of_batch(index))
+    for each in moments:
+        each.finish()
     return moments
+
+
+def _encoded(checkpoint: Checkpoint, skeleton: Skeleton, norm: str | None, stream: Activations) -> Activations:
+    """What the decoder reads: the stream through the encoder's final norm, in the stream's own place."""
+    if norm is not None:
+        module = materialize(skeleton.model.get_submodule(norm), norm, checkpoint, skeleton)
+        for index in range(len(stream)):
+            stream[index] = module(stream[index])
+    return stream

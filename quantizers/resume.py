@@ -50,20 +50,24 @@ def finished(work: Path) -> int:
     return int(json.loads((work / STATE).read_text())["blocks"])
 
 
-def save(work: Path, blocks: int, stream: Activations, targets: list[Target]) -> None:
-    """Keep the hidden states that leave block `blocks - 1`, then say that it is through."""
+def save(work: Path, blocks: int, stream: Activations, targets: list[Target], keep: int) -> None:
+    """Keep the hidden states that follow `blocks` blocks, then say that these are through.
+
+    Those that follow one block less are let go, unless they are the ones that follow `keep` blocks.
+    """
     place = work / f"after-{blocks}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     for index, batch in enumerate(stream):
         save_file({"hidden": batch.contiguous()}, place / f"{index}.safetensors")
     _write(work, json.loads((work / STATE).read_text())["fingerprint"], blocks, targets)
-    shutil.rmtree(work / f"after-{blocks - 1}", ignore_errors=True)
+    if blocks - 1 != keep:
+        shutil.rmtree(work / f"after-{blocks - 1}", ignore_errors=True)
 
 
-def load(work: Path, stream: Activations) -> None:
-    """Replace the stream by what `save` kept."""
-    place = work / f"after-{finished(work)}"
+def load(work: Path, blocks: int, stream: Activations) -> None:
+    """Replace the stream by what `save` kept after `blocks` blocks."""
+    place = work / f"after-{blocks}"
     for index in range(len(stream)):
         with safe_open(place / f"{index}.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
             stream[index] = file.get_tensor("hidden").clone()

@@ -15,6 +15,8 @@ from transformers.pytorch_utils import Conv1D
 
 from quantizers.checkpoint import Checkpoint
 from quantizers.errors import QuantizeError
+from quantizers.families.family import Family
+from quantizers.loadable import kept, unreadable
 from quantizers.recipe import Recipe
 
 
@@ -59,6 +61,16 @@ def build(checkpoint: Checkpoint) -> Skeleton:
     return Skeleton(model, _dtype(checkpoint, model), linears, source, tied)
 
 
+def blocks_of(skeleton: Skeleton, path: str) -> int:
+    """Blocks in the list at a module path."""
+    return len(skeleton.model.get_submodule(path))  # type: ignore[arg-type]
+
+
+def blocks(skeleton: Skeleton, family: Family) -> tuple[str, ...]:
+    """Module paths of all blocks, in the order that hidden states pass them."""
+    return tuple(f"{path}.{n}" for path in family.blocks for n in range(blocks_of(skeleton, path)))
+
+
 def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
     where = checkpoint.directory / "config.json"
     try:
@@ -72,7 +84,7 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
         if type(config) in auto._model_mapping:
             # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
             with init_empty_weights(include_buffers=False):
-                return auto.from_config(config)  # type: ignore[no-any-return]
+                return auto.from_config(config).eval()  # type: ignore[no-any-return]
     raise QuantizeError(
         f"{where}: model_type {config.model_type} is no language model that transformers loads "
         "(causal, sequence-to-sequence or masked). Name another model."
@@ -173,6 +185,8 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
             into groups, or the format cannot hold it; the message names target and layers.
     """
     names = tuple(n for n in skeleton.linears if not any(fnmatchcase(n, pattern) for pattern in recipe.skip))
+    stay = kept(skeleton.model, names, recipe.format)
+    names = tuple(name for name in names if name not in stay)
     if not names:
         raise QuantizeError(
             f"target {target}: skip {list(recipe.skip)} leaves no linear to quantize. "
@@ -186,13 +200,24 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
             )
     _divides(skeleton, recipe, names, target)
     _overridden(recipe, names, target)
+    if recipe.format == "compressed-tensors":
+        _compressible(skeleton, names, target)
+    return names
+
+
+def _compressible(skeleton: Skeleton, names: tuple[str, ...], target: str) -> None:
+    if lost := unreadable(skeleton.model, names):
+        raise QuantizeError(
+            f"target {target}: transformers cannot load {_some(lost)} of a {skeleton.model.config.model_type} from "
+            "format compressed-tensors: it initializes the modules that hold them by weights that are not there. "
+            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or add these layers to skip."
+        )
     conv = [n for n in names if skeleton.linears[n].transposed]
-    if conv and recipe.format == "compressed-tensors":
+    if conv:
         raise QuantizeError(
             f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
             "Use format bitsandbytes with dtype nf4 or fp4_bnb, or engine nncf with format openvino."
         )
-    return names
 
 
 def _overridden(recipe: Recipe, names: tuple[str, ...], target: str) -> None:

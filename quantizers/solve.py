@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from quantizers.dtypes import Codes, dequantize, grid_of, grouped
 from quantizers.families.family import Group
 from quantizers.families.fold import attainable, fold, weight_of
+from quantizers.moments import Moments
 from quantizers.parts import RANGES
 from quantizers.recipe import Recipe
 from quantizers.rounding.compensated import compensated, damped, factorize
 from quantizers.rounding.nearest import nearest
 from quantizers.rounding.refine import refine
-from quantizers.target import Target
+from quantizers.target import FEW, Target
 from quantizers.transforms.awq import search
 from quantizers.transforms.teq import train
 
@@ -26,7 +27,7 @@ def solve(
     block: nn.Module,
     prefix: str,
     groups: tuple[Group, ...],
-    moments: list[Tensor],
+    moments: list[Moments],
     check: Callable[[nn.Module], None],
 ) -> None:
     """Quantize `block` in place and write its tensors.
@@ -35,8 +36,8 @@ def solve(
         target: open for writing.
         block: float32, on the CPU.
         prefix: the block's path in the model.
-        groups: of the block's family.
-        moments: mean outer product of each group's input, float32 `[in, in]`; left as they are.
+        groups: of the block's family, as far as the block has them.
+        moments: of each group's input; left as they are.
         check: raises unless the folded block computes what it did.
     """
     scales: list[Tensor | None] = [None] * len(groups)
@@ -50,7 +51,10 @@ def solve(
     quantized = set()
     for group, scale, moment in zip(groups, scales, moments, strict=True):
         for recipe, names in _alike(target, prefix, group):
-            _round(target, recipe, block, prefix, names, moment, scale)
+            if group.experts:
+                _round_experts(target, recipe, block, prefix, names, moment, scale)
+            else:
+                _round(target, recipe, block, prefix, names, moment.pooled, scale)
             quantized |= {f"{name}.weight" for name in names}
     for name, value in block.named_parameters():
         if name not in quantized:
@@ -66,10 +70,32 @@ def _alike(target: Target, prefix: str, group: Group) -> list[tuple[Recipe, list
     return sorted(found.items(), key=lambda item: item[0].bits)
 
 
-def _scale(target: Target, block: nn.Module, prefix: str, group: Group, moment: Tensor) -> Tensor | None:
+def _round_experts(
+    target: Target,
+    recipe: Recipe,
+    block: nn.Module,
+    prefix: str,
+    names: list[str],
+    moments: Moments,
+    folded: Tensor | None,
+) -> None:
+    """Round each expert by the tokens it read; to nearest where these are too few."""
+    for name in names:
+        if moments.enough(name):
+            _round(target, recipe, block, prefix, [name], moments.own[name], folded)
+            continue
+        weight = weight_of(block, name)
+        target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[name])
+        target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
+
+
+def _scale(target: Target, block: nn.Module, prefix: str, group: Group, moments: Moments) -> Tensor | None:
     alike = _alike(target, prefix, group)
-    if not alike or group.absorber is None:
+    # A stack of experts that stays as it is would be rounded to its dtype once more.
+    stacked = any(weight_of(block, name).dim() > 2 for name in group.linears)
+    if not alike or group.absorber is None or stacked or (group.experts and not moments.enough()):
         return None
+    moment = moments.pooled
     # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
     recipe, names = alike[0]
     grid = grid_of(recipe)

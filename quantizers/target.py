@@ -21,6 +21,9 @@ from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
 from quantizers.skeleton import Skeleton, chosen
 
+FEW = "tokens read, too few"
+"""What `Target.measured` is told of an expert that was rounded to nearest, and how many tokens it read."""
+
 
 @dataclass
 class Target:
@@ -99,11 +102,20 @@ class Target:
     def _findings(self) -> tuple[str, ...]:
         """The searched parameters, summed up: for each measure its least, middle and greatest value."""
         kinds: dict[str, list[float]] = {}
+        few = []
         for what, value in self.measures.items():
-            kinds.setdefault(what.split(": ")[1], []).append(value)
-        return tuple(
-            f"{kind}: {min(v):.3g} … {median(v):.3g} … {max(v):.3g} over {len(v)} groups of linears"
-            for kind, v in kinds.items()
+            name, kind = what.split(": ")
+            if kind == FEW:
+                few.append(f"{name} ({value:.0f})")
+            else:
+                kinds.setdefault(kind, []).append(value)
+        rounded = f"experts that read fewer tokens than they have inputs, rounded to nearest: {', '.join(few)}"
+        return (
+            *([rounded] if few else []),
+            *(
+                f"{kind}: {min(v):.3g} … {median(v):.3g} … {max(v):.3g} over {len(v)} groups of linears"
+                for kind, v in kinds.items()
+            ),
         )
 
     @property

@@ -16,7 +16,7 @@ from quantizers.families import family_of
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Skeleton, build
+from quantizers.skeleton import Skeleton, blocks, build
 from quantizers.target import Target, prepare
 
 TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy")
@@ -38,7 +38,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     resume.begin(work, resume.fingerprint(request, checkpoint, TOOLS), targets)
     with ExitStack() as stack:
         for target in targets:
-            target.begin(_through(checkpoint, resume.finished(work)))
+            target.begin(_through(checkpoint, skeleton, resume.finished(work)))
             stack.enter_context(target.opened)
         if calibrated:
             from quantizers.calibrated import calibrate  # brings numba and its compiler
@@ -46,7 +46,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
             for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
                 for name in (name for name in skeleton.source if name.startswith(prefix)):
                     copy_tensor(checkpoint, skeleton, name, data_free)
-        through = _through(checkpoint, resume.finished(work))
+        through = _through(checkpoint, skeleton, resume.finished(work))
         rest = [name for name in skeleton.source if not name.startswith(through)]
         for done, name in enumerate(rest):
             progress(f"tensor {done + 1} of {len(rest)}: {name}", done, len(rest))
@@ -59,9 +59,11 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     return made
 
 
-def _through(checkpoint: Checkpoint, blocks: int) -> tuple[str, ...]:
-    """Prefixes of the tensors of the first `blocks` blocks."""
-    return tuple(f"{family_of(checkpoint.config).stacks[0].path}.{block}." for block in range(blocks))
+def _through(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:
+    """Prefixes of the tensors of the first `done` blocks."""
+    if not done:
+        return ()
+    return tuple(f"{path}." for path in blocks(skeleton, family_of(checkpoint.config))[:done])
 
 
 def copy_tensor(checkpoint: Checkpoint, skeleton: Skeleton, name: str, targets: list[Target]) -> None:

@@ -46,4 +46,9 @@ def family_of(config: Mapping[str, Any]) -> Family:
         ) from absent
 
 
-__all__ = ["FAMILIES", "Family", "Group", "Rows", "Stack", "family_of"]
+def routers(config: Mapping[str, Any]) -> frozenset[str]:
+    """Last names of the modules that choose experts in the model whose config.json is `config`; most have none."""
+    return mixture.ROUTERS if config.get("model_type") in mixture.TABLES else frozenset()
+
+
+__all__ = ["FAMILIES", "Family", "Group", "Rows", "Stack", "family_of", "routers"]

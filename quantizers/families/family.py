@@ -48,6 +48,8 @@ class Group:
     """Kind `linear` only: the absorber's rows that feed the group; None: row c feeds channel c."""
     followers: tuple[str, ...] = ()
     """Further readers of the same input that are scaled along but never quantized: routers and gates."""
+    experts: bool = False
+    """Whether each linear reads only the tokens that a router sends it."""
 
     def __post_init__(self) -> None:
         if (self.absorber is None) != (self.kind == "none"):
@@ -65,7 +67,9 @@ class Stack:
     final_norm: str | None
     """Module path of the norm after the last block; None when the stack ends without one."""
     carries: tuple[tuple[int, str], ...] = ()
-    """Outputs of a block that the next one takes: place in the output tuple, and keyword. Empty for most."""
+    """Outputs of the first block that all later ones take: place in the output tuple, and keyword. Empty for most."""
+    embeddings: tuple[str, ...] = ()
+    """Modules with weights that run before this stack alone."""
 
 
 @dataclass(frozen=True)

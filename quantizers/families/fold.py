@@ -32,6 +32,12 @@ def in_features(block: nn.Module, group: Group) -> int:
     return weight_of(block, group.linears[0]).shape[-1]
 
 
+def present(block: nn.Module, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The groups whose linears the block has: some blocks of a stack may be dense and others mixtures."""
+    names = {name.removesuffix(".weight") for name, _ in block.named_parameters()}
+    return tuple(group for group in groups if names.issuperset(group.linears))
+
+
 def _rows(block: nn.Module, group: Group) -> Tensor:
     """int64 [in]: row of the linear absorber that feeds each input channel."""
     channels = in_features(block, group)
@@ -126,7 +132,7 @@ def check_fold(block: nn.Module, before: Tensor, inputs: Mapping[str, Any], tole
     """Check that a folded block still computes what it did.
 
     Args:
-        block: the folded block, in float32 (bf16 cannot show an error of 1e-5).
+        block: the folded block, in float32 (bf16 cannot show an error of 1e-5; see also `Double`).
         before: hidden states [batch, tokens, hidden] that it returned for `inputs` before any fold.
         inputs: keyword arguments of the block, as `bind` gives them.
         tolerance: largest allowed norm of a token's error over the norm of the token.

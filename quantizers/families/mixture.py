@@ -15,6 +15,8 @@ from quantizers.families.family import Family, Group, Rows
 from quantizers.families.llama import attention, decoder
 
 NORM = "post_attention_layernorm"
+ROUTERS = frozenset({"gate", "shared_expert_gate"})
+"""Last names of the followers below."""
 
 
 def _experts(inner: int, readers: tuple[str, ...], followers: tuple[str, ...]) -> tuple[Group, ...]:

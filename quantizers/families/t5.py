@@ -43,15 +43,22 @@ def t5(config: Mapping[str, Any]) -> Family:
     return Family(
         model_type="t5",
         stacks=(
-            Stack("encoder.block", encoder, "encoder.final_layer_norm", carries=((1, "position_bias"),)),
+            Stack(
+                "encoder.block",
+                encoder,
+                "encoder.final_layer_norm",
+                carries=((1, "position_bias"),),
+                embeddings=("encoder.embed_tokens",),
+            ),
             Stack(
                 "decoder.block",
                 decoder,
                 "decoder.final_layer_norm",
                 carries=((1, "position_bias"), (2, "encoder_decoder_position_bias")),
+                embeddings=("decoder.embed_tokens",),
             ),
         ),
-        embeddings=("shared",),
+        embeddings=(),
         positions=(),
         head="lm_head",
     )

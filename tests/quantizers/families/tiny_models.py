@@ -26,7 +26,7 @@ OPT = {**DECODER, "ffn_dim": 48, "word_embed_proj_dim": 32, "activation_function
 T5 = {
     "d_model": 32,
     "d_kv": 8,
-    "d_ff": 48,
+    "d_ff": 64,
     "num_layers": 2,
     "num_heads": 4,
     "vocab_size": 64,
@@ -73,10 +73,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def make(name: str, seed: int = 0) -> nn.Module:
+def make(name: str, seed: int = 0, **changed: Any) -> nn.Module:
     """The model in float32 and evaluation mode; every parameter random, norm weights in 0.3 to 2."""
     config_class, model_class, config = MODELS[name]
     torch.manual_seed(seed)
+    config = {**config, **changed}
     model: nn.Module = getattr(transformers, model_class)(getattr(transformers, config_class)(**config))
     generator = torch.Generator().manual_seed(seed)
     for key, parameter in model.named_parameters():
