@@ -76,7 +76,7 @@ def test_targets_resolve_to_explicit_recipes(room: Path) -> None:
     targets = load(manifest(room, EVERYTHING)).targets
     assert list(targets) == ["short", "changed", "bare", "igpu", "auto"]
     rungs = {name: [(rung.name, rung.recipe) for rung in target.rungs] for name, target in targets.items()}
-    awq = Recipe(dtype="int4", group_size=128, transform="awq")
+    awq = Recipe(dtype="int4", group_size=128, transform="awq", range="mse")
     assert rungs["short"] == [("w4-awq-g128", awq)]
     assert rungs["changed"] == [("w4-awq-g32", awq.model_copy(update={"group_size": 32, "skip": ()}))]
     assert rungs["bare"] == [("w8-rtn", Recipe(dtype="int8", group_size=-1))]
