@@ -75,13 +75,15 @@ def name_of(recipe: Recipe) -> str:
     library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ in dtype. `skip` is not told.
     """
     codebook = recipe.dtype in CODEBOOKS
-    done = [recipe.transform, {"mse": "mse"}.get(recipe.range), {"compensated": "compensated"}.get(recipe.rounding)]
+    # AWQ by itself is a search of the scales and of the clipping range.
+    usual = "mse" if recipe.transform == "awq" and recipe.rounding == "nearest" else "minmax"
+    done = [part for part in (recipe.transform, recipe.range, recipe.rounding) if part not in (None, usual, "nearest")]
     plain = None if codebook or recipe.engine == "nncf" else "rtn"
     parts = [
         {"nncf": "ov", "neural-compressor": "inc"}.get(recipe.engine),
         _CODEBOOK_NAMES.get(recipe.dtype, recipe.dtype) if codebook else f"w{BITS[recipe.dtype]}",
         *([recipe.dtype.partition("_")[2]] if "_" in recipe.dtype and not codebook else []),
-        *(done if any(done) else [plain]),
+        *(done or [plain]),
         None if recipe.symmetric else "asym",
         None if recipe.group_size == (64 if codebook else -1) else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
