@@ -77,7 +77,8 @@ def name_of(recipe: Recipe) -> str:
     codebook = recipe.dtype in CODEBOOKS
     # AWQ by itself is a search of the scales and of the clipping range.
     usual = "mse" if recipe.transform == "awq" and recipe.rounding == "nearest" else "minmax"
-    done = [part for part in (recipe.transform, recipe.range, recipe.rounding) if part not in (None, usual, "nearest")]
+    parts_of: list[str | None] = [recipe.transform, recipe.range, recipe.rounding]
+    done = [part for part in parts_of if part not in (None, usual, "nearest")]
     plain = None if codebook or recipe.engine == "nncf" else "rtn"
     parts = [
         {"nncf": "ov", "neural-compressor": "inc"}.get(recipe.engine),
