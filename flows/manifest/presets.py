@@ -77,14 +77,14 @@ def name_of(recipe: Recipe) -> str:
     codebook = recipe.dtype in CODEBOOKS
     # AWQ by itself is a search of the scales and of the clipping range.
     usual = "mse" if recipe.transform == "awq" and recipe.rounding == "nearest" else "minmax"
-    parts_of: list[str | None] = [recipe.transform, recipe.range, recipe.rounding]
-    done = [part for part in parts_of if part not in (None, usual, "nearest")]
+    said = (recipe.transform, recipe.range, recipe.rounding)
+    done: list[str] = [part for part in said if part is not None and part not in (usual, "nearest")]
     plain = None if codebook or recipe.engine == "nncf" else "rtn"
     parts = [
         {"nncf": "ov", "neural-compressor": "inc"}.get(recipe.engine),
         _CODEBOOK_NAMES.get(recipe.dtype, recipe.dtype) if codebook else f"w{BITS[recipe.dtype]}",
         *([recipe.dtype.partition("_")[2]] if "_" in recipe.dtype and not codebook else []),
-        *(done or [plain]),
+        *(done or (plain,)),
         None if recipe.symmetric else "asym",
         None if recipe.group_size == (64 if codebook else -1) else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
