@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -48,9 +49,11 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
                     copy_tensor(checkpoint, skeleton, name, data_free)
         through = _through(checkpoint, skeleton, resume.finished(work))
         rest = [name for name in skeleton.source if not name.startswith(through)]
-        for done, name in enumerate(rest):
-            progress(f"tensor {done + 1} of {len(rest)}: {name}", done, len(rest))
-            copy_tensor(checkpoint, skeleton, name, targets)
+        # One tensor a thread: threads that share a tensor wait for each other at every one of many small steps.
+        with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            copied = pool.map(lambda name: copy_tensor(checkpoint, skeleton, name, targets), rest)
+            for done, (name, _) in enumerate(zip(rest, copied, strict=True), 1):
+                progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
     for target in targets:

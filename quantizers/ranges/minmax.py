@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import Grid, scale_from
+from quantizers.ranges.extremes import extremes
 
 
 def minmax(
     groups: Tensor, grid: Grid, stored: torch.dtype, importance: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Scale and zero point, float32 `[out, groups]`, of float32 `[out, groups, group_size]`; ignores `importance`."""
-    low, high = torch.aminmax(groups, dim=-1)
+    low, high = extremes(groups)
     return scale_from(low, high, grid, stored)

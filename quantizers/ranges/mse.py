@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import Grid, decode, encode, scale_from
+from quantizers.ranges.extremes import extremes
 
 SHRINKS = tuple(1 - step / 40 for step in range(21))
 """Shares of the extremes that are tried, the whole range first."""
@@ -19,7 +20,7 @@ def mse(
     `importance` weighs the error of each input, float32 `[groups, group_size]`: the mean square of the activation
     that meets it (AWQ's clip search, arXiv:2306.00978 §4, with the cross terms left out). None weighs all alike.
     """
-    low, high = torch.aminmax(groups, dim=-1)
+    low, high = extremes(groups)
     scale, zero = scale_from(low, high, grid, stored)
     least = _error(groups, scale, zero, grid, importance)
     for share in SHRINKS[1:]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid
 from quantizers.errors import QuantizeError
-from quantizers.rounding.kernel import TILE, compiled, give, in_threads, nearest_codes, take, tile
+from quantizers.rounding.kernel import TILE, codes_of, compiled, give, in_threads, nearest_codes, take, tile
 
 DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
@@ -40,7 +40,7 @@ def compensated(
         error = weight.index_select(1, order[start:stop]).T.contiguous()
         rounded = (left[start:stop].numpy(), error.numpy(), codes[start:stop].numpy())
         square = feedback[start:stop, start:stop].contiguous().numpy()
-        in_threads(_columns, len(weight), grid, *rounded, scales, zeros, group[start:stop], square)
+        in_threads(_columns, len(weight), *rounded, scales, zeros, group[start:stop], square, *codes_of(grid))
         if start:
             left[:start].addmm_(feedback[start:stop, :start].T, error)
     restored = torch.empty_like(codes)

@@ -60,19 +60,20 @@ def give(array, tile, rows):  # type: ignore[no-untyped-def]
     array[:, rows] = tile[:, : rows.stop - rows.start]
 
 
-def in_threads(loop: Callable[..., None], rows: int, grid: Grid, *arrays: Any) -> None:
-    """Call `loop(first, last, *arrays, values, low, high)` on ranges of the rows, one range per thread of torch.
+def in_threads(loop: Callable[..., None], rows: int, *arrays: Any) -> None:
+    """Call `loop(first, last, *arrays)` on ranges of the rows, one range per thread of torch.
 
     Rows are independent, so how they are shared out changes no bit.
     """
-    values = np.array(grid.values if grid.values is not None else (), dtype=np.float32)
     bounds = np.linspace(0, rows, torch.get_num_threads() + 1).round().astype(int)
-
-    def run(first: int, last: int) -> None:
-        loop(first, last, *arrays, values, np.float32(grid.low), np.float32(grid.high))
-
     if len(bounds) == 2:
-        run(0, rows)
+        loop(0, rows, *arrays)
         return
     with ThreadPoolExecutor(len(bounds) - 1) as pool:
-        list(pool.map(run, bounds[:-1], bounds[1:]))
+        list(pool.map(lambda first, last: loop(first, last, *arrays), bounds[:-1], bounds[1:]))
+
+
+def codes_of(grid: Grid) -> tuple[np.ndarray, np.float32, np.float32]:
+    """What loops are told of a grid: the values of a codebook (else none), and the lowest and highest code."""
+    values = np.array(grid.values if grid.values is not None else (), dtype=np.float32)
+    return values, np.float32(grid.low), np.float32(grid.high)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid, encode, grouped
+from quantizers.rounding.kernel import codes_of, compiled, in_threads
 
 
 def nearest(weight: Tensor, scale: Tensor, zero: Tensor | None, grid: Grid, group_size: int) -> Codes:
     """Codes of float32 `[out, in]` under `scale` and `zero`, float32 `[out, groups]`."""
-    codes = encode(grouped(weight, group_size), scale[..., None], None if zero is None else zero[..., None], grid)
-    return Codes(codes.flatten(1).to(torch.int8), scale, None if zero is None else zero.to(torch.int8))
+    groups = grouped(weight, group_size).contiguous()
+    if grid.values is not None:
+        return Codes(encode(groups, scale[..., None], None, grid).flatten(1).to(torch.int8), scale, None)
+    codes = torch.empty(groups.shape, dtype=torch.int8)
+    shift = torch.zeros_like(scale) if zero is None else zero
+    arrays = (groups.numpy(), scale.contiguous().numpy(), shift.contiguous().numpy(), codes.numpy())
+    in_threads(_nearest, len(groups), *arrays, *codes_of(grid)[1:])
+    return Codes(codes.flatten(1), scale, None if zero is None else zero.to(torch.int8))
+
+
+@compiled()  # type: ignore[untyped-decorator]
+def _nearest(first, last, groups, scale, zero, codes, low, high):  # type: ignore[no-untyped-def]
+    for r in range(first, last):
+        for g in range(groups.shape[1]):
+            weights, found, s, z = groups[r, g], codes[r, g], scale[r, g], zero[r, g]
+            for i in range(len(weights)):
+                level = np.rint(weights[i] / s) + z
+                level = low if level < low else level
+                level = high if level > high else level
+                found[i] = np.int8(np.int32(level))

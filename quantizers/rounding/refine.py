@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid, decode, dequantize, grouped
-from quantizers.rounding.kernel import TILE, compiled, give, in_threads, nearest_codes, take, tile
+from quantizers.rounding.kernel import TILE, codes_of, compiled, give, in_threads, nearest_codes, take, tile
 
 ROUNDS = 2
 ROWS = 1024
@@ -82,7 +82,7 @@ def _descend(weight: Tensor, q: Codes, grid: Grid, moment: Tensor) -> Codes:
         cut = slice(start, min(start + BLOCK, columns))
         square = moment[cut, cut].contiguous().numpy()
         arrays = (pull[cut].numpy(), now[cut].numpy(), codes[cut].numpy())
-        in_threads(_visit, len(weight), grid, *arrays, scales, zeros, group[cut], square)
+        in_threads(_visit, len(weight), *arrays, scales, zeros, group[cut], square, *codes_of(grid))
         if cut.stop < columns:
             pull[cut.stop :].addmm_(moment[cut.stop :, cut], now[cut], alpha=-1)
     return Codes(codes.T.contiguous(), q.scale, q.zero)
