@@ -13,6 +13,8 @@ RANGES = {"minmax": minmax, "mse": mse}
 FORMATS = {
     "compressed-tensors": "quantizers.formats.compressed_tensors",
     "bitsandbytes": "quantizers.formats.bitsandbytes",
+    # IR is made from a compressed-tensors artifact of the same recipe, when that is whole.
+    "openvino": "quantizers.formats.compressed_tensors",
 }
 """Imported when asked for: bitsandbytes takes two seconds and 150 MB."""
 

@@ -37,6 +37,7 @@ SYMMETRIC = frozenset({"int4_fullrange", "int4_clip"})
 HOLDS: dict[tuple[str, str], frozenset[str]] = {
     ("streaming", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip"}),
     ("streaming", "bitsandbytes"): frozenset({"nf4", "fp4_bnb"}),
+    ("streaming", "openvino"): frozenset({"int4", "int8", "int4_fullrange", "int4_clip"}),
     ("neural-compressor", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8"}),
     ("nncf", "openvino"): frozenset({"int4", "int8"}),
 }

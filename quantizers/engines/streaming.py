@@ -20,7 +20,10 @@ from quantizers.request import Made, Request
 from quantizers.skeleton import Skeleton, blocks, build
 from quantizers.target import Target, prepare
 
-TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy")
+TOOLS = (
+    *("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy"),
+    *("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
+)
 
 
 @torch.no_grad()
@@ -33,7 +36,17 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint)
     work = out / ".work" / "streaming"
-    targets = [prepare(n, recipe, skeleton, checkpoint, work / "made" / n) for n, recipe in recipes.items()]
+    sources = {name: _source(name, recipes) for name in recipes}
+    exported = [name for name, recipe in recipes.items() if recipe.format == "openvino"]
+    if exported:
+        from quantizers.formats import openvino_export  # brings OpenVINO and optimum-intel
+
+        openvino_export.require(request.model, skeleton)
+    targets = [
+        prepare(name, recipe, skeleton, checkpoint, work / "made" / name)
+        for name, recipe in recipes.items()
+        if sources[name] == name
+    ]
     calibrated = [target for target in targets if target.recipe.calibrated]
     data_free = [target for target in targets if not target.recipe.calibrated]
     resume.begin(work, resume.fingerprint(request, checkpoint, TOOLS), targets)
@@ -56,10 +69,26 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
                 progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
-    for target in targets:
-        shutil.rmtree(out / target.name, ignore_errors=True)
-        target.directory.rename(out / target.name)
+    places = {target.name: target.directory for target in targets}
+    for done, name in enumerate(exported):
+        progress(f"{name}: OpenVINO export", done, len(exported))
+        source, places[name] = next(t for t in targets if t.name == sources[name]), work / "ir" / name
+        ir = openvino_export.export(source, made[source.name], skeleton, checkpoint, places[name])
+        made[name] = ir.model_copy(update={"recipe": recipes[name]})
+    for name, place in places.items():
+        shutil.rmtree(out / name, ignore_errors=True)
+        place.rename(out / name)
     return made
+
+
+def _source(name: str, recipes: dict[str, Recipe]) -> str:
+    """The target whose tensors become target `name`: IR is made from a compressed-tensors artifact of the same recipe."""
+    if recipes[name].format != "openvino":
+        return name
+    plain = {n: recipe.model_copy(update={"format": "compressed-tensors"}) for n, recipe in recipes.items()}
+    holds = ("compressed-tensors", "openvino")
+    alike = [n for n, recipe in recipes.items() if recipe.format in holds and plain[n] == plain[name]]
+    return min(alike, key=lambda n: recipes[n].format)
 
 
 def _through(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:

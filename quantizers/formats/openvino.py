@@ -54,16 +54,8 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
     Raises:
         AssertionError: a file is missing, or the weights are not of the size the recipe implies.
     """
-    missing = [name for name in FILES if not (directory / name).is_file()]
-    if missing:
-        raise AssertionError(f"the OpenVINO export in {directory} has no {', '.join(missing)}")
     expected = _implied(recipe, skeleton, checkpoint, set(names))
-    written = (directory / "openvino_model.bin").stat().st_size
-    if abs(written - expected) > TOLERANCE * expected + (1 << 16):
-        raise AssertionError(
-            f"openvino_model.bin is {written} bytes where the recipe implies {expected}: "
-            "NNCF stored some layers in another precision than it was told"
-        )
+    written = weighed(directory, expected)
     return Made(
         recipe=recipe,
         expected_bytes=expected,
@@ -72,6 +64,24 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
         kept=len(skeleton.source) - len(names),
         notes=("embeddings are stored in int8, one scale per row",),
     )
+
+
+def weighed(directory: Path, expected: int) -> int:
+    """Size of the weights in a directory of IR, in bytes.
+
+    Raises:
+        AssertionError: a file is missing, or the size is not the `expected` one.
+    """
+    missing = [name for name in FILES if not (directory / name).is_file()]
+    if missing:
+        raise AssertionError(f"the OpenVINO export in {directory} has no {', '.join(missing)}")
+    written = (directory / "openvino_model.bin").stat().st_size
+    if abs(written - expected) > TOLERANCE * expected + (1 << 16):
+        raise AssertionError(
+            f"openvino_model.bin is {written} bytes where the recipe implies {expected}: "
+            "the exporter stored some layers in another precision than it was told"
+        )
+    return written
 
 
 def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: set[str]) -> int:

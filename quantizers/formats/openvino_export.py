@@ -1,0 +1,97 @@
+"""A compressed-tensors artifact as OpenVINO IR: the graph from optimum-intel's exporter, the weights as they are.
+
+The exporter is given a model whose quantized weights are untouched zero pages, which cost no memory; they are replaced
+in the graph. Embeddings, norms and biases come from the artifact, where equivalent scales are folded into them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from optimum.exporters.openvino.convert import export_from_model
+from optimum.exporters.tasks import TasksManager
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from quantizers.checkpoint import Checkpoint, read_headers
+from quantizers.companions import copy_companions
+from quantizers.errors import QuantizeError
+from quantizers.formats import openvino as ir
+from quantizers.formats import openvino_tokenizer, openvino_weights
+from quantizers.request import Made
+from quantizers.skeleton import Skeleton
+from quantizers.target import Target
+
+TASK = "text-generation-with-past"
+
+
+def require(model: Path, skeleton: Skeleton) -> None:
+    """Refuse, before any work, a model that cannot become IR.
+
+    Raises:
+        QuantizeError: optimum-intel has no export for it, or it has no tokenizer.
+    """
+    kind = skeleton.model.config.model_type
+    if TASK not in TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers"):
+        raise QuantizeError(
+            f"{model}: optimum-intel does not export model_type {kind} for text generation. "
+            "Use format compressed-tensors or bitsandbytes for this model."
+        )
+    if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
+        raise QuantizeError(
+            f"{model}: {odd[0].name} has {odd[0].in_features} inputs, an odd number, which OpenVINO's 4-bit types cannot "
+            "hold row by row. Use format compressed-tensors for this model."
+        )
+    openvino_tokenizer.require(model)
+
+
+def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoint, out: Path) -> Made:
+    """Write a finished compressed-tensors artifact, of which `made` tells, as IR into `out`, tokenizers and all.
+
+    Raises:
+        QuantizeError: the tokenizer cannot be converted.
+        AssertionError: the exporter's graph does not hold every linear, or the weights are not of the implied size.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    stored = Checkpoint(target.directory, {}, read_headers(target.directory))
+    scratch = out / ".graph"
+    _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
+    graph = openvino.Core().read_model(scratch / "openvino_model.xml")
+    openvino_weights.put(graph, {linear: openvino_weights.read(stored, linear) for linear in target.linears})
+    ir.save(graph, out / "openvino_model.xml")
+    del graph
+    shutil.rmtree(scratch)
+    openvino_tokenizer.convert(checkpoint.directory, out)
+    copy_companions(checkpoint.directory, out, checkpoint.config)
+    expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
+    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected)})
+
+
+def _trace(model: PreTrainedModel, directory: Path) -> None:
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=half)
+
+
+def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> PreTrainedModel:
+    model = copy.deepcopy(skeleton.model)
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        owner, _, last = name.rpartition(".")
+        if owner in linears and last == "weight":
+            value = _zeros(tuple(parameter.shape), skeleton.dtype)
+        else:
+            value = stored.whole(name if name in stored.tensors else skeleton.tied[name])
+        model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
+    model.tie_weights()
+    return model.eval()
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    # numpy leaves them to the system's zero page; torch.zeros would write every byte.
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)

@@ -1,0 +1,142 @@
+"""Weights of a compressed-tensors artifact inside an OpenVINO graph: the same integers, scales and zero points.
+
+A constant becomes what NNCF writes, and what OpenVINO's plugins keep compressed in memory:
+codes → Convert → Subtract(zero points) → Multiply(scales) → Reshape → Convert(f32).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino
+import torch
+from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+from openvino import opset13 as ops
+from torch import Tensor
+
+from quantizers.checkpoint import Checkpoint
+
+_TYPES = {
+    (4, True): openvino.Type.i4,
+    (4, False): openvino.Type.u4,
+    (8, True): openvino.Type.i8,
+    (8, False): openvino.Type.u8,
+}
+"""By bits and symmetry. OpenVINO's own integers of two and three bits are not compiled by its plugins."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One linear in OpenVINO's terms."""
+
+    type: openvino.Type
+    shape: tuple[int, int, int]
+    """Rows, groups, weights to a group."""
+    codes: Tensor
+    """uint8, packed low half first; signed types in two's complement."""
+    zero: Tensor | None
+    """uint8, packed likewise, one per row and group."""
+    scale: Tensor
+    """float16 `[rows, groups]` where it holds every scale of the artifact exactly, else float32."""
+
+
+def read(artifact: Checkpoint, linear: str) -> Compressed:
+    """Read a linear of a compressed-tensors artifact of int4 or int8 weights."""
+    rows, columns = artifact.whole(f"{linear}.weight_shape").tolist()
+    words, scale = artifact.whole(f"{linear}.weight_packed"), artifact.whole(f"{linear}.weight_scale").float()
+    groups = scale.shape[1]
+    bits = 4 if words.shape[1] == -(-columns * 4 // 32) else 8
+    packed = words.view(torch.uint8)[:, : columns * bits // 8].contiguous()
+    zero = None
+    if (name := f"{linear}.weight_zero_point") in artifact.tensors:
+        signed = unpack_from_int32(artifact.whole(name), bits, torch.Size((rows, groups)), packed_dim=0)
+        zero = _pack(signed + (1 << (bits - 1)), bits)
+    else:
+        # compressed-tensors stores every code with an offset of half its range; two's complement flips the top bit.
+        packed ^= 0x88 if bits == 4 else 0x80
+    half = scale.half()
+    exact = torch.equal(half.float(), scale)
+    shape = (rows, groups, columns // groups)
+    return Compressed(_TYPES[bits, zero is None], shape, packed, zero, half if exact else scale)
+
+
+def _pack(values: Tensor, bits: int) -> Tensor:
+    flat = values.view(torch.uint8).flatten()
+    if bits == 8:
+        return flat
+    pairs = torch.nn.functional.pad(flat, (0, len(flat) % 2)).view(-1, 2)
+    return pairs[:, 0] | pairs[:, 1] << 4
+
+
+def put(graph: openvino.Model, weights: dict[str, Compressed]) -> None:
+    """Replace, in place, the weight of every linear of `weights` in an exported graph.
+
+    Raises:
+        AssertionError: a linear has no product of its own in the graph, or one of another shape.
+    """
+    missing = set(weights)
+    for product in graph.get_ordered_ops():
+        if product.get_type_name() != "MatMul":
+            continue
+        constant = _constant(product.input_value(1).get_node())
+        if constant is None:
+            continue
+        linear = constant.get_friendly_name().removeprefix("self.").removesuffix("._openvino_orig_weight")
+        linear = linear.removesuffix(".weight")
+        if linear not in missing:
+            continue
+        missing.remove(linear)
+        _replace(product, constant, weights[linear])
+    if missing:
+        raise AssertionError(f"the exported graph has no product with {sorted(missing)[0]}, {len(missing)} in all")
+    graph.validate_nodes_and_infer_types()
+
+
+def _constant(node: openvino.Node) -> openvino.Node | None:
+    while node.get_type_name() in ("Convert", "Transpose"):
+        node = node.input_value(0).get_node()
+    return node if node.get_type_name() == "Constant" else None
+
+
+def _replace(product: openvino.Node, constant: openvino.Node, weight: Compressed) -> None:
+    name = constant.get_friendly_name()
+    rows, groups, size = weight.shape
+    if int(np.prod(list(constant.shape))) != rows * groups * size:
+        raise AssertionError(f"{name} is {list(constant.shape)} in the graph, but {weight.shape} in the artifact")
+    dense = _decompressed(name, weight)
+    transposed = product.get_attributes()["transpose_a"]
+    twin = ops.matmul(product.input_value(0), dense, transpose_a=transposed, transpose_b=True)
+    twin.set_friendly_name(product.get_friendly_name())
+    twin.output(0).get_tensor().set_names(product.output(0).get_names())
+    for reader in product.output(0).get_target_inputs():
+        reader.replace_source_output(twin.output(0))
+
+
+def _decompressed(name: str, weight: Compressed) -> openvino.Node:
+    rows, groups, size = weight.shape
+    stored = openvino.Type.f16 if weight.scale.dtype == torch.float16 else openvino.Type.f32
+    # As NNCF has it: one group to a row is a matrix, several are a third dimension.
+    grouped = [rows, groups, size] if groups > 1 else [rows, size]
+    single = [*grouped[:-1], 1]
+    dense = _convert(_packed(name, weight.type, grouped, weight.codes), stored, f"{name}/convert")
+    if weight.zero is not None:
+        zero = _convert(
+            _packed(f"{name}/zero_point", weight.type, single, weight.zero), stored, f"{name}/zero_point/convert"
+        )
+        dense = ops.subtract(dense, zero, name=f"{name}/zero_point/subtract")
+    scale = ops.constant(weight.scale.reshape(single).numpy(), dtype=stored, name=f"{name}/scale")
+    dense = ops.multiply(dense, scale, name=f"{name}/scaled")
+    if groups > 1:
+        shape = ops.constant([rows, groups * size], dtype=openvino.Type.i64, name=f"{name}/shape")
+        dense = ops.reshape(dense, shape, special_zero=False, name=f"{name}/reshape")
+    return dense if stored == openvino.Type.f32 else _convert(dense, openvino.Type.f32, f"{name}/f32")
+
+
+def _packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
+    tensor = openvino.Tensor(data.flatten().numpy(), openvino.Shape(shape), type_)
+    return ops.constant(tensor, shared_memory=True, name=name)
+
+
+def _convert(node: openvino.Node, type_: openvino.Type, name: str) -> openvino.Node:
+    return ops.convert(node, type_, name=name)
