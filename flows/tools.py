@@ -37,12 +37,17 @@ _BY_ENGINE: dict[str, tuple[str, ...]] = {
     "nncf": ("nncf",),
     "neural-compressor": ("neural_compressor_pt",),
 }
+_BY_PAIR: dict[tuple[str, str], tuple[str, ...]] = {
+    # IR is made from a compressed-tensors artifact.
+    ("streaming", "openvino"): ("compressed-tensors",),
+}
 
 
 @cache
 def versions(step: str, *, format: str = "", engine: str = "") -> dict[str, str]:
     """Return library → version for a step, the step's own version included."""
     names = _BY_STEP.get(step, _TORCH) + _BY_FORMAT.get(format, ()) + _BY_ENGINE.get(engine, ())
+    names += _BY_PAIR.get((engine, format), ())
     return {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()} | {
         name: installed(name) for name in names
     }

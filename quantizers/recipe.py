@@ -76,7 +76,7 @@ class Recipe(BaseModel):
     """Linears left as they are: full module names, or patterns with * (fnmatch)."""
     overrides: dict[str, Dtype] = {}
     """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
-    goes before patterns. Engine streaming with format compressed-tensors only."""
+    goes before patterns. Engine streaming with format compressed-tensors or openvino only."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -136,8 +136,8 @@ class Recipe(BaseModel):
                 raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
         if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
             raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
-        if self.overrides and (self.engine, self.format) != ("streaming", "compressed-tensors"):
-            raise ValueError("overrides are for engine streaming with format compressed-tensors")
+        if self.overrides and (self.engine != "streaming" or self.format == "bitsandbytes"):
+            raise ValueError("overrides are for engine streaming with format compressed-tensors or openvino")
         for name, dtype in self.overrides.items():
             if dtype not in holds:
                 raise ValueError(

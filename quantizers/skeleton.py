@@ -216,7 +216,7 @@ def _compressible(skeleton: Skeleton, names: tuple[str, ...], target: str) -> No
     if conv:
         raise QuantizeError(
             f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
-            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or engine nncf with format openvino."
+            "Use format openvino, or format bitsandbytes with dtype nf4 or fp4_bnb."
         )
 
 

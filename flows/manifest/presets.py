@@ -81,7 +81,7 @@ def name_of(recipe: Recipe) -> str:
     done: list[str] = [part for part in said if part is not None and part not in (usual, "nearest")]
     plain = None if codebook or recipe.engine == "nncf" else "rtn"
     parts = [
-        {"nncf": "ov", "neural-compressor": "inc"}.get(recipe.engine),
+        "ov" if recipe.format == "openvino" else {"neural-compressor": "inc"}.get(recipe.engine),
         _CODEBOOK_NAMES.get(recipe.dtype, recipe.dtype) if codebook else f"w{BITS[recipe.dtype]}",
         *([recipe.dtype.partition("_")[2]] if "_" in recipe.dtype and not codebook else []),
         *(done or (plain,)),

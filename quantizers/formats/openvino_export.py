@@ -7,7 +7,6 @@ in the graph. Embeddings, norms and biases come from the artifact, where equival
 from __future__ import annotations
 
 import copy
-import math
 import shutil
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     """Write a finished compressed-tensors artifact, of which `made` tells, as IR into `out`, tokenizers and all.
 
     Raises:
-        QuantizeError: the tokenizer cannot be converted.
+        QuantizeError: optimum-intel cannot export the model, or OpenVINO cannot express its tokenizer.
         AssertionError: the exporter's graph does not hold every linear, or the weights are not of the implied size.
     """
     shutil.rmtree(out, ignore_errors=True)
@@ -64,7 +63,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     scratch = out / ".graph"
     _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
     graph = openvino.Core().read_model(scratch / "openvino_model.xml")
-    openvino_weights.put(graph, {linear: openvino_weights.read(stored, linear) for linear in target.linears})
+    openvino_weights.put(graph, stored, tuple(target.linears))
     ir.save(graph, out / "openvino_model.xml")
     del graph
     shutil.rmtree(scratch)
@@ -75,8 +74,13 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
 
 
 def _trace(model: PreTrainedModel, directory: Path) -> None:
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=half)
+    try:
+        export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=True)
+    except Exception as error:
+        raise QuantizeError(
+            f"optimum-intel cannot export this model, model_type {model.config.model_type}: {' '.join(str(error).split())} "
+            "Use format compressed-tensors or bitsandbytes for it."
+        ) from error
 
 
 def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> PreTrainedModel:
@@ -84,7 +88,7 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> 
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         owner, _, last = name.rpartition(".")
         if owner in linears and last == "weight":
-            value = _zeros(tuple(parameter.shape), skeleton.dtype)
+            value = _untouched(tuple(parameter.shape))
         else:
             value = stored.whole(name if name in stored.tensors else skeleton.tied[name])
         model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
@@ -92,6 +96,7 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> 
     return model.eval()
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    # numpy leaves them to the system's zero page; torch.zeros would write every byte.
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+def _untouched(shape: tuple[int, ...]) -> Tensor:
+    # numpy leaves it to the system's zero page, where torch.zeros would write every byte. In 16 bits the exporter
+    # neither computes with a weight while it traces nor merges products of equal weights.
+    return torch.from_numpy(np.zeros(shape, np.int16)).view(torch.bfloat16)

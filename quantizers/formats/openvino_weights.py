@@ -69,13 +69,13 @@ def _pack(values: Tensor, bits: int) -> Tensor:
     return pairs[:, 0] | pairs[:, 1] << 4
 
 
-def put(graph: openvino.Model, weights: dict[str, Compressed]) -> None:
-    """Replace, in place, the weight of every linear of `weights` in an exported graph.
+def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -> None:
+    """Replace the weight of each of `linears` in an exported graph, in place, by what the artifact holds.
 
     Raises:
         AssertionError: a linear has no product of its own in the graph, or one of another shape.
     """
-    missing = set(weights)
+    missing = set(linears)
     for product in graph.get_ordered_ops():
         if product.get_type_name() != "MatMul":
             continue
@@ -87,7 +87,7 @@ def put(graph: openvino.Model, weights: dict[str, Compressed]) -> None:
         if linear not in missing:
             continue
         missing.remove(linear)
-        _replace(product, constant, weights[linear])
+        _replace(product, constant, read(artifact, linear))
     if missing:
         raise AssertionError(f"the exported graph has no product with {sorted(missing)[0]}, {len(missing)} in all")
     graph.validate_nodes_and_infer_types()
@@ -134,8 +134,9 @@ def _decompressed(name: str, weight: Compressed) -> openvino.Node:
 
 
 def _packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
+    # Copied: a shared constant does not keep the memory it looks at alive.
     tensor = openvino.Tensor(data.flatten().numpy(), openvino.Shape(shape), type_)
-    return ops.constant(tensor, shared_memory=True, name=name)
+    return ops.constant(tensor, shared_memory=False, name=name)
 
 
 def _convert(node: openvino.Node, type_: openvino.Type, name: str) -> openvino.Node:
