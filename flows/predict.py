@@ -22,6 +22,8 @@ _START = {"streaming": 6.0, "nncf": 25.0, "neural-compressor": 12.0, "score": 9.
 _FLOPS = 1.2e11
 _BYTES_PER_SECOND = {"streaming": 2.5e8, "nncf": 6.0e7, "neural-compressor": 9.0e7}
 _TYPICAL_DOCUMENTS = 128
+# What making IR of a finished artifact adds: imports, the exporter's trace and what it copies of the tensors it keeps.
+_IR_MEMORY, _IR_SECONDS = 320 * MIB, 8.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def _quantize(job: Job, rung: Rung) -> Cost:
         hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
         memory += 8 * block + 3 * rows * hidden * 4
         seconds += 3 * 2 * rows * _elements(original) / _FLOPS
+    if rung.recipe.format == "openvino":
+        memory, seconds = max(memory, _IMPORTS[engine] + _IR_MEMORY + 3 * disk), seconds + _IR_SECONDS
     return Cost(memory, disk, seconds)
 
 

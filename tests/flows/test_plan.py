@@ -274,6 +274,18 @@ def test_recipes_share_a_pass_only_with_the_same_calibration(tmp_path: Path) -> 
     assert sum(len(work) for _, work in batches(todo)) == len(todo)
 
 
+def test_ir_of_our_engine_shares_the_pass_with_compressed_tensors(tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    manifest.write_text(manifest.read_text().replace("ov-int4: ov-w4-g64", "ov-int4: ov-w4-awq-compensated-asym-g64"))
+    todo = list(plan(read([manifest]), Store(tmp_path / "home")).jobs)
+    ((_, work),) = batches(todo)
+    recipes = {job.target.name: rung.recipe for job, rung in work}
+    assert recipes["ov-int4"] == recipes["int4-awq"].model_copy(update={"format": "openvino"})
+    tools = {job.target.name: job.quantize(rung).inputs["tools"] for job, rung in work}
+    assert {"openvino", "optimum-intel", "numba", "compressed-tensors"} < set(tools["ov-int4"])
+    assert "openvino" not in tools["int4-awq"] and "nncf" not in tools["ov-int4"]
+
+
 def test_a_fetch_that_was_killed_is_not_taken_for_the_model(tmp_path: Path) -> None:
     home = tmp_path / "home"
     snapshot = home / "sources" / "models--maker--model" / "snapshots" / ("a" * 40)

@@ -100,7 +100,7 @@ def test_the_stock_loaders_of_both_formats_compute_the_same(made, target):
 def test_weights_stay_compressed_when_the_plugin_compiles_them(made):
     model = stock(made / "best_ir")
     model.compile()
-    nodes = [op for op in model.request.get_compiled_model().get_runtime_model().get_ordered_ops()]
+    nodes = model.request.get_compiled_model().get_runtime_model().get_ordered_ops()
     products = [op for op in nodes if op.get_rt_info()["layerType"].astype(str) == "FullyConnected"]
     held = Counter(
         op.input_value(1).get_node().get_rt_info()["outputPrecisions"].astype(str).lower() for op in products
@@ -117,6 +117,7 @@ def test_sizes_are_what_the_recipe_implies_and_the_record_names_the_recipe(made)
         assert ir.recipe == plain.recipe.model_copy(update=IR) and ir.notes == plain.notes
 
 
+@pytest.mark.slow
 def test_alone_and_in_another_process_and_place_it_comes_out_with_the_same_bytes(made, tmp_path):
     model, out = tmp_path / "copy", tmp_path / "out"
     shutil.copytree(MODEL, model)
