@@ -89,6 +89,7 @@ def test_a_damaged_weight_is_found_before_the_export(tmp_path):
     from tests.quantizers.models import edit_tensors
 
     model = make_llama(tmp_path / "model")
+    shutil.copyfile(MODEL / "tokenizer.json", model / "tokenizer.json")
     edit_tensors(model, lambda t: t["model.norm.weight"][3].fill_(torch.nan))
     with pytest.raises(QuantizeError, match=r"model\.norm\.weight"):
         run(request(model, t=RECIPES["mixed"]), tmp_path / "out")
