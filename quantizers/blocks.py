@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from quantizers.activations import Activations
@@ -60,12 +61,20 @@ def materialize(module: nn.Module, prefix: str, checkpoint: Checkpoint, skeleton
     """A copy of a skeleton's module with its weights in float32; `prefix` is its path, weights included tied ones."""
     twin = copy.deepcopy(module)
     for name, _ in list(twin.named_parameters()):
-        full = f"{prefix}.{name}"
-        key = skeleton.source.get(full) or skeleton.source[skeleton.tied[full]]
         owner, _, last = name.rpartition(".")
-        value = nn.Parameter(checkpoint.whole(key).float(), requires_grad=False)
+        value = nn.Parameter(_value(f"{prefix}.{name}", checkpoint, skeleton), requires_grad=False)
         twin.get_submodule(owner)._parameters[last] = value
     return twin.eval()
+
+
+def _value(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
+    if name not in skeleton.pieces:
+        key = skeleton.source.get(name) or skeleton.source[skeleton.tied[name]]
+        return checkpoint.whole(key).float()
+    whole = torch.empty(skeleton.model.get_parameter(name).shape)
+    for piece in skeleton.pieces[name]:
+        whole[piece.place] = checkpoint.whole(piece.key).float()
+    return whole
 
 
 def first_inputs(

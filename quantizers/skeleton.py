@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 from transformers.pytorch_utils import Conv1D
 
 from quantizers.checkpoint import Checkpoint
+from quantizers.conversion import Piece, pieces
 from quantizers.errors import QuantizeError
 from quantizers.families.family import Family
 from quantizers.loadable import kept, unreadable
@@ -41,9 +42,12 @@ class Skeleton:
     """What the stock loader computes in: the configuration's dtype, else that of the weights."""
     linears: dict[str, Linear]
     source: dict[str, str]
-    """Model tensor → the checkpoint's name for it, in the model's order, tied duplicates left out."""
+    """Tensor of the artifact, under the model's name or a piece's → the checkpoint's name for it; in the model's
+    order, tied duplicates left out."""
     tied: dict[str, str]
     """Tensor → the one it shares its values with."""
+    pieces: dict[str, tuple[Piece, ...]]
+    """Model tensor → what the checkpoint holds of it under other names."""
 
 
 def build(checkpoint: Checkpoint) -> Skeleton:
@@ -56,9 +60,10 @@ def build(checkpoint: Checkpoint) -> Skeleton:
     model = _meta(checkpoint)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
-    source = _match(checkpoint, model, wanted, tied)
     linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
-    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied)
+    parts = pieces(checkpoint, model, wanted, linears)
+    source = _match(checkpoint, model, wanted, tied, parts)
+    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts)
 
 
 def blocks_of(skeleton: Skeleton, path: str) -> int:
@@ -84,7 +89,8 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
         if type(config) in auto._model_mapping:
             # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
             with init_empty_weights(include_buffers=False):
-                return auto.from_config(config).eval()  # type: ignore[no-any-return]
+                # Grouped kernels for experts know no float64, in which folds are checked.
+                return auto.from_config(config, experts_implementation="eager").eval()  # type: ignore[no-any-return]
     raise QuantizeError(
         f"{where}: model_type {config.model_type} is no language model that transformers loads "
         "(causal, sequence-to-sequence or masked). Name another model."
@@ -96,11 +102,18 @@ def _first_line(error: Exception) -> str:
 
 
 def _match(
-    checkpoint: Checkpoint, model: PreTrainedModel, wanted: dict[str, tuple[int, ...]], tied: dict[str, str]
+    checkpoint: Checkpoint,
+    model: PreTrainedModel,
+    wanted: dict[str, tuple[int, ...]],
+    tied: dict[str, str],
+    parts: dict[str, tuple[Piece, ...]],
 ) -> dict[str, str]:
     prefix = model.base_model_prefix + "."
-    source = {}
+    source: dict[str, str] = {}
     for name, shape in wanted.items():
+        if name in parts:
+            source |= {piece.name: piece.key for piece in parts[name]}
+            continue
         bare = name.removeprefix(prefix)
         key = name if name in checkpoint.tensors else bare if bare in checkpoint.tensors else None
         if key is None and name in tied:

@@ -58,7 +58,7 @@ def solve(
             quantized |= {f"{name}.weight" for name in names}
     for name, value in block.named_parameters():
         if name not in quantized:
-            target.keep(f"{prefix}.{name}", value.to(target.slots[f"{prefix}.{name}"].dtype))
+            target.keep_whole(f"{prefix}.{name}", value)
 
 
 def _alike(target: Target, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,7 @@ from torch import Tensor
 from quantizers.artifact import Slot, Weights, open_weights
 from quantizers.checkpoint import Checkpoint, read_headers
 from quantizers.companions import copy_companions
+from quantizers.conversion import Piece
 from quantizers.dtypes import Codes, grid_of, grouped
 from quantizers.errors import QuantizeError
 from quantizers.formats.format import Format
@@ -36,6 +38,8 @@ class Target:
     linears: dict[str, Recipe]
     """What is quantized, in the model's order, and the recipe of each alone."""
     slots: dict[str, Slot]
+    pieces: Mapping[str, tuple[Piece, ...]]
+    """Of the skeleton."""
     directory: Path
     """Where it is written until it is whole."""
     weights: Weights | None = None
@@ -51,6 +55,11 @@ class Target:
     def keep(self, name: str, tensor: Tensor) -> None:
         """Write a tensor, or the next rows of it, as it is."""
         self.opened.write(name, tensor)
+
+    def keep_whole(self, name: str, tensor: Tensor) -> None:
+        """Write a tensor of the model at once, in the pieces that the checkpoint has it in."""
+        for piece in self.pieces.get(name, (Piece(name, name, ()),)):
+            self.keep(piece.name, tensor[piece.place].to(self.slots[piece.name].dtype))
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
@@ -146,7 +155,13 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
         except QuantizeError as error:
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
-    return Target(name, recipe, style, skeleton.dtype, linears, slots, directory)
+    target = Target(name, recipe, style, skeleton.dtype, linears, slots, skeleton.pieces, directory)
+    if stacks := [name for name, value in skeleton.model.named_parameters() if value.dim() == 3]:
+        target.notes.append(
+            f"{len(stacks)} stacks of experts are kept as they are: transformers loads quantized linears, and these "
+            "are none"
+        )
+    return target
 
 
 def _verify(directory: Path, slots: dict[str, Slot]) -> int:

@@ -124,7 +124,9 @@ def _settings(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint) -> dic
         return shared | {"absorb_layer_dict": by_norm, "use_auto_clip": recipe.range == "mse", "folding": True}
     blocks = len(skeleton.model.get_submodule(family.blocks[0]))  # type: ignore[arg-type]
     prefixes = [f"{family.blocks[0]}.{i}." for i in range(blocks)]
-    absorb = {p + a: [p + linear for linear in linears] for p in prefixes for a, linears in absorbers(family)}
+    found = {p + a: [p + linear for linear in linears] for p in prefixes for a, linears in absorbers(family)}
+    # Blocks of one stack may be dense and mixtures; what a block does not have is no linear of it.
+    absorb = {a: linears for a, linears in found.items() if skeleton.linears.keys() >= set(linears)}
     return shared | {"absorb_to_layer": absorb, "folding": True}
 
 
@@ -195,6 +197,7 @@ def codes_of(module: Any, grid: Grid, stored: torch.dtype) -> Codes:
 
 def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target: Target) -> None:
     state: Mapping[str, Tensor] = model.state_dict()
+    stacked = {piece.name: (name, piece.place) for name, parts in skeleton.pieces.items() for piece in parts}
     for name, key in skeleton.source.items():
         linear = name.removesuffix(".weight")
         if name.endswith(".weight") and linear in target.linears:
@@ -202,4 +205,5 @@ def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target:
             shape = skeleton.linears[linear]
             target.write(linear, codes, (shape.out_features, shape.in_features))
         else:
-            target.keep(name, state[name].to(checkpoint.tensors[key].dtype))
+            whole, place = stacked.get(name, (name, ()))
+            target.keep(name, state[whole][place].to(checkpoint.tensors[key].dtype))

@@ -58,12 +58,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Stack:
-    """A list of equal blocks that the hidden states pass in order."""
+    """A list of like blocks that the hidden states pass in order."""
 
     path: str
     """Module path of the block list, such as `model.layers`."""
     groups: tuple[Group, ...]
-    """In the order the block computes them; every linear of the block is in exactly one."""
+    """In the order the block computes them; every linear of a block is in exactly one that the block has whole."""
     final_norm: str | None
     """Module path of the norm after the last block; None when the stack ends without one."""
     carries: tuple[tuple[int, str], ...] = ()

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quantizers.errors import QuantizeError
 from quantizers.families.family import Family, Group, Rows
 from quantizers.families.llama import attention, decoder
 
 NORM = "post_attention_layernorm"
+DENSE = (
+    Group(("mlp.gate_proj", "mlp.up_proj"), NORM, "norm"),
+    Group(("mlp.down_proj",), "mlp.up_proj", "linear"),
+)
+"""In blocks without experts, which `mlp_only_layers` and `decoder_sparse_step` make of some."""
 ROUTERS = frozenset({"gate", "shared_expert_gate"})
 """Last names of the followers below."""
 
@@ -26,14 +30,6 @@ def _experts(inner: int, readers: tuple[str, ...], followers: tuple[str, ...]) -
     )
 
 
-def _refuse_dense_blocks(config: Mapping[str, Any]) -> None:
-    if config.get("mlp_only_layers") or int(config.get("decoder_sparse_step", 1)) != 1:
-        raise QuantizeError(
-            f"config.json: mlp_only_layers or decoder_sparse_step gives this {config['model_type']} some blocks "
-            "without experts; its family table knows models whose blocks are all alike."
-        )
-
-
 def mixtral(config: Mapping[str, Any]) -> Family:
     """Experts and a router."""
     return decoder(config, (*attention(config), *_experts(int(config["intermediate_size"]), (), ())))
@@ -41,20 +37,19 @@ def mixtral(config: Mapping[str, Any]) -> Family:
 
 def qwen2_moe(config: Mapping[str, Any]) -> Family:
     """Experts, a router, and one shared expert behind a gate of its own."""
-    _refuse_dense_blocks(config)
     shared = ("mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj")
     groups = (
         *attention(config),
         *_experts(int(config["moe_intermediate_size"]), shared, ("mlp.shared_expert_gate",)),
         Group(("mlp.shared_expert.down_proj",), "mlp.shared_expert.up_proj", "linear"),
+        *DENSE,
     )
     return decoder(config, groups)
 
 
 def qwen3_moe(config: Mapping[str, Any]) -> Family:
     """Experts and a router; norms on q and k as in Qwen3."""
-    _refuse_dense_blocks(config)
-    return decoder(config, (*attention(config), *_experts(int(config["moe_intermediate_size"]), (), ())))
+    return decoder(config, (*attention(config), *_experts(int(config["moe_intermediate_size"]), (), ()), *DENSE))
 
 
 TABLES = {"mixtral": mixtral, "qwen2_moe": qwen2_moe, "qwen3_moe": qwen3_moe}

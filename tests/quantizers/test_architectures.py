@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from quantizers.activations import Activations
 from quantizers.blocks import first_inputs, forward, materialize
@@ -18,7 +19,7 @@ from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from quantizers.skeleton import build
 from tests.quantizers.families.tiny_models import MODELS, make
-from tests.quantizers.models import DEMO
+from tests.quantizers.models import DEMO, edit_tensors
 from tests.quantizers.test_door import same
 
 BOTH = {"transform": "awq", "rounding": "compensated"}
@@ -26,7 +27,7 @@ INT8 = {"dtype": "int8", "group_size": 8, **BOTH}
 NF4 = {"format": "bitsandbytes", "dtype": "nf4", "group_size": 32}
 SEQ2SEQ = ("t5", "t5-gated")
 # No language model is a classifier.
-LOADED = [name for name in MODELS if name != "bert-classifier" and "moe" not in name and name != "mixtral"]
+LOADED = [name for name in MODELS if name != "bert-classifier"]
 
 
 def save(name: str, directory: Path) -> Path:
@@ -119,6 +120,34 @@ def test_the_stream_is_what_the_model_computes(name, tmp_path):
             encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
     wanted = hidden(load(name, model), name, rows)
     torch.testing.assert_close(torch.cat(list(stream)), wanted, rtol=1e-4, atol=1e-4)
+
+
+MIXTURES = ("mixtral", "qwen2_moe", "qwen2_moe-mixed", "qwen3_moe")
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_experts_that_the_loader_stacks_are_kept_as_the_checkpoint_has_them(name, tmp_path):
+    model = save(name, tmp_path / "model")
+    run(request(model, best=INT8, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
+    original = load_file(model / "model.safetensors")
+    experts = {key for key in original if ".experts." in key or key.endswith("gate.weight")}
+    assert len(experts) > 12
+    for target in ("best", "plain"):
+        artifact = load_file(tmp_path / "out" / target / "model.safetensors")
+        assert {key for key in artifact if "expert" in key and not key.endswith("weight")}.isdisjoint(experts)
+        # A transform of what else reads the norm must not touch them, for they would be rounded again.
+        assert all(torch.equal(artifact[key], original[key]) for key in experts)
+        made = json.loads((tmp_path / "out/result.json").read_text())["targets"][target]
+        assert any("stacks of experts are kept" in note for note in made["notes"])
+        assert error(name, tmp_path / "out" / target, logits(load(name, model), name)) < 0.1
+
+
+@pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
+def test_an_expert_that_is_missing_is_named_by_its_stack(lost, tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    edit_tensors(model, lambda tensors: tensors.pop(f"model.layers.1.block_sparse_moe.{lost}.weight"))
+    with pytest.raises(QuantizeError, match=r"layers\.1\.mlp\.experts\..*fetch the model again"):
+        run(request(model, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
 
 
 class Killed(BaseException):

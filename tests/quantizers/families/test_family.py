@@ -28,8 +28,6 @@ def test_a_key_the_table_needs_is_named_when_absent() -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({**LLAMA, "model_type": "qwen2_moe", "moe_intermediate_size": 8, "mlp_only_layers": [0]}, "mlp_only_layers"),
-        ({**LLAMA, "model_type": "qwen3_moe", "moe_intermediate_size": 8, "decoder_sparse_step": 2}, "decoder_sparse"),
         ({"model_type": "gpt2", "n_embd": 8, "add_cross_attention": True}, "add_cross_attention"),
         ({**LLAMA, "model_type": "bert", "architectures": ["BertForPreTraining"]}, "BertForPreTraining"),
     ],

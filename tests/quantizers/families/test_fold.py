@@ -13,7 +13,7 @@ from torch import nn
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.family import Family
-from quantizers.families.fold import attainable, bind, check_fold, fold, hidden_states, in_features, weight_of
+from quantizers.families.fold import attainable, bind, check_fold, fold, hidden_states, in_features, present, weight_of
 from tests.quantizers.families.tiny_models import MODELS, make
 
 IDS = torch.arange(2 * 12).reshape(2, 12) * 7 % 61 + 1
@@ -60,7 +60,7 @@ def test_a_folded_model_computes_what_it_did(name: str) -> None:
     for stack in family(model).stacks:
         seen = record(model, stack.path)
         for block, (inputs, before) in zip(model.get_submodule(stack.path), seen, strict=True):
-            for group in stack.groups:
+            for group in present(block, stack.groups):
                 if group.absorber is not None:
                     fold(block, group, random_scale(block, group, generator))
                     folds += 1
@@ -79,7 +79,7 @@ def test_every_fold_changes_what_its_group_reads(name: str) -> None:
     for stack in family(model).stacks:
         inputs, _ = record(model, stack.path)[0]
         block = model.get_submodule(stack.path)[0]
-        for group in stack.groups:
+        for group in present(block, stack.groups):
             modules = [block.get_submodule(n) for n in group.linears if isinstance(resolve(block, n), nn.Module)]
             if not modules:
                 continue
@@ -111,9 +111,10 @@ def inputs_read(block: nn.Module, modules: list[nn.Module], inputs: dict[str, An
 def test_every_linear_of_a_block_is_in_exactly_one_group(name: str) -> None:
     model = make(name)
     for stack in family(model).stacks:
-        grouped = [name for group in stack.groups for name in (*group.linears, *group.followers)]
-        assert len(grouped) == len(set(grouped))
         for block in model.get_submodule(stack.path):
+            groups = present(block, stack.groups)
+            grouped = [name for group in groups for name in (*group.linears, *group.followers)]
+            assert len(grouped) == len(set(grouped))
             matrices = {
                 key.removesuffix(".weight")
                 for key, parameter in block.named_parameters()
@@ -140,7 +141,7 @@ def test_a_reader_left_out_of_its_group_is_caught(name: str) -> None:
     for stack in family(model).stacks:
         inputs, before = record(model, stack.path)[0]
         original = model.get_submodule(stack.path)[0]
-        for group in stack.groups:
+        for group in present(original, stack.groups):
             readers = (*group.linears, *group.followers)
             if group.absorber is None or len(readers) < 2:
                 continue

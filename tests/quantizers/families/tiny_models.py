@@ -65,6 +65,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "opt-gelu": ("OPTConfig", "OPTForCausalLM", {**OPT, "activation_function": "gelu", "enable_bias": False}),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM", {**DECODER, "num_local_experts": 4}),
     "qwen2_moe": ("Qwen2MoeConfig", "Qwen2MoeForCausalLM", {**MIXTURE, "shared_expert_intermediate_size": 40}),
+    "qwen2_moe-mixed": (
+        "Qwen2MoeConfig",
+        "Qwen2MoeForCausalLM",
+        {**MIXTURE, "shared_expert_intermediate_size": 40, "mlp_only_layers": [1]},
+    ),
     "qwen3_moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", {**MIXTURE, "head_dim": 16}),
     "t5": ("T5Config", "T5ForConditionalGeneration", T5),
     "t5-gated": ("T5Config", "T5ForConditionalGeneration", {**T5, "feed_forward_proj": "gated-gelu"}),
