@@ -91,6 +91,9 @@ def gram(total: Tensor, batch: Tensor) -> None:
     float32 whatever the batch is: a sum in bfloat16 is not positive definite. Half a product costs half of one.
     """
     rows = batch.reshape(-1, batch.shape[-1]).float().contiguous()
+    if total.device.type != "cpu":
+        total.addmm_(rows.T, rows)
+        return
     ssyrk(1.0, rows.numpy().T, beta=1.0, c=total.numpy().T, overwrite_c=1)
 
 

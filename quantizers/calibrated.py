@@ -11,7 +11,8 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from quantizers import resume
 from quantizers.activations import Activations
@@ -23,6 +24,7 @@ from quantizers.families import family_of
 from quantizers.families.double import Double
 from quantizers.families.family import Group
 from quantizers.families.fold import check_fold, hidden_states, present
+from quantizers.machine import Compute, compute
 from quantizers.moments import Moments
 from quantizers.progress import progress
 from quantizers.request import Request
@@ -63,7 +65,7 @@ def calibrate(
             resume.load(work, start, stream)
         for index in range(start - blocks.first, blocks.count):
             progress(f"block {blocks.first + index + 1} of {blocks.total}", blocks.first + index, blocks.total)
-            _block(index, checkpoint, skeleton, blocks, stream, targets)
+            _block(index, checkpoint, skeleton, blocks, stream, targets, compute(request))
             yield f"{stack.path}.{index}."
             # All blocks of a decoder read what the encoder left.
             resume.save(work, blocks.first + index + 1, stream, targets, keep=blocks.first)
@@ -72,7 +74,13 @@ def calibrate(
 
 
 def _block(
-    index: int, checkpoint: Checkpoint, skeleton: Skeleton, blocks: Blocks, stream: Activations, targets: list[Target]
+    index: int,
+    checkpoint: Checkpoint,
+    skeleton: Skeleton,
+    blocks: Blocks,
+    stream: Activations,
+    targets: list[Target],
+    on: Compute,
 ) -> None:
     """Advance the stream through one block, and write that block for every target."""
     prefix, done = f"{blocks.stack.path}.{index}", blocks.first + index
@@ -86,19 +94,24 @@ def _block(
         with Double():
             check_fold(folded, before, inputs)
 
-    moments = _advance(block, blocks, groups, stream)
+    moments = _advance(block, blocks, groups, stream, on)
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         twin = block if position == len(targets) - 1 else copy.deepcopy(block)
         solve(target, twin, prefix, groups, moments, check)
 
 
-def _advance(block: nn.Module, blocks: Blocks, groups: tuple[Group, ...], stream: Activations) -> list[Moments]:
+def _advance(
+    block: nn.Module, blocks: Blocks, groups: tuple[Group, ...], stream: Activations, on: Compute
+) -> list[Moments]:
     """Run the block over the stream in place; the moments of what each group reads."""
+    block.to(on.device)
     moments = [Moments(block, group) for group in groups]
-    with watched(block, moments):
+    with watched(block, moments), on.autocast():
         for index in range(len(stream)):
-            stream[index] = forward(block, stream[index], blocks.of_batch(index))
+            batch, arguments = tree_map_only(Tensor, on.moved, (stream[index], blocks.of_batch(index)))
+            stream[index] = forward(block, batch, arguments).float().cpu()
+    block.cpu()
     for each in moments:
         each.finish()
     return moments

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from quantizers.errors import QuantizeError
-from quantizers.machine import compute, device, tools
+from quantizers.machine import compute, tools
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request, Result
 
@@ -30,7 +30,7 @@ def run(request: Request, out: Path) -> Result:
     Raises:
         QuantizeError: the model, a recipe or the calibration text is at fault, or the disk is full.
     """
-    where = device(request.device)
+    computed = compute(request)
     if not request.model.is_dir():
         raise QuantizeError(
             f"{request.model}: no such directory. The model is a directory with config.json and weights."
@@ -49,7 +49,7 @@ def run(request: Request, out: Path) -> Result:
     result = Result(
         targets={target: made[target] for target in request.targets},
         tools=tools(*libraries),
-        compute=compute(where),
+        compute=str(computed),
     )
     (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result

@@ -26,7 +26,8 @@ class Moments:
         self.watches = tuple(linears if group.experts else linears[:1])
         self.tokens = dict.fromkeys(self.watches, 0)
         """Tokens each watched linear read."""
-        self.own = {name: torch.zeros(size, size) for name in self.watches}
+        where = next(block.parameters()).device
+        self.own = {name: torch.zeros(size, size, device=where) for name in self.watches}
         self.pooled = torch.zeros(0)
 
     def see(self, name: str, batch: Tensor) -> None:
@@ -35,7 +36,8 @@ class Moments:
         self.tokens[name] += math.prod(batch.shape[:-1])
 
     def finish(self) -> None:
-        """Turn the sums into means."""
+        """Turn the sums into means, on the CPU."""
+        self.own = {name: moment.cpu() for name, moment in self.own.items()}
         for moment in self.own.values():
             mirror(moment)
         if len(self.own) > 1:

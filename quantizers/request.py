@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,8 @@ class Calibration(BaseModel):
     """Tokens per row."""
     seed: int = 0
     """Which rows are drawn when the documents hold more than `samples` rows."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of the blocks' matrix products; `auto`: what is fastest on the device. Second moments are summed in float32."""
 
 
 class Request(BaseModel):
@@ -40,6 +43,7 @@ class Request(BaseModel):
     memory_bytes: int | None = Field(None, ge=1)
     """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
     device: str = "cpu"
+    """Where blocks run over the calibration text: cpu, cuda or xpu. Rounding runs on the CPU."""
 
 
 class Made(BaseModel):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from quantizers.activations import Activations
 from quantizers.checkpoint import Checkpoint
-from quantizers.machine import tools
+from quantizers.machine import compute, tools
 from quantizers.request import Request
 from quantizers.target import Target
 
@@ -27,7 +27,11 @@ def fingerprint(request: Request, checkpoint: Checkpoint, libraries: tuple[str, 
     files = {stored.file for stored in checkpoint.tensors.values()}
     shards = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
     text = b"" if request.calibration is None else request.calibration.documents.read_bytes()
-    parts = [request.model_dump_json(), json.dumps([shards, tools(*libraries), checkpoint.config], sort_keys=True)]
+    parts = [
+        request.model_dump_json(),
+        str(compute(request)),
+        json.dumps([shards, tools(*libraries), checkpoint.config], sort_keys=True),
+    ]
     return hashlib.sha256("\n".join(parts).encode() + text).hexdigest()
 
 

@@ -237,3 +237,16 @@ def test_a_tokenizer_of_another_model(tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (model / name).write_bytes((MODEL / name).read_bytes())
     refused(request(model, t=COMPENSATED), tmp_path / "out", "320", "Tokenizer")
+
+
+def test_blocks_run_in_bfloat16_when_asked(tmp_path, tokens):
+    text = Calibration(documents=DEMO / "calibration.jsonl", samples=6, tokens=64, compute="bfloat16")
+    wanted = Request(model=MODEL, targets={"int3": Recipe(**COMPENSATED)}, calibration=text)
+    result = run(wanted, tmp_path / "bfloat16")
+    exact = run(request(MODEL, int3=COMPENSATED), tmp_path / "float32")
+    assert (result.compute.split(",")[0], exact.compute.split(",")[0]) == ("bfloat16", "float32")
+    rounded, wide = (load_file(tmp_path / dtype / "int3" / "model.safetensors") for dtype in ("bfloat16", "float32"))
+    name = "model.layers.3.mlp.down_proj.weight_packed"
+    assert not torch.equal(rounded[name], wide[name]), "the block's products were not taken in bfloat16"
+    found = [divergence(MODEL, tmp_path / dtype / "int3", tokens) for dtype in ("bfloat16", "float32")]
+    assert found[0] == pytest.approx(found[1], rel=0.1)
