@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from quantizers.errors import QuantizeError
-from quantizers.families import bert, gpt, llama, mixture, t5
+from quantizers.families import bert, gpt, llama, mixture, switch, t5
 from quantizers.families.family import Family, Group, Rows, Stack
 
 FAMILIES: dict[str, Callable[[Mapping[str, Any]], Family]] = {
@@ -18,9 +18,13 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any]], Family]] = {
     **gpt.TABLES,
     **mixture.TABLES,
     **t5.TABLES,
+    **switch.TABLES,
     **bert.TABLES,
 }
 """Model type in config.json to the function that reads the rest of it."""
+
+
+_ROUTERS = dict.fromkeys(mixture.TABLES, mixture.ROUTERS) | dict.fromkeys(switch.TABLES, switch.ROUTERS)
 
 
 def family_of(config: Mapping[str, Any]) -> Family:
@@ -48,7 +52,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
 def routers(config: Mapping[str, Any]) -> frozenset[str]:
     """Last names of the modules that choose experts in the model whose config.json is `config`; most have none."""
-    return mixture.ROUTERS if config.get("model_type") in mixture.TABLES else frozenset()
+    return _ROUTERS.get(str(config.get("model_type")), frozenset())
 
 
 __all__ = ["FAMILIES", "Family", "Group", "Rows", "Stack", "family_of", "routers"]

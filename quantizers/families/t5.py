@@ -8,7 +8,8 @@ from typing import Any
 from quantizers.families.family import Family, Group, Stack
 
 
-def _attention(layer: str, name: str, inputs: tuple[str, ...]) -> tuple[Group, ...]:
+def attention(layer: str, name: str, inputs: tuple[str, ...]) -> tuple[Group, ...]:
+    """Linears behind the layer's norm, and the output projection."""
     parts = tuple(f"{layer}.{name}.{part}" for part in inputs)
     return (
         Group(parts, f"{layer}.layer_norm", "norm"),
@@ -32,12 +33,12 @@ def t5(config: Mapping[str, Any]) -> Family:
     absorbs for them.
     """
     activation = str(config.get("feed_forward_proj", "relu"))
-    encoder = (*_attention("layer.0", "SelfAttention", ("q", "k", "v")), *_mlp("layer.1", activation))
+    encoder = (*attention("layer.0", "SelfAttention", ("q", "k", "v")), *_mlp("layer.1", activation))
     cross = "layer.1.EncDecAttention"
     decoder = (
-        *_attention("layer.0", "SelfAttention", ("q", "k", "v")),
+        *attention("layer.0", "SelfAttention", ("q", "k", "v")),
         Group((f"{cross}.k", f"{cross}.v")),
-        *_attention("layer.1", "EncDecAttention", ("q",)),
+        *attention("layer.1", "EncDecAttention", ("q",)),
         *_mlp("layer.2", activation),
     )
     return Family(

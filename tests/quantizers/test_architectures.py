@@ -25,7 +25,7 @@ from tests.quantizers.test_door import same
 BOTH = {"transform": "awq", "rounding": "compensated"}
 INT8 = {"dtype": "int8", "group_size": 8, **BOTH}
 NF4 = {"format": "bitsandbytes", "dtype": "nf4", "group_size": 32}
-SEQ2SEQ = ("t5", "t5-gated")
+SEQ2SEQ = ("t5", "t5-gated", "switch_transformers")
 # No language model is a classifier.
 LOADED = [name for name in MODELS if name != "bert-classifier"]
 
@@ -48,7 +48,7 @@ def request(model: Path, samples: int = 4, **recipes: dict) -> Request:
 
 
 def load(name: str, directory: Path):
-    auto = {"t5": "AutoModelForSeq2SeqLM", "bert": "AutoModelForMaskedLM"}.get(name.split("-")[0])
+    auto = "AutoModelForSeq2SeqLM" if name in SEQ2SEQ else "AutoModelForMaskedLM" if name == "bert" else None
     found, info = getattr(transformers, auto or "AutoModelForCausalLM").from_pretrained(
         directory, dtype=torch.float32, output_loading_info=True
     )
@@ -73,13 +73,13 @@ def test_a_family_is_calibrated_and_loads_in_its_stock_loader(name, tmp_path):
     assert error(name, tmp_path / "out/int8", logits(load(name, model), name)) < 0.1
 
 
-@pytest.mark.parametrize("name", ["gpt2", *SEQ2SEQ])
-def test_what_compressed_tensors_cannot_hold_is_calibrated_into_bitsandbytes(name, tmp_path):
+@pytest.mark.parametrize(("name", "share"), [("gpt2", 0.9), ("t5", 0.9), ("t5-gated", 0.9), ("switch_transformers", 1)])
+def test_what_compressed_tensors_cannot_hold_is_calibrated_into_bitsandbytes(name, share, tmp_path):
     model = save(name, tmp_path / "model")
     run(request(model, samples=32, best=NF4 | BOTH, plain=NF4), tmp_path / "out")
     original = logits(load(name, model), name)
     errors = {target: error(name, tmp_path / "out" / target, original) for target in ("best", "plain")}
-    assert errors["best"] < 0.9 * errors["plain"], errors
+    assert errors["best"] < share * errors["plain"], errors
 
 
 @pytest.mark.parametrize("name", SEQ2SEQ)
@@ -148,6 +148,51 @@ def test_an_expert_that_is_missing_is_named_by_its_stack(lost, tmp_path):
     edit_tensors(model, lambda tensors: tensors.pop(f"model.layers.1.block_sparse_moe.{lost}.weight"))
     with pytest.raises(QuantizeError, match=r"layers\.1\.mlp\.experts\..*fetch the model again"):
         run(request(model, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory) -> Path:
+    """A target without transform beside one that rounds to nearest, after few tokens and after many."""
+    root = tmp_path_factory.mktemp("switch")
+    model = save("switch_transformers", root / "model")
+    for samples in (1, 32):
+        recipes = {"nearest": NF4, "compensated": NF4 | {"rounding": "compensated"}, "both": NF4 | BOTH}
+        run(request(model, samples=samples, **recipes), root / str(samples))
+    return root
+
+
+def experts_of(artifact: Path) -> dict[str, torch.Tensor]:
+    tensors = load_file(artifact / "model.safetensors")
+    return {key: value for key, value in tensors.items() if ".experts." in key and key.endswith("wi.weight")}
+
+
+def fallbacks(out: Path, target: str) -> str:
+    notes = json.loads((out / "result.json").read_text())["targets"][target]["notes"]
+    return next((note for note in notes if "rounded to nearest" in note), "")
+
+
+def test_experts_that_saw_few_tokens_are_rounded_to_nearest_and_named(switch):
+    nearest, compensated = (experts_of(switch / "1" / target) for target in ("nearest", "compensated"))
+    note = fallbacks(switch / "1", "compensated")
+    assert len(nearest) == 8
+    for key, codes in nearest.items():
+        assert torch.equal(codes, compensated[key]), key
+        assert f"{key.removesuffix('.weight')} (" in note
+    assert fallbacks(switch / "1", "nearest") == ""
+
+
+def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(switch):
+    nearest, compensated = (experts_of(switch / "32" / target) for target in ("nearest", "compensated"))
+    note = fallbacks(switch / "32", "compensated")
+    changed = {key for key in nearest if not torch.equal(nearest[key], compensated[key])}
+    assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
+
+
+def test_the_router_is_kept(switch):
+    tensors = load_file(switch / "32/compensated/model.safetensors")
+    original = load_file(switch / "model/model.safetensors")
+    kept = [key for key in original if key.endswith(("classifier.weight", ".wo.weight"))]
+    assert len(kept) == 2 + 2 + 8 and all(torch.equal(tensors[key], original[key]) for key in kept)
 
 
 class Killed(BaseException):

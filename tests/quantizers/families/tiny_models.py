@@ -34,6 +34,13 @@ T5 = {
     "tie_word_embeddings": False,
     "decoder_start_token_id": 0,
 }
+SWITCH = {
+    **{key: value for key, value in T5.items() if key not in ("feed_forward_proj", "tie_word_embeddings")},
+    "num_decoder_layers": 2,
+    "num_sparse_encoder_layers": 1,
+    "num_sparse_decoder_layers": 1,
+    "num_experts": 4,
+}
 BERT = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -73,6 +80,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3_moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", {**MIXTURE, "head_dim": 16}),
     "t5": ("T5Config", "T5ForConditionalGeneration", T5),
     "t5-gated": ("T5Config", "T5ForConditionalGeneration", {**T5, "feed_forward_proj": "gated-gelu"}),
+    "switch_transformers": ("SwitchTransformersConfig", "SwitchTransformersForConditionalGeneration", SWITCH),
     "bert": ("BertConfig", "BertForMaskedLM", BERT),
     "bert-classifier": ("BertConfig", "BertForSequenceClassification", BERT),
 }
