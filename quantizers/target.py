@@ -81,6 +81,11 @@ class Target:
         """Remember a finding of the search, for the record."""
         self.measures[what] = value
 
+    def note_uncalibrated(self, blocks: tuple[str, ...]) -> None:
+        """Note which linears lie outside the blocks, whose tensors begin like one of `blocks`: no moment is known there."""
+        if outside := [name for name in self.linears if not name.startswith(blocks)]:
+            self.notes.append(f"outside the calibrated blocks, rounded to nearest: {', '.join(outside)}")
+
     def begin(self, through: tuple[str, ...]) -> None:
         """Lay out the artifact; tensors whose names begin like one of `through` are there from an interrupted run."""
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         from quantizers.formats import openvino_export  # brings OpenVINO and optimum-intel
 
         openvino_export.require(request.model, skeleton)
+        openvino_export.require_linears(request.model, skeleton)
     targets = [
         prepare(name, recipe, skeleton, checkpoint, work / "made" / name)
         for name, recipe in recipes.items()
@@ -61,6 +62,8 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
                 for name in (name for name in skeleton.source if name.startswith(prefix)):
                     copy_tensor(checkpoint, skeleton, name, data_free)
         through = _through(checkpoint, skeleton, resume.finished(work))
+        for target in calibrated:
+            target.note_uncalibrated(through)
         rest = [name for name in skeleton.source if not name.startswith(through)]
         # One tensor a thread: threads that share a tensor wait for each other at every one of many small steps.
         with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -42,12 +42,25 @@ def require(model: Path, skeleton: Skeleton) -> None:
             f"{model}: optimum-intel does not export model_type {kind} for text generation. "
             "Use format compressed-tensors or bitsandbytes for this model."
         )
+    openvino_tokenizer.require(model)
+
+
+def require_linears(model: Path, skeleton: Skeleton) -> None:
+    """Refuse, before any work, weights that the graph cannot take over.
+
+    Raises:
+        QuantizeError: experts are no linears, or rows do not fill bytes.
+    """
+    if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
+        raise QuantizeError(
+            f"{model}: a mixture of experts, whose experts are stacks and not linears. Use engine nncf for OpenVINO IR "
+            "of this model, or format compressed-tensors."
+        )
     if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
         raise QuantizeError(
             f"{model}: {odd[0].name} has {odd[0].in_features} inputs, an odd number, which OpenVINO's 4-bit types cannot "
             "hold row by row. Use format compressed-tensors for this model."
         )
-    openvino_tokenizer.require(model)
 
 
 def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoint, out: Path) -> Made:

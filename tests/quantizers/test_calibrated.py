@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from quantizers.door import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
-from tests.quantizers.models import DEMO, edit_json, make_llama
+from tests.quantizers.models import DEMO, edit_json, edit_tensors, make_llama
 from tests.quantizers.test_door import same
 
 MODEL = DEMO / "model"
@@ -45,6 +46,18 @@ def divergence(model: Path, artifact: Path, tokens: torch.Tensor) -> float:
     original = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)(tokens).logits.log_softmax(-1)
     found = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)(tokens).logits.log_softmax(-1)
     return float((original.exp() * (original - found)).sum(-1).mean())
+
+
+def test_an_untied_head_is_quantized_and_the_record_says_that_no_text_was_read_for_it(tmp_path, tokens):
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    edit_json(model / "config.json", lambda config: config.update(tie_word_embeddings=False))
+    edit_tensors(model, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].clone()}))
+    recipe = {"dtype": "int8", "group_size": 64, "rounding": "compensated", "skip": []}
+    made = run(request(model, t=recipe), tmp_path / "out").targets["t"]
+    assert "outside the calibrated blocks, rounded to nearest: lm_head" in made.notes
+    assert "lm_head.weight_packed" in load_file(tmp_path / "out/t/model.safetensors")
+    assert divergence(model, tmp_path / "out/t", tokens) < 0.001
 
 
 def with_outliers(directory: Path) -> Path:

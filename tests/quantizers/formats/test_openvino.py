@@ -15,7 +15,14 @@ import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from openvino import opset13 as ops
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from gates.checks.weights import weights
 from gates.loaders import Loaded
@@ -171,3 +178,12 @@ def test_a_model_without_a_tokenizer_is_refused_before_the_pass(tmp_path):
     with pytest.raises(QuantizeError, match="tokenizer"):
         run(request(make_llama(tmp_path / "model"), t={"group_size": 64} | IR), tmp_path / "out")
     assert not (tmp_path / "out/.work").exists()
+
+
+def test_experts_are_refused_before_the_pass(tmp_path):
+    config = Qwen3MoeConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_experts=4, moe_intermediate_size=16, head_dim=8
+    )
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match="engine nncf"):
+        run(request(with_tokenizer(tmp_path / "model"), t={"group_size": 16} | IR), tmp_path / "out")
