@@ -17,11 +17,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import requests
+from flows.batches import batches
 from flows.child import Network, StepError
 from flows.contamination import refuse_overlap
 from flows.history import note_outcome
 from flows.jobs import Job, Step
-from flows.keys import fingerprint
 from flows.manifest.model import Rung, Texts
 from flows.pages import evidence_of, verdict_page
 from flows.plan import Plan, Planned, look, plan, read, refuse_without_token, remember, verdict_of
@@ -92,6 +92,14 @@ def baseline(job: Job, store: Store) -> Record:
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     label = f"{job.original.name}: baseline"
     return perform(store, job.baseline, label, "gates", requests.baseline(job, store), network=network)
+
+
+@task(name="sensitivity", task_run_name="sensitivity for {job.release}", cache_policy=NO_CACHE)
+def sensitivity(job: Job, store: Store) -> None:
+    """Measure what each dtype does to each group of linears, once for all budgets."""
+    if search := job.target.search:
+        label = f"{job.target.name}: sensitivity"
+        perform(store, job.sensitivity(search), label, "quantizers", requests.sensitivity(job, search, store))
 
 
 @task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
@@ -188,7 +196,8 @@ def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
         models.setdefault(planned.job.baseline.key, []).append(planned)
     for group in models.values():
         with _apart(group[0].job.original.name, failed):
-            climb(prepare(group, store, failed), store, failed, retry=retry)
+            ready = settled(prepare(group, store, failed), store, failed, retry=retry)
+            climb(ready, store, failed, retry=retry)
     return failed
 
 
@@ -200,10 +209,21 @@ def prepare(group: list[Planned], store: Store, failed: list[str]) -> list[Plann
         with _apart(f"{job.original.name}: texts", failed):
             texts(job, store)
     # A target that reads no calibration text goes on without it.
-    ready = [p for p in ready if all(store.complete(s.kind, s.key) for s in p.job.prepared if s.kind != "baseline")]
+    later = ("baseline", "sensitivity")
+    ready = [p for p in ready if all(store.complete(s.kind, s.key) for s in p.job.prepared if s.kind not in later)]
     if ready:
         baseline(ready[0].job, store)
     return ready
+
+
+def settled(ready: list[Planned], store: Store, failed: list[str], *, retry: bool) -> list[Planned]:
+    """Measure sensitivities where recipes follow from them; return the jobs with work to do, all recipes known."""
+    known_now = [planned for planned in ready if planned.job.settled]
+    for planned in (planned for planned in ready if not planned.job.settled):
+        with _apart(f"{planned.job.release}: sensitivity", failed):
+            sensitivity(planned.job, store)
+            known_now.append(look(planned.job, store, retry=retry))
+    return [planned for planned in known_now if planned.state == "stale"]
 
 
 def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:
@@ -248,31 +268,6 @@ def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:
         return False
     store.forget("verdict", verdict.key)
     return True
-
-
-def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
-    """Group recipes that one child makes in one pass: ours by calibration text, other engines one by one.
-
-    Data-free recipes go along with a calibrated pass where there is one, since it reads every weight anyway.
-    """
-    read: dict[int | None, str] = {}
-    for p in todo:
-        if p.rung.recipe.calibrated and p.rung.recipe.engine == "streaming":
-            read.setdefault(p.job.manifest.memory_bytes, fingerprint(p.job.quantize(p.rung).inputs["calibration"]))
-    groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
-    for planned in todo:
-        job, rung = planned.job, planned.rung
-        memory = job.manifest.memory_bytes
-        text = read.get(memory, "")
-        if rung.recipe.calibrated:
-            text = fingerprint(job.quantize(rung).inputs["calibration"])
-        streams = rung.recipe.engine == "streaming"
-        place = ("streaming", text, str(memory)) if streams else (job.release, rung.name)
-        groups.setdefault(place, []).append((job, rung))
-    return [
-        (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
-        for work in groups.values()
-    ]
 
 
 @flow(name="build", flow_run_name="build")

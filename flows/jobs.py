@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from flows.keys import fingerprint
-from flows.manifest.model import Manifest, Rung, Target
+from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.sources import Original, Sources
 from flows.tools import versions
+from gates.spec import Divergence, Size
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Job:
     """Scoring the original; the same for every target of the model."""
     endpoint: str
     """The Hub it would go to, when it goes to the Hub."""
+    settled: bool = True
+    """Whether the target's recipes are known; those of a search follow from its sensitivities (`flows.search`)."""
     _made: dict[tuple[str, str], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -50,14 +53,39 @@ class Job:
     @property
     def prepared(self) -> list[Step]:
         """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
-        if self.calibration is None or not any(rung.recipe.calibrated for rung in self.target.rungs):
+        if self.calibration is None or not reads_calibration(self.target):
             return [self.evaluation, self.baseline]
-        return [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
+        steps = [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
+        return [*steps, self.sensitivity(self.target.search)] if self.target.search else steps
 
     def apart(self, calibration: Step) -> Step:
         """Making sure that the evaluation text shares no content with the calibration text."""
         texts = {"evaluation": self.evaluation.key, "calibration": calibration.key}
         return Step("contamination", {**texts, "tools": versions("contamination")})
+
+    def sensitivity(self, search: Search) -> Step:
+        """Measuring what each dtype does to each group of linears; shared by all budgets."""
+        inputs = {
+            "model": self.original.identity,
+            "recipe": search.base.model_dump(mode="json"),
+            "dtypes": sorted(search.auto.dtypes),
+            "calibration": self._text(),
+            "tools": versions("sensitivity", format=search.base.format, engine=search.base.engine),
+        }
+        return Step("sensitivity", inputs)
+
+    def _text(self) -> dict[str, Any] | None:
+        calibration = self.manifest.calibration
+        return (
+            None
+            if self.calibration is None
+            else {
+                "texts": self.calibration.key,
+                "samples": calibration.samples,
+                "tokens": calibration.tokens,
+                "seed": calibration.seed,
+            }
+        )
 
     def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
         """Return the step of a rung, the same object every time: its key is worked out once."""
@@ -71,21 +99,15 @@ class Job:
         return self._once("quantize", rung, self._quantize)
 
     def _quantize(self, rung: Rung) -> dict[str, Any]:
-        recipe, calibration = rung.recipe, self.manifest.calibration
-        read = None
-        if recipe.calibrated and self.calibration:
-            read = {
-                "texts": self.calibration.key,
-                "samples": calibration.samples,
-                "tokens": calibration.tokens,
-                "seed": calibration.seed,
-            }
-        return {
+        recipe = rung.recipe
+        inputs = {
             "model": self.original.identity,
             "recipe": recipe.model_dump(mode="json"),
-            "calibration": read,
+            "calibration": self._text() if recipe.calibrated else None,
             "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
         }
+        # Nothing is ever stored under the keys of a recipe that is not known yet.
+        return inputs if self.settled else {**inputs, "recipe": None}
 
     def evidence(self, rung: Rung, documents: int, content: str) -> Step:
         """Scoring one artifact, these very bytes, against the baseline on its first `documents` documents."""
@@ -139,11 +161,15 @@ class Job:
             "publish": {"to": list(publish.to), "private": publish.private},
         }
         tools: dict[str, str] = {}
-        for number, rung in enumerate(self.target.rungs, 1):
-            name = "recipe" if len(self.target.rungs) == 1 else f"recipe {number}"
-            said[name] = rung.recipe.model_dump(mode="json")
+        search = self.target.search
+        recipes = [search.base] if search else [rung.recipe for rung in self.target.rungs]
+        if search:
+            said["auto"] = search.auto.model_dump(mode="json", exclude_none=True)
+        for number, recipe in enumerate(recipes, 1):
+            name = "recipe" if len(recipes) == 1 else f"recipe {number}"
+            said[name] = recipe.model_dump(mode="json")
             for step in ("quantize", "evidence"):
-                tools |= versions(step, format=rung.recipe.format, engine=rung.recipe.engine)
+                tools |= versions(step, format=recipe.format, engine=recipe.engine)
         said["tools"] = {name: version for name, version in tools.items() if name != "quantmill"}
         return dict(_flat(said))
 
@@ -155,14 +181,32 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
+def budgeted(manifest: Manifest, target: Target) -> Manifest:
+    """Return the manifest as it judges one target: the budget of a search is a gate, too, unless a tighter one stands."""
+    if target.search is None:
+        return manifest
+    gates, auto = manifest.gates, target.search.auto
+    if auto.max_kld is not None:
+        limit = min(auto.max_kld, gates.divergence.max_kld if gates.divergence else auto.max_kld)
+        gates = gates.model_copy(update={"divergence": Divergence(max_kld=limit)})
+    if auto.max_ratio is not None:
+        limit = min(auto.max_ratio, gates.size.max_ratio if gates.size else auto.max_ratio)
+        gates = gates.model_copy(update={"size": Size(max_ratio=limit)})
+    return manifest.model_copy(update={"gates": gates})
+
+
+def reads_calibration(target: Target) -> bool:
+    """Whether a target's recipes, or the search for them, read calibration text."""
+    return target.search is not None or any(rung.recipe.calibrated for rung in target.rungs)
+
+
 def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     """Return the manifest's jobs, one a target, with model and texts pinned. Raises SourceError."""
     original = sources.original(manifest)
     tools = versions("texts")
     evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})
-    calibrated = any(rung.recipe.calibrated for target in manifest.targets.values() for rung in target.rungs)
     calibration = None
-    if calibrated:
+    if any(map(reads_calibration, manifest.targets.values())):
         calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
     baseline = Step(
         "baseline",
@@ -178,6 +222,15 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
         },
     )
     return [
-        Job(manifest, target, original, evaluation, calibration, baseline, endpoint)
+        Job(
+            budgeted(manifest, target),
+            target,
+            original,
+            evaluation,
+            calibration,
+            baseline,
+            endpoint,
+            settled=target.search is None,
+        )
         for target in manifest.targets.values()
     ]

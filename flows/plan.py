@@ -15,6 +15,7 @@ from flows.keys import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
+from flows.search import settle
 from flows.sources import Sources
 from flows.store import Record, Store, write_durably
 from gates.looks import looks
@@ -75,7 +76,8 @@ def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = No
 
 
 def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
-    """Say where a job stands, walking its rungs in order."""
+    """Say where a job stands, walking its rungs in order; those of a search, once it is known what they are."""
+    job = settle(job, store)
     refused: Planned | None = None
     for rung in job.target.rungs:
         verdict = verdict_of(job, rung, store)
@@ -95,7 +97,8 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     steps = [*job.prepared, job.quantize(rung)]
     missing = [step for step in steps if not store.complete(step.kind, step.key)]
     # A network that was away comes back by itself; work that failed three times here does not.
-    for step in (*(step for step in missing if step.kind in ("baseline", "quantize")), *scorings(job, rung, store)):
+    working = [step for step in missing if step.kind in ("baseline", "sensitivity", "quantize")]
+    for step in (*working, *scorings(job, rung, store)):
         failure = store.failed(step.kind, step.key)
         if failure and failure.attempts >= QUARANTINE and not retry:
             why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"

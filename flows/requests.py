@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.jobs import Job, Step
-from flows.manifest.model import Rung, Texts
+from flows.manifest.model import Rung, Search, Texts
 from flows.sources import Original, task_file
 from flows.store import Record, Store
 from flows.tools import installed
@@ -76,22 +76,39 @@ def baseline(job: Job, store: Store) -> dict[str, Any]:
     }
 
 
-def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
-    """Ask for artifacts, named by their place in `work`."""
-    job = next((job for job, rung in work if rung.recipe.calibrated), work[0][0])
+def _calibration(job: Job, store: Store) -> dict[str, Any] | None:
     calibration = job.manifest.calibration
-    read = None
-    if job.calibration and any(rung.recipe.calibrated for _, rung in work):
-        read = {
+    return (
+        None
+        if job.calibration is None
+        else {
             "documents": documents(store, job.calibration),
             "samples": calibration.samples,
             "tokens": calibration.tokens,
             "seed": calibration.seed,
         }
+    )
+
+
+def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
+    """Ask for artifacts, named by their place in `work`."""
+    job = next((job for job, rung in work if rung.recipe.calibrated), work[0][0])
+    reads = any(rung.recipe.calibrated for _, rung in work)
     return {
         "model": job.original.directory,
         "targets": {str(n): rung.recipe.model_dump(mode="json") for n, (_, rung) in enumerate(work)},
-        "calibration": read,
+        "calibration": _calibration(job, store) if reads else None,
+        "memory_bytes": job.manifest.memory_bytes,
+    }
+
+
+def sensitivity(job: Job, search: Search, store: Store) -> dict[str, Any]:
+    """Ask what each dtype does to each group of linears."""
+    return {
+        "model": job.original.directory,
+        "recipe": search.base.model_dump(mode="json"),
+        "dtypes": sorted(search.auto.dtypes),
+        "calibration": _calibration(job, store),
         "memory_bytes": job.manifest.memory_bytes,
     }
 

@@ -12,6 +12,7 @@ STEP_VERSIONS = {
     "contamination": 1,
     "tasks": 1,
     "baseline": 1,
+    "sensitivity": 1,
     "quantize": 2,
     "evidence": 1,
     "verdict": 1,

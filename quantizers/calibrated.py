@@ -94,14 +94,14 @@ def _block(
         with Double():
             check_fold(folded, before, inputs)
 
-    moments = _advance(block, blocks, groups, stream, on)
+    moments = advance(block, blocks, groups, stream, on)
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         twin = block if position == len(targets) - 1 else copy.deepcopy(block)
         solve(target, twin, prefix, groups, moments, check)
 
 
-def _advance(
+def advance(
     block: nn.Module, blocks: Blocks, groups: tuple[Group, ...], stream: Activations, on: Compute
 ) -> list[Moments]:
     """Run the block over the stream in place; the moments of what each group reads."""

@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from quantizers.errors import QuantizeError
-from quantizers.machine import compute, tools
+from quantizers.machine import Compute, compute, tools
 from quantizers.recipe import Recipe
-from quantizers.request import Made, Request, Result
+from quantizers.request import Answer, Made, Question, Request, Result
 
+Told = TypeVar("Told", bound=BaseModel)
 Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
 ENGINES: dict[str, tuple[str, str]] = {
     "streaming": ("quantizers.engines.streaming", "stream"),
@@ -30,12 +34,7 @@ def run(request: Request, out: Path) -> Result:
     Raises:
         QuantizeError: the model, a recipe or the calibration text is at fault, or the disk is full.
     """
-    computed = compute(request)
-    if not request.model.is_dir():
-        raise QuantizeError(
-            f"{request.model}: no such directory. The model is a directory with config.json and weights."
-        )
-    out.mkdir(parents=True, exist_ok=True)
+    computed = _ready(request, out)
     made: dict[str, Made] = {}
     libraries: set[str] = set()
     for name, (path, function) in ENGINES.items():
@@ -51,5 +50,38 @@ def run(request: Request, out: Path) -> Result:
         tools=tools(*libraries),
         compute=str(computed),
     )
-    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
-    return result
+    return _written(result, out)
+
+
+def answer(question: Question, out: Path) -> Answer:
+    """Measure what each dtype does to each group of linears, then write `out/result.json`.
+
+    Raises:
+        QuantizeError: as `run`.
+    """
+    computed = _ready(question, out)
+    module = import_module("quantizers.sensitivity")
+    choices, fixed, rest, tokens = module.measure(question, out / ".work")
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    found = Answer(
+        choices=choices,
+        fixed=fixed,
+        rest_bytes=rest,
+        probe_tokens=tokens,
+        tools=tools(*module.TOOLS),
+        compute=str(computed),
+    )
+    return _written(found, out)
+
+
+def _ready(asked: Request | Question, out: Path) -> Compute:
+    computed = compute(asked)
+    if not asked.model.is_dir():
+        raise QuantizeError(f"{asked.model}: no such directory. The model is a directory with config.json and weights.")
+    out.mkdir(parents=True, exist_ok=True)
+    return computed
+
+
+def _written(told: Told, out: Path) -> Told:
+    (out / "result.json").write_text(told.model_dump_json(indent=2) + "\n", "utf-8")
+    return told

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
-from quantizers.request import Request
+from quantizers.request import Question, Request
 
 
 def device(name: str) -> torch.device:
@@ -62,7 +62,7 @@ def _cpu(flag: str) -> bool:
     return bool(torch.cpu.get_capabilities().get(flag, False))
 
 
-def compute(request: Request) -> Compute:
+def compute(request: Request | Question) -> Compute:
     """How blocks run for a request; `auto` is what is fastest on its device, float32 where no text is read.
 
     Fastest is bfloat16 on accelerators and on CPUs with AMX tiles, float32 elsewhere. AVX512-BF16 alone does not count: its

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quantizers.recipe import Recipe
+from quantizers.recipe import Dtype, Recipe
 
 
 class Calibration(BaseModel):
@@ -44,6 +44,58 @@ class Request(BaseModel):
     """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
     device: str = "cpu"
     """Where blocks run over the calibration text: cpu, cuda or xpu. Rounding runs on the CPU."""
+
+
+class Question(BaseModel):
+    """The other thing the door takes: what would it cost to store each linear of a model in this dtype or in that?
+
+    Writes `OUT_DIR/result.json`, an `Answer`, and no weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    """Directory with config.json, safetensors and tokenizer files."""
+    recipe: Recipe
+    """How linears are rounded; each dtype of `dtypes` stands in for its own."""
+    dtypes: tuple[Dtype, ...] = Field(min_length=2)
+    """What a linear may be stored in."""
+    calibration: Calibration
+    """Text the divergence is measured on, and, by a recipe that is calibrated, rounded with."""
+    memory_bytes: int | None = Field(None, ge=1)
+    """Budget for hidden states kept in memory; beyond it they spill to disk below OUT_DIR."""
+    device: str = "cpu"
+
+
+class Choice(BaseModel):
+    """Linears that share an input, and what each dtype does to the model when they alone are stored in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    linears: tuple[str, ...]
+    """Full module names."""
+    bytes: dict[str, int]
+    """By dtype: size of their tensors."""
+    kld: dict[str, float]
+    """By dtype: mean KL divergence from the original, nats per token."""
+
+
+class Answer(BaseModel):
+    """`OUT_DIR/result.json` of a `Question`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    choices: tuple[Choice, ...]
+    """In the model's order."""
+    fixed: tuple[str, ...]
+    """Linears that the recipe quantizes and that are in no block: they keep the recipe's dtype."""
+    rest_bytes: int
+    """All else in the weight files: the other tensors, and at most 256 bytes of header for every tensor."""
+    probe_tokens: int
+    """Tokens the divergence was measured on."""
+    tools: dict[str, str]
+    """Versions of every library that had a hand in the figures."""
+    compute: str
 
 
 class Made(BaseModel):

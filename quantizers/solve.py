@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,45 @@ from quantizers.recipe import Recipe
 from quantizers.rounding.compensated import compensated, damped, factorize
 from quantizers.rounding.nearest import nearest
 from quantizers.rounding.refine import refine
-from quantizers.target import FEW, Target
+from quantizers.target import FEW
 from quantizers.transforms.awq import search
 from quantizers.transforms.teq import train
 
 
+class Taker(Protocol):
+    """Who a block is solved for: a target that is written, or a measurement."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the whole."""
+
+    @property
+    def linears(self) -> Mapping[str, Recipe]:
+        """The linears that are quantized, by full name, and the recipe of each."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the loader computes in."""
+
+    @property
+    def stored(self) -> torch.dtype:
+        """What scales are stored in."""
+
+    def keep_whole(self, name: str, tensor: Tensor) -> None:
+        """Take a tensor that is not quantized."""
+
+    def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
+        """Take the codes of a linear of shape `whole`."""
+
+    def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
+        """Take a linear of shape `whole` that is to be rounded without regard to any text."""
+
+    def measured(self, what: str, value: float) -> None:
+        """Take a finding of the search."""
+
+
 def solve(
-    target: Target,
+    target: Taker,
     block: nn.Module,
     prefix: str,
     groups: tuple[Group, ...],
@@ -61,7 +93,7 @@ def solve(
             target.keep_whole(f"{prefix}.{name}", value)
 
 
-def _alike(target: Target, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
+def _alike(target: Taker, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
     """The quantized linears of a group, those of one recipe together, the fewest bits first."""
     found: dict[Recipe, list[str]] = {}
     for name in group.linears:
@@ -71,7 +103,7 @@ def _alike(target: Target, prefix: str, group: Group) -> list[tuple[Recipe, list
 
 
 def _round_experts(
-    target: Target,
+    target: Taker,
     recipe: Recipe,
     block: nn.Module,
     prefix: str,
@@ -89,7 +121,7 @@ def _round_experts(
         target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
 
 
-def _scale(target: Target, block: nn.Module, prefix: str, group: Group, moments: Moments) -> Tensor | None:
+def _scale(target: Taker, block: nn.Module, prefix: str, group: Group, moments: Moments) -> Tensor | None:
     alike = _alike(target, prefix, group)
     # A stack of experts that stays as it is would be rounded to its dtype once more.
     stacked = any(weight_of(block, name).dim() > 2 for name in group.linears)
@@ -119,7 +151,7 @@ def _scale(target: Target, block: nn.Module, prefix: str, group: Group, moments:
     return _representable(target, block, group, scale)
 
 
-def _representable(target: Target, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
+def _representable(target: Taker, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
     """The scale next to `scale` whose quotient the norm can store: what is folded then undoes itself exactly."""
     if group.kind not in ("norm", "norm_plus_one") or group.absorber is None:
         return scale
@@ -131,7 +163,7 @@ def _representable(target: Target, block: nn.Module, group: Group, scale: Tensor
 
 
 def _round(
-    target: Target,
+    target: Taker,
     recipe: Recipe,
     block: nn.Module,
     prefix: str,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from gates.spec import Gates
-from quantizers.recipe import Recipe
+from gates.spec import Fraction, Gates
+from quantizers.recipe import BITS, Dtype, Recipe
 
 Device = Literal["CPU", "GPU", "NPU"]
 Hub = Literal["local", "hub"]
@@ -167,6 +167,37 @@ class Rung(_Part):
     """Explicit: every field has its value."""
 
 
+class Auto(_Part):
+    """A search for a mix of dtypes: the smallest within a divergence, or the least diverging within a size."""
+
+    max_kld: float | None = Field(None, gt=0)
+    """Budget of quality, nats per token: the smallest mix that passes the gates with this divergence."""
+    max_ratio: Fraction | None = Field(None, gt=0, le=1)
+    """Budget of size, bytes of weights over the original's: the mix of least divergence that fits."""
+    dtypes: Annotated[tuple[Dtype, ...], BeforeValidator(_as_tuple, json_schema_input_type=list[Dtype])] = (
+        "int4",
+        "int8",
+    )
+    """Integer dtypes to choose from, for each group of linears that share an input."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        if (self.max_kld is None) == (self.max_ratio is None):
+            raise ValueError("one budget decides: give either max_kld (quality) or max_ratio (size)")
+        widths = [BITS[dtype] for dtype in self.dtypes]
+        if len(widths) < 2 or len(set(widths)) != len(widths):
+            raise ValueError("dtypes holds two dtypes or more, no two of one width, such as [int4, int8]")
+        return self
+
+
+class Search(_Part):
+    """What a target with `auto` searches for, and from where."""
+
+    auto: Auto
+    base: Recipe
+    """The recipe that is varied in dtype alone."""
+
+
 class Target(_Part):
     """What one release of the model must be."""
 
@@ -175,7 +206,9 @@ class Target(_Part):
     device: Device = "CPU"
     """Device the artifact is judged on."""
     rungs: tuple[Rung, ...] = Field(min_length=1)
-    """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder."""
+    """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder.
+    Of a search: its base, until `flows.search` knows better."""
+    search: Search | None = None
 
 
 class Manifest(_Part):

@@ -19,13 +19,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from flows.manifest.form import Form
-from flows.manifest.model import Calibration, Device, Evaluation, Model, Publish
+from flows.manifest.model import Auto, Calibration, Device, Evaluation, Model, Publish
 from flows.manifest.presets import presets_for
 from gates import spec
 from quantizers.recipe import Recipe
 
 ROOM = Path(__file__).parents[2] / "manifests"
-_DESCRIBED: tuple[type[BaseModel], ...] = (Form, Model, Calibration, Evaluation, Publish, Recipe)
+_DESCRIBED: tuple[type[BaseModel], ...] = (Form, Model, Calibration, Evaluation, Publish, Recipe, Auto)
 
 
 def schema(room: Path = ROOM) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def schema(room: Path = ROOM) -> dict[str, Any]:
     found = Form.model_json_schema()
     recipe = Recipe.model_json_schema()
     definitions = found["$defs"]
+    definitions["Auto"] = Auto.model_json_schema()
     places = {**definitions, Form.__name__: found, Recipe.__name__: recipe}
     for model in (*_DESCRIBED, *_gates()):
         if model.__name__ in places:  # a base of others stands in the schema only as a part of them
@@ -46,9 +47,17 @@ def schema(room: Path = ROOM) -> dict[str, Any]:
         "enum": list(get_args(Device)),
         "default": "CPU",
     }
+    auto = {
+        "description": "A budget of quality or of size; dtypes are searched for, the recipe says how weights are rounded.",
+        "$ref": "#/$defs/Auto",
+    }
     rung = {**recipe, "title": "Rung", "properties": {"preset": named, **_undefaulted(recipe["properties"])}}
     definitions["Rung"] = rung
-    definitions["Recipe"] = {**rung, "title": "Recipe", "properties": {**rung["properties"], "device": device}}
+    definitions["Recipe"] = {
+        **rung,
+        "title": "Recipe",
+        "properties": {**rung["properties"], "auto": auto, "device": device},
+    }
     definitions["Ladder"] = {
         "title": "Ladder",
         "description": "Recipes in order of cost; the first that passes the gates is released.",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from flows.manifest.errors import choices, nearest, shown
-from flows.manifest.model import DEVICES, Device, Rung, Target
+from flows.manifest.explain import explain
+from flows.manifest.model import DEVICES, Auto, Device, Rung, Search, Target
 from flows.manifest.names import fault
 from flows.manifest.presets import FILE, Presets, name_of, recipe_at
 from flows.manifest.scalars import kind_of
 from flows.manifest.source import Key, Source
-from quantizers.recipe import Recipe
+from quantizers.recipe import HOLDS, SYMMETRIC, Recipe
 
 _RECIPE = tuple(Recipe.model_fields)
-_FORMS = "; allowed: the name of a preset, a mapping of recipe fields, or {ladder: [...]}"
+_FORMS = "; allowed: the name of a preset, a mapping of recipe fields and auto, or {ladder: [...]}"
 
 
 def targets(source: Source, presets: Presets) -> dict[str, Target]:
@@ -43,17 +47,41 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
         raise source.error(
             (*key, "device"), f"is {device!r}{choices(get_args(Device))}{nearest(device, get_args(Device))}"
         )
+    search = None
     if "ladder" in fields:
         rungs = _ladder(source, key, fields, presets)
     else:
-        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "device", *_RECIPE)),)
+        auto = fields.pop("auto", None)
+        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", "device", *_RECIPE)),)
+        if auto is not None:
+            search = _search(source, key, auto, rungs[0].recipe)
+            rungs = (Rung(name=f"auto-{rungs[0].name}", recipe=search.base),)
     for rung in rungs:
         able = DEVICES[rung.recipe.format]
         if device not in able:
             raise source.error(
                 (*key, "device"), f"is {device}, which format {rung.recipe.format} does not run on{choices(able)}"
             )
-    return Target(name=name, device=device, rungs=rungs)
+    return Target(name=name, device=device, rungs=rungs, search=search)
+
+
+def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
+    at = (*key, "auto")
+    try:
+        auto = Auto.model_validate_json(json.dumps(written), strict=True)
+    except ValidationError as error:
+        raise explain(source, error, Auto, at) from error
+    if (base.engine, base.format) != ("streaming", "compressed-tensors"):
+        raise source.error(at, "is for engine streaming with format compressed-tensors, which alone store mixed dtypes")
+    if base.overrides:
+        raise source.error((*key, "overrides"), "cannot stand beside auto, which decides the dtype of every linear")
+    for number, dtype in enumerate(auto.dtypes):
+        if dtype not in HOLDS[base.engine, base.format]:
+            allowed = sorted(HOLDS[base.engine, base.format])
+            raise source.error((*at, "dtypes", number), f"is {dtype}, which is no integer dtype{choices(allowed)}")
+        if dtype in SYMMETRIC and not base.symmetric:
+            raise source.error((*at, "dtypes", number), f"is {dtype}, a symmetric grid, in an asymmetric recipe")
+    return Search(auto=auto, base=base)
 
 
 def _ladder(source: Source, key: Key, fields: dict[str, Any], presets: Presets) -> tuple[Rung, ...]:

@@ -139,6 +139,26 @@ def test_a_ladder_climbs_until_its_gates_pass_and_keeps_every_attempt(demo: Demo
     assert sorted(attempts) == [False, False, True]
 
 
+def test_a_budget_of_quality_releases_a_mix_of_dtypes(demo: Demo) -> None:
+    text = demo.manifest.read_text()
+    head, gates = text.split("targets:")[0], text.split("gates:")[1].replace("demo}", "mixed}")
+    mixed = demo.manifest.with_name("mixed.yaml")
+    mixed.write_text(f"{head}targets:\n  small: {{preset: w4-rtn-g64, auto: {{max_kld: 0.0145}}}}\n\ngates:{gates}")
+    ran = quantmill("run", mixed, "--json", home=demo.home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    (row,) = ran.json
+    assert (row["state"], row["gates"]["divergence"]["limit"]) == ("released", 0.0145)
+    assert row["gates"]["divergence"]["interval"][1] <= 0.0145
+    shown = quantmill("show", "mixed/docstring-llama-small", "--json", home=demo.home).json
+    assert set(shown["recipe"]["overrides"].values()) == {"int8"} and shown["recipe"]["dtype"] == "int4"
+    verdicts = [json.loads(path.read_text()) for path in demo.home.glob("store/verdict/*/record.json")]
+    attempts = [v["result"] for v in verdicts if v["inputs"]["gates"]["divergence"]["max_kld"] == 0.0145]
+    assert sorted(attempt["passed"] for attempt in attempts)[-2:] == [False, True], "the first rung is plain int4"
+    assert len(list(demo.home.glob("store/sensitivity/*"))) == 1
+    again = quantmill("run", mixed, home=demo.home)
+    assert (again.code, "Nothing to do" in again.stdout) == (0, True)
+
+
 LANGCHAIN = """
 import sys
 from langchain_huggingface import HuggingFacePipeline

@@ -57,14 +57,14 @@ def test_an_editor_explains_every_key(schema: dict[str, Any]) -> None:
         schema["properties"],
         *(
             definitions[name]["properties"]
-            for name in ("Model", "Calibration", "Evaluation", "Publish", "Recipe", "Ladder")
+            for name in ("Model", "Calibration", "Evaluation", "Publish", "Recipe", "Auto", "Ladder")
         ),
     ):
         assert [
             name for name, field in properties.items() if len(field.get("description", "")) < 10 and name != "ladder"
         ] == []
     assert list(schema["properties"]) == list(Form.model_fields)
-    assert set(definitions["Recipe"]["properties"]) == {"preset", "device", *Recipe.model_fields}
+    assert set(definitions["Recipe"]["properties"]) == {"preset", "auto", "device", *Recipe.model_fields}
 
 
 def test_an_editor_offers_the_presets(schema: dict[str, Any]) -> None:

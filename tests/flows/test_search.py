@@ -1,0 +1,154 @@
+"""From sensitivities to recipes: the front against brute force, and the ladders that budgets make."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.front import front
+from flows.manifest.model import Auto, Search
+from flows.plan import look
+from flows.search import Mix, ladder, mixes_of, size_of
+from flows.steps import note
+from flows.store import Store
+from quantizers.recipe import Recipe
+from quantizers.request import Answer, Choice
+from tests.flows.conftest import room
+from tests.flows.test_plan import job_of, planned
+
+BASE = Recipe(group_size=64)
+DTYPES = {"int3": 3, "int4": 4, "int8": 8}
+
+
+def made_up(groups: int, dtypes: tuple[str, ...], seed: int = 0) -> list[Choice]:
+    draw = random.Random(seed)
+    found = []
+    for group in range(groups):
+        weights, harm = 8 * draw.randint(1000, 6000), draw.uniform(0.1, 3)
+        found.append(
+            Choice(
+                linears=(f"model.layers.{group}.a", f"model.layers.{group}.b"),
+                bytes={d: weights * DTYPES[d] // 8 + 16 for d in dtypes},
+                kld={d: harm * 4.0 ** -DTYPES[d] for d in dtypes},
+            )
+        )
+    return found
+
+
+def answer(groups: int = 16, dtypes: tuple[str, ...] = ("int4", "int8"), fixed: tuple[str, ...] = ()) -> Answer:
+    return Answer(
+        choices=tuple(made_up(groups, dtypes)), fixed=fixed, rest_bytes=1000, probe_tokens=1, tools={}, compute=""
+    )
+
+
+def harm(found: Answer, mix: Mix) -> float:
+    return sum(choice.kld[dtype] for choice, dtype in zip(found.choices, mix, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_front_is_that_of_all_mixes(seed: int) -> None:
+    choices = made_up(7, tuple(DTYPES), seed)
+    whole = answer().model_copy(update={"choices": tuple(choices)})
+    every = sorted((size_of(whole, mix), harm(whole, mix)) for mix in itertools.product(DTYPES, repeat=7))
+    best: list[tuple[int, float]] = []
+    for size, kld in every:
+        if not best or kld < best[-1][1] - 1e-15:
+            best.append((size, kld))
+    found = front(choices)
+    assert found.bytes.tolist() == [size for size, _ in best]
+    assert found.kld.tolist() == pytest.approx([kld for _, kld in best])
+    for place in range(0, len(best), 20):
+        mix = found.mix(place)
+        assert (size_of(whole, mix), harm(whole, mix)) == pytest.approx((found.bytes[place], found.kld[place]))
+    assert [found.fitting(room) for room in (best[0][0] - 1, best[3][0], best[4][0] - 1)] == [-1, 3, 3]
+
+
+def test_a_thinned_front_misses_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = made_up(14, tuple(DTYPES))
+    exact = front(choices)
+    monkeypatch.setattr("flows.front.POINTS", 60)
+    thin = front(choices)
+    assert len(thin.bytes) <= 61 < len(exact.bytes)
+    for size in np.linspace(exact.bytes[0], exact.bytes[-1], 50):
+        assert thin.kld[thin.fitting(size + 0.05 * float(np.ptp(exact.bytes)))] <= exact.kld[exact.fitting(size)] * (
+            1 + 1e-9
+        )
+
+
+def test_a_budget_of_quality_climbs_in_small_steps_to_the_widest() -> None:
+    found = answer()
+    search = Search(auto=Auto(max_kld=0.03), base=BASE)
+    mixes = mixes_of(search, found, 0)
+    sizes = [found.rest_bytes + size_of(found, mix) for mix in mixes]
+    assert len(mixes) == 8 and mixes[-1] == ("int8",) * 16
+    assert 0.9 * 0.033 < harm(found, mixes[0]) <= 0.033
+    assert all(one < other <= 1.03 * one for one, other in itertools.pairwise(sizes[:-1]))
+    rungs = ladder(search, found, 0, None)
+    assert len({rung.name for rung in rungs}) == len({rung.recipe for rung in rungs}) == 8
+    assert (rungs[-1].name, rungs[-1].recipe) == ("w8-rtn-g64", Recipe(dtype="int8", group_size=64))
+    assert rungs[0].recipe.overrides and not any(rung.recipe.calibrated for rung in rungs)
+
+
+def test_mixes_that_the_size_gate_would_refuse_are_not_built() -> None:
+    found = answer()
+    search = Search(auto=Auto(max_kld=0.03), base=BASE)
+    sizes = [found.rest_bytes + size_of(found, mix) for mix in mixes_of(search, found, 0)]
+    assert len(ladder(search, found, 0, sizes[2])) == 3
+    assert len(ladder(search, found, 0, 1.0)) == 1
+
+
+def test_a_budget_of_size_is_the_mix_of_least_divergence_that_fits() -> None:
+    found = answer(6, tuple(DTYPES))
+    original = 2 * found.rest_bytes + sum(choice.bytes["int8"] for choice in found.choices) * 2
+    search = Search(auto=Auto(max_ratio=0.4, dtypes=tuple(DTYPES)), base=BASE)
+    (mix,) = mixes_of(search, found, original)
+    fitting = [
+        harm(found, other)
+        for other in itertools.product(DTYPES, repeat=6)
+        if found.rest_bytes + size_of(found, other) <= 0.4 * original
+    ]
+    assert harm(found, mix) == pytest.approx(min(fitting))
+    assert len(ladder(search, found, original, None)) == 1
+
+
+def test_linears_outside_the_blocks_keep_the_dtype_of_the_base() -> None:
+    found = answer(4, fixed=("lm_head",))
+    base = Recipe(dtype="int4", group_size=64, skip=())
+    recipe = ladder(Search(auto=Auto(max_kld=1e-9), base=base), found, 0, None)[-1].recipe
+    assert (recipe.dtype, recipe.overrides) == ("int8", {"lm_head": "int4"})
+
+
+def auto_room(place: Path) -> Path:
+    manifest = room(place)
+    text = manifest.read_text()
+    preset = "{preset: w4-rtn-g64, auto: {max_kld: 0.01}}"
+    manifest.write_text(text.replace("int4: w4-rtn-g64", f"int4: {preset}"))
+    return manifest
+
+
+def test_recipes_follow_once_the_sensitivities_are_known(tmp_path: Path) -> None:
+    manifest, store = auto_room(tmp_path), Store(tmp_path / "home")
+    rows = planned(manifest, store.home)
+    assert "sensitivity" in rows["int4"]["steps"] and "sensitivity" not in rows["int8"]["steps"]
+    assert (rows["int4"]["recipe"], rows["int4"]["key"]) == ("auto-w4-rtn-g64", None)
+    job = job_of(manifest, store.home)
+    search = job.target.search
+    assert search is not None and not job.settled
+    assert job.manifest.gates.divergence is not None and job.manifest.gates.divergence.max_kld == 0.01
+    note(store, job.sensitivity(search), json.loads(answer().model_dump_json()))
+    row = planned(manifest, store.home)["int4"]
+    assert "sensitivity" not in row["steps"] and row["recipe"].startswith("w6") and row["key"]
+    tighter = manifest.with_name("tighter.yaml")
+    tighter.write_text(manifest.read_text().replace("max_kld: 0.01", "max_kld: 0.02"))
+    other = job_of(tighter, store.home)
+    assert look(other, store).rung != look(job, store).rung, "another budget, from the same sensitivities"
+
+
+def test_an_artifact_of_the_base_is_not_taken_for_that_of_the_search(tmp_path: Path) -> None:
+    manifest, store = auto_room(tmp_path), Store(tmp_path / "home")
+    plain = job_of(room(tmp_path / "plain"), store.home)
+    note(store, plain.quantize(plain.target.rungs[0]), {})
+    assert "quantize" in look(job_of(manifest, store.home), store).steps
