@@ -53,8 +53,8 @@ def require_linears(model: Path, skeleton: Skeleton) -> None:
     """
     if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
         raise QuantizeError(
-            f"{model}: a mixture of experts, whose experts are stacks and not linears. Use engine nncf for OpenVINO IR "
-            "of this model, or format compressed-tensors."
+            f"{model}: a mixture of experts, whose experts are stacks and not linears, is not written as OpenVINO "
+            "IR. Use format compressed-tensors or bitsandbytes for this model."
         )
     if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
         raise QuantizeError(
