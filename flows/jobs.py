@@ -84,6 +84,8 @@ class Job:
                 "samples": calibration.samples,
                 "tokens": calibration.tokens,
                 "seed": calibration.seed,
+                "device": calibration.device,
+                "compute": calibration.compute,
             }
         )
 

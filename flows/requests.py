@@ -86,6 +86,8 @@ def _calibration(job: Job, store: Store) -> dict[str, Any] | None:
             "samples": calibration.samples,
             "tokens": calibration.tokens,
             "seed": calibration.seed,
+            "device": calibration.device,
+            "compute": calibration.compute,
         }
     )
 

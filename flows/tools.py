@@ -13,7 +13,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 1,
     "sensitivity": 1,
-    "quantize": 2,
+    "quantize": 3,
     "evidence": 1,
     "verdict": 1,
     "publish": 1,

@@ -14,21 +14,18 @@ from quantizers.request import Question, Request
 
 
 def device(name: str) -> torch.device:
-    """The torch device of that name.
+    """The torch device of that name: cpu, cuda or xpu.
 
     Raises:
-        QuantizeError: torch does not know it, or finds none here.
+        QuantizeError: torch finds none here.
     """
-    kind = name.split(":")[0].lower()
     present = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "xpu": torch.xpu.is_available}
-    if kind not in present:
-        raise QuantizeError(f"device {name}: quantizing runs on cpu, cuda or xpu; ask for one of these.")
-    if not present[kind]():
+    if not present[name]():
         raise QuantizeError(
-            f"device {name}: this torch ({torch.__version__}) finds no {kind} device on this machine. "
-            f"Ask for device cpu, or install a torch that was built for {kind}."
+            f"calibration.device {name}: this torch ({torch.__version__}) finds no {name} device on this machine. "
+            f"Ask for device cpu, or install a torch that was built for {name}."
         )
-    return torch.device(name.lower())
+    return torch.device(name)
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,11 @@ def compute(request: Request | Question) -> Compute:
     matrix products reach half the rate of float32's (oneDNN, 84 against 160 GFLOP/s on one core of a Xeon that has it).
 
     Raises:
-        QuantizeError: torch does not know the device, or finds none here.
+        QuantizeError: torch finds no such device here.
     """
-    where = device(request.device)
-    wanted = "float32" if request.calibration is None else request.calibration.compute
+    if request.calibration is None:
+        return Compute(torch.device("cpu"), torch.float32)
+    where, wanted = device(request.calibration.device), request.calibration.compute
     if wanted == "auto":
         wanted = "bfloat16" if where.type != "cpu" or _cpu("amx_bf16") else "float32"
     return Compute(where, getattr(torch, wanted))

@@ -23,6 +23,8 @@ class Calibration(BaseModel):
     """Tokens per row."""
     seed: int = 0
     """Which rows are drawn when the documents hold more than `samples` rows."""
+    device: Literal["cpu", "cuda", "xpu"] = "cpu"
+    """Where blocks run over the text. Scales are searched and weights rounded on the CPU."""
     compute: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of the blocks' matrix products; `auto`: what is fastest on the device. Second moments are summed in float32."""
 
@@ -42,8 +44,6 @@ class Request(BaseModel):
     calibration: Calibration | None = None
     memory_bytes: int | None = Field(None, ge=1)
     """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
-    device: str = "cpu"
-    """Where blocks run over the calibration text: cpu, cuda or xpu. Rounding runs on the CPU."""
 
 
 class Question(BaseModel):
@@ -64,7 +64,6 @@ class Question(BaseModel):
     """Text the divergence is measured on, and, by a recipe that is calibrated, rounded with."""
     memory_bytes: int | None = Field(None, ge=1)
     """Budget for hidden states kept in memory; beyond it they spill to disk below OUT_DIR."""
-    device: str = "cpu"
 
 
 class Choice(BaseModel):

@@ -114,6 +114,10 @@ class Calibration(Texts):
     """Tokens per row."""
     seed: int = Field(0, ge=0, lt=1 << 32)
     """Which rows are drawn when there are more than `samples`."""
+    device: Literal["cpu", "cuda", "xpu"] = "cpu"
+    """Where the model's blocks run over the text, one at a time."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of their matrix products; `auto`: bfloat16 where it is faster (AMX, cuda, xpu), else float32."""
 
     @model_validator(mode="before")
     @classmethod

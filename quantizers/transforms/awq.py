@@ -12,11 +12,11 @@ from torch import Tensor
 
 from quantizers.errors import QuantizeError
 
-COARSE = tuple(step / 10 for step in range(10))
+COARSE = tuple(step / 5 for step in range(5))
 """Exponents of the activation's magnitude; 0 is the identity and comes first."""
-FINE = (-0.05, 0.05)
-"""What is tried around the best of them: the error is smooth in the exponent."""
-ROWS, WORK = 128, 1 << 30
+FINE = (0.1, 0.05)
+"""Steps to either side of the best so far: the error is smooth in the exponent."""
+ROWS, WORK = 64, 1 << 29
 """Output rows that the search looks at, evenly spaced: the error of the rest follows theirs. More than `ROWS` as long as
 rows times the square of the inputs stay below `WORK`."""
 
@@ -58,9 +58,11 @@ def search(weight: Tensor, moment: Tensor, fake: Fake, attainable: Attainable) -
 
     for exponent in COARSE:
         measure(exponent)
-    for exponent in (min(errors, key=errors.__getitem__) + step for step in FINE):
-        if exponent > 0:
-            measure(exponent)
+    for step in FINE:
+        middle = min(errors, key=errors.__getitem__)
+        for exponent in (middle - step, middle + step):
+            if exponent > 0:
+                measure(exponent)
     best = min(errors, key=errors.__getitem__)
     return scaled(best), best, errors[best] / errors[0.0] if errors[0.0] else 1.0
 

@@ -8,7 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from quantizers.door import run
 from quantizers.errors import QuantizeError
-from tests.quantizers.models import edit_json, edit_tensors, request
+from quantizers.recipe import Recipe
+from quantizers.request import Calibration, Request
+from tests.quantizers.models import DEMO, edit_json, edit_tensors, request
 
 INT4 = {"group_size": 64}
 
@@ -157,7 +159,9 @@ def test_no_room_on_the_disk(llama, tmp_path, monkeypatch):
     refused(llama, tmp_path / "out", "no room", "No space left on device")
 
 
-def test_absent_device(llama, tmp_path):
-    wanted = request(llama, t=INT4).model_copy(update={"device": "xpu"})
+def test_absent_device(tmp_path):
+    text = Calibration(documents=DEMO / "calibration.jsonl", samples=2, tokens=16, device="xpu")
+    wanted = Request(model=DEMO / "model", targets={"t": Recipe(transform="awq")}, calibration=text)
     with pytest.raises(QuantizeError, match="no xpu device"):
         run(wanted, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
