@@ -52,6 +52,9 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     """Predict the size of the artifact's weights: two-dimensional tensors at the recipe's bits, the rest as they are."""
     recipe, total = rung.recipe, 0
     for name, tensor in original.tensors.items():
+        if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
+            total += tensor.elements + 3 * tensor.shape[0]
+            continue
         if len(tensor.shape) != 2 or "embed" in name or any(word.strip("*.") in name for word in recipe.skip):
             total += tensor.bytes
             continue

@@ -12,7 +12,7 @@ STEP_VERSIONS = {
     "contamination": 1,
     "tasks": 1,
     "baseline": 1,
-    "sensitivity": 1,
+    "sensitivity": 2,
     "quantize": 3,
     "evidence": 1,
     "verdict": 1,

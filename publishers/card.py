@@ -36,6 +36,7 @@ RECIPE_LABELS = {
     "ratio": "Share of weights in this type",
     "skip": "Left as they are",
     "overrides": "In another type",
+    "embeddings": "Token embeddings",
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
 
@@ -52,6 +53,7 @@ RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("transform", "teq"): "TEQ: equivalent scales, trained",
     ("transform", None): "none",
     ("ratio", 1.0): "all",
+    ("embeddings", None): "as they are",
     ("range", "minmax"): "smallest and largest weight (`minmax`)",
     ("range", "mse"): "least squared error (`mse`)",
     ("rounding", "nearest"): "to nearest",

@@ -77,6 +77,9 @@ class Recipe(BaseModel):
     overrides: dict[str, Dtype] = {}
     """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
     goes before patterns. Engine streaming with format compressed-tensors or openvino only."""
+    embeddings: Literal["int8"] | None = None
+    """Dtype of the token embeddings and of a head that shares them, asymmetric, one scale per row; null: as they are.
+    Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -146,6 +149,11 @@ class Recipe(BaseModel):
                 )
             if dtype in SYMMETRIC and not self.symmetric:
                 raise ValueError(f"overrides give {name} the dtype {dtype}, a symmetric grid, in an asymmetric recipe")
+        if self.embeddings and (self.engine, self.format) != ("streaming", "openvino"):
+            raise ValueError(
+                f"embeddings {self.embeddings} are for engine streaming with format openvino; the loaders of other formats "
+                "read none that are quantized, and engine nncf stores them in int8 anyway"
+            )
         if self.ratio != 1.0 and (self.engine != "nncf" or self.dtype != "int4"):
             raise ValueError("ratio (a mix of int4 and int8) is for engine nncf and dtype int4")
         if self.engine == "nncf" and self.dtype == "int8" and self.group_size != -1:

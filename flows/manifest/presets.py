@@ -72,7 +72,8 @@ def name_of(recipe: Recipe) -> str:
     """Return a name that tells a recipe's parts, such as `w4-awq-compensated-asym-g64`. Presets are named so too.
 
     In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is what the
-    library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ in dtype. `skip` is not told.
+    library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ in dtype, whether
+    embeddings are in int8. `skip` is not told.
     """
     codebook = recipe.dtype in CODEBOOKS
     # AWQ by itself is a search of the scales and of the clipping range.
@@ -89,6 +90,7 @@ def name_of(recipe: Recipe) -> str:
         None if recipe.group_size == (64 if codebook else -1) else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
         "mixed" if recipe.overrides else None,
+        "e8" if recipe.embeddings else None,
     ]
     return "-".join(part for part in parts if part)
 

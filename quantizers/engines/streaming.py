@@ -76,8 +76,8 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     for done, name in enumerate(exported):
         progress(f"{name}: OpenVINO export", done, len(exported))
         source, places[name] = next(t for t in targets if t.name == sources[name]), work / "ir" / name
-        ir = openvino_export.export(source, made[source.name], skeleton, checkpoint, places[name])
-        made[name] = ir.model_copy(update={"recipe": recipes[name]})
+        asked = made[source.name].model_copy(update={"recipe": recipes[name]})
+        made[name] = openvino_export.export(source, asked, skeleton, checkpoint, places[name])
     for name, place in places.items():
         shutil.rmtree(out / name, ignore_errors=True)
         place.rename(out / name)
@@ -88,7 +88,10 @@ def _source(name: str, recipes: dict[str, Recipe]) -> str:
     """The target whose tensors become target `name`: IR is made from a compressed-tensors artifact of the same recipe."""
     if recipes[name].format != "openvino":
         return name
-    plain = {n: recipe.model_copy(update={"format": "compressed-tensors"}) for n, recipe in recipes.items()}
+    plain = {
+        n: recipe.model_copy(update={"format": "compressed-tensors", "embeddings": None})
+        for n, recipe in recipes.items()
+    }
     holds = ("compressed-tensors", "openvino")
     alike = [n for n, recipe in recipes.items() if recipe.format in holds and plain[n] == plain[name]]
     return min(alike, key=lambda n: recipes[n].format)

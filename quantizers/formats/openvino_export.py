@@ -77,13 +77,26 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
     graph = openvino.Core().read_model(scratch / "openvino_model.xml")
     openvino_weights.put(graph, stored, tuple(target.linears))
+    expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
+    if made.recipe.embeddings:
+        expected += _put_embeddings(graph, skeleton, stored)
     ir.save(graph, out / "openvino_model.xml")
     del graph
     shutil.rmtree(scratch)
     openvino_tokenizer.convert(checkpoint.directory, out)
     copy_companions(checkpoint.directory, out, checkpoint.config)
-    expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
     return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected)})
+
+
+def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint) -> int:
+    """Round the token embeddings and a head tied to them; the change of size in bytes."""
+    table = skeleton.model.get_input_embeddings()
+    name = next(name for name, module in skeleton.model.named_modules() if module is table)
+    tied = {linear.removesuffix(".weight") for linear, twin in skeleton.tied.items() if twin == f"{name}.weight"}
+    weight = stored.whole(f"{name}.weight")
+    rounded = openvino_weights.rounded(weight)
+    openvino_weights.replace(graph, frozenset({name, *tied}), rounded)
+    return rounded.bytes - weight.nbytes
 
 
 def _trace(model: PreTrainedModel, directory: Path) -> None:

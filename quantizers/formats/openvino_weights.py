@@ -16,6 +16,9 @@ from openvino import opset13 as ops
 from torch import Tensor
 
 from quantizers.checkpoint import Checkpoint
+from quantizers.dtypes import grid, grouped
+from quantizers.ranges.minmax import minmax
+from quantizers.rounding.nearest import nearest
 
 _TYPES = {
     (4, True): openvino.Type.i4,
@@ -24,6 +27,9 @@ _TYPES = {
     (8, False): openvino.Type.u8,
 }
 """By bits and symmetry. OpenVINO's own integers of two and three bits are not compiled by its plugins."""
+
+ROWS = 4096
+"""Rows of an embedding that are held in float32 at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Compressed:
     """uint8, packed likewise, one per row and group."""
     scale: Tensor
     """float16 `[rows, groups]` where it holds every scale of the artifact exactly, else float32."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of all three."""
+        return sum(part.nbytes for part in (self.codes, self.zero, self.scale) if part is not None)
 
 
 def read(artifact: Checkpoint, linear: str) -> Compressed:
@@ -69,6 +80,44 @@ def _pack(values: Tensor, bits: int) -> Tensor:
     return pairs[:, 0] | pairs[:, 1] << 4
 
 
+def rounded(weight: Tensor) -> Compressed:
+    """A matrix `[rows, columns]` rounded to nearest in 8 bits, asymmetric, one scale a row, as NNCF stores embeddings."""
+    kind = grid("int8", False)
+    parts = []
+    for rows in torch.split(weight, ROWS):
+        wide = rows.float()
+        scale, zero = minmax(grouped(wide, -1), kind, torch.float16)
+        parts.append(nearest(wide, scale, zero, kind, -1))
+    codes = torch.cat([part.codes for part in parts]).view(torch.uint8) ^ 0x80
+    zeros = torch.cat([part.zero for part in parts if part.zero is not None]).view(torch.uint8) ^ 0x80
+    scales = torch.cat([part.scale for part in parts]).half()
+    return Compressed(openvino.Type.u8, (*weight.shape[:1], 1, *weight.shape[1:]), codes, zeros.flatten(), scales)
+
+
+def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) -> None:
+    """Have every reader of the weight of `modules`, which share it, read `weight` instead; in place.
+
+    Raises:
+        AssertionError: the graph has no such constant.
+    """
+    found = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
+    if not found:
+        raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
+    dense = _decompressed(found[0].get_friendly_name(), weight)
+    for constant in found:
+        for reader in constant.output(0).get_target_inputs():
+            node = reader.get_node()
+            widened = node.get_type_name() == "Convert"
+            for each in node.output(0).get_target_inputs() if widened else (reader,):
+                each.replace_source_output(dense.output(0))
+    graph.validate_nodes_and_infer_types()
+
+
+def _module(constant: openvino.Node) -> str:
+    name: str = constant.get_friendly_name().removeprefix("self.").removesuffix("._openvino_orig_weight")
+    return name.removesuffix(".weight")
+
+
 def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -> None:
     """Replace the weight of each of `linears` in an exported graph, in place, by what the artifact holds.
 
@@ -82,8 +131,7 @@ def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -
         constant = _constant(product.input_value(1).get_node())
         if constant is None:
             continue
-        linear = constant.get_friendly_name().removeprefix("self.").removesuffix("._openvino_orig_weight")
-        linear = linear.removesuffix(".weight")
+        linear = _module(constant)
         if linear not in missing:
             continue
         missing.remove(linear)

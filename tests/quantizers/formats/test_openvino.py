@@ -187,3 +187,32 @@ def test_experts_are_refused_before_the_pass(tmp_path):
     Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "model")
     with pytest.raises(QuantizeError, match="mixture of experts"):
         run(request(with_tokenizer(tmp_path / "model"), t={"group_size": 16} | IR), tmp_path / "out")
+
+
+def test_embeddings_and_a_head_tied_to_them_are_stored_in_eight_bits(tmp_path):
+    plain = {"group_size": 64} | IR
+    result = run(request(MODEL, plain=plain, small=plain | {"embeddings": "int8"}), tmp_path)
+    before, after = result.targets["plain"], result.targets["small"]
+    assert after.recipe.embeddings == "int8"
+    rows, columns = 2048, 256
+    assert before.expected_bytes - after.expected_bytes == rows * columns * 2 - rows * (columns + 3)
+    assert before.weights_bytes - after.weights_bytes == pytest.approx(
+        rows * columns * 2 - rows * (columns + 3), rel=0.01
+    )
+    original = load_file(MODEL / "model.safetensors")["model.embed_tokens.weight"].float()
+    found = constants(tmp_path / "small")
+    name = next(name for name in found if name.endswith("embed_tokens.weight"))
+    assert found[name].get_element_type() == ov.Type.u8
+    codes = torch.from_numpy(values(found[name])).view(rows, columns)
+    zero, scale = (torch.from_numpy(values(found[f"{name}/{part}"])).view(rows, 1) for part in ("zero_point", "scale"))
+    off = ((codes - zero) * scale - original).abs() / scale
+    assert float(off.max()) <= 1.01 and float(off.mean()) < 0.3, "steps; the zero point's rounding may clip an extreme"
+    ids = AutoTokenizer.from_pretrained(MODEL)(TEXT, return_tensors="pt").input_ids
+    exact, rounded = (logits(stock(tmp_path / target), ids).log_softmax(-1) for target in ("plain", "small"))
+    assert float((exact.exp() * (exact - rounded)).sum(-1).mean()) < 1e-3
+
+
+@pytest.mark.parametrize(("format", "engine"), [("compressed-tensors", "streaming"), ("openvino", "nncf")])
+def test_no_other_loader_reads_quantized_embeddings(format, engine):
+    with pytest.raises(ValueError, match="embeddings int8 are for engine streaming with format openvino"):
+        Recipe(format=format, engine=engine, embeddings="int8")
