@@ -47,7 +47,7 @@ def report(
         table.add_column(column.heading, justify="left" if column.key == columns[0].key else "right")
     for row in rows:
         table.add_row(*("" if row.get(c.key) is None else c.show(row[c.key]) for c in columns))
-    Console(width=140).print(table)
+    Console(width=180).print(table)
     if not whole:
         return
     machine = {"cpu": platform.processor() or platform.machine(), "system": platform.system()}
@@ -65,5 +65,5 @@ def verdicts(checks: list[tuple[str, float, str, float]]) -> bool:
     for what, value, sense, limit in checks:
         held.append(value <= limit if sense == "<=" else value >= limit)
         table.add_row(what, f"{value:.3g}", f"{sense} {limit:g}", "held" if held[-1] else "[bold red]missed[/]")
-    Console(width=140).print(table)
+    Console(width=180).print(table)
     return all(held)
