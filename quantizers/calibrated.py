@@ -29,7 +29,7 @@ from quantizers.moments import Moments
 from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.skeleton import Skeleton
-from quantizers.solve import solve
+from quantizers.solve import Findings, solve
 from quantizers.target import Target
 
 
@@ -95,10 +95,11 @@ def _block(
             check_fold(folded, before, inputs)
 
     moments = advance(block, blocks, groups, stream, on)
+    found: Findings = {}
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         twin = block if position == len(targets) - 1 else copy.deepcopy(block)
-        solve(target, twin, prefix, groups, moments, check)
+        solve(target, twin, prefix, groups, moments, check, found)
 
 
 def advance(

@@ -201,7 +201,7 @@ def _rounded(
     if moments is not None:
         twin = copy.deepcopy(block) if taker.recipe.transform else block
         # The fold is checked when the artifact is made.
-        solve(taker, twin, prefix, groups, moments, lambda folded: None)
+        solve(taker, twin, prefix, groups, moments, lambda folded: None, {})
         return twin
     for name in (name for group in groups for name in group.linears):
         if f"{prefix}.{name}" in taker.linears:

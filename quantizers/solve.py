@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -54,6 +55,18 @@ class Taker(Protocol):
         """Take a finding of the search."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """The scale of one group of linears, float32 `[in]`, and what a record tells of it."""
+
+    scale: Tensor
+    measures: dict[str, float]
+
+
+Findings = dict[tuple[object, ...], Finding]
+"""By transform, linears, grid, group size and stored dtype: targets that agree in these share a search."""
+
+
 def solve(
     target: Taker,
     block: nn.Module,
@@ -61,6 +74,7 @@ def solve(
     groups: tuple[Group, ...],
     moments: list[Moments],
     check: Callable[[nn.Module], None],
+    found: Findings,
 ) -> None:
     """Quantize `block` in place and write its tensors.
 
@@ -71,11 +85,12 @@ def solve(
         groups: of the block's family, as far as the block has them.
         moments: of each group's input; left as they are.
         check: raises unless the folded block computes what it did.
+        found: scales that other targets' searches found for this block; those of this target's are added.
     """
     scales: list[Tensor | None] = [None] * len(groups)
     if target.recipe.transform:
         for index, group in enumerate(groups):
-            scales[index] = _scale(target, block, prefix, group, moments[index])
+            scales[index] = _scale(target, block, prefix, group, moments[index], found)
         for group, scale in zip(groups, scales, strict=True):
             if scale is not None:
                 fold(block, group, scale)
@@ -121,34 +136,53 @@ def _round_experts(
         target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
 
 
-def _scale(target: Taker, block: nn.Module, prefix: str, group: Group, moments: Moments) -> Tensor | None:
+def _scale(
+    target: Taker, block: nn.Module, prefix: str, group: Group, moments: Moments, found: Findings
+) -> Tensor | None:
     alike = _alike(target, prefix, group)
     # A stack of experts that stays as it is would be rounded to its dtype once more.
     stacked = any(weight_of(block, name).dim() > 2 for name in group.linears)
     if not alike or group.absorber is None or stacked or (group.experts and not moments.enough()):
         return None
-    moment = moments.pooled
     # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
     recipe, names = alike[0]
+    place = (*names, recipe.dtype, recipe.symmetric, recipe.group_size, target.stored)
+    transforms = ("awq", "teq") if target.recipe.transform == "teq" else ("awq",)
+    for transform in transforms:
+        if (transform, *place) not in found:
+            start = found.get(("awq", *place))
+            found[transform, *place] = _search(recipe, names, block, group, moments.pooled, target.stored, start)
+        for what, value in found[transform, *place].measures.items():
+            target.measured(f"{prefix} {names[0]}: {what}", value)
+    return _representable(target, block, group, found[transforms[-1], *place].scale)
+
+
+def _search(
+    recipe: Recipe,
+    names: list[str],
+    block: nn.Module,
+    group: Group,
+    moment: Tensor,
+    stored: torch.dtype,
+    start: Finding | None,
+) -> Finding:
+    """Search a scale, or train on from the one that was searched."""
     grid = grid_of(recipe)
     weight = torch.cat([weight_of(block, name) for name in names])
     size = recipe.group_size
 
     def fake(rows: Tensor) -> Tensor:
-        scale, zero = RANGES["minmax"](grouped(rows, size), grid, target.stored)
+        scale, zero = RANGES["minmax"](grouped(rows, size), grid, stored)
         return dequantize(nearest(rows, scale, zero, grid, size), grid)
 
     def reachable(scale: Tensor) -> Tensor:
         return attainable(block, group, scale)
 
-    scale, exponent, ratio = search(weight, moment, fake, reachable)
-    target.measured(f"{prefix} {names[0]}: awq exponent", exponent)
-    target.measured(f"{prefix} {names[0]}: awq error ratio", ratio)
-    if target.recipe.transform == "teq":
-        scale, ratio = train(weight, moment, fake, reachable, scale, size)
-        scale = reachable(scale)
-        target.measured(f"{prefix} {names[0]}: teq error ratio", ratio)
-    return _representable(target, block, group, scale)
+    if start is None:
+        scale, exponent, ratio = search(weight, moment, fake, reachable)
+        return Finding(scale, {"awq exponent": exponent, "awq error ratio": ratio})
+    scale, ratio = train(weight, moment, fake, reachable, start.scale, size)
+    return Finding(reachable(scale), {"teq error ratio": ratio})
 
 
 def _representable(target: Taker, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
