@@ -1,6 +1,6 @@
 """Growth of peak memory with depth: 11, 22 and 44 blocks of the 1.1 B Llama shape; and one 8 B shape.
 
-`python -m bench.depth [--scratch DIR] [--large]`; --large adds the first four blocks of an 8 B shape (5.6 GB) for the
+`python -m bench.depth [--scratch DIR] [--large] [--depths 11 22 44]`; --large adds the first four blocks of an 8 B shape (5.6 GB) for the
 calibrated recipe and for RTN.
 """
 
@@ -31,11 +31,12 @@ COLUMNS = (
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--scratch", type=Path, help="a directory with room for the models, 12 GB")
-    arguments.add_argument("--large", action="store_true")
+    arguments.add_argument("--large", action="store_true", help="the 8 B shape, too")
+    arguments.add_argument("--depths", type=int, nargs="*", default=DEPTHS, help="blocks of the 1.1 B shape")
     chosen = arguments.parse_args()
     rows: list[dict[str, Any]] = []
     checks: list[tuple[str, float, str, float]] = []
-    shapes = [(f"1.1 B, {depth} blocks", LLAMA_1B, depth) for depth in DEPTHS]
+    shapes = [(f"1.1 B, {depth} blocks", LLAMA_1B, depth) for depth in chosen.depths]
     if chosen.large:
         shapes.append(("8 B, 4 of 32 blocks", LLAMA_8B, 4))
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as scratch:
@@ -55,7 +56,8 @@ def main() -> None:
                 rows.append(row)
                 print(f"{label}: {name}: {row['peak_bytes'] / 1e9:.2f} GB, {row['process_seconds']:.0f} s", flush=True)
             shutil.rmtree(model)
-    report("depth", "Peak memory and depth", COLUMNS, rows)
+    whole = chosen.large and tuple(chosen.depths) == DEPTHS
+    report("depth", "Peak memory and depth", COLUMNS, rows, whole)
     if not verdicts(checks):
         raise SystemExit(1)
 

@@ -19,6 +19,8 @@ DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
 BLOCK = 128
 """Columns that are rounded before the error reaches the columns behind them as one matrix product."""
+ROWS = 2048
+"""Rows that are brought into order at a time: a second copy of a wide layer would be half a gigabyte."""
 
 
 def compensated(
@@ -33,7 +35,10 @@ def compensated(
     group = (order // (columns if group_size == -1 else group_size)).numpy()
     scales = scale.T.contiguous().numpy()
     zeros = np.zeros_like(scales) if zero is None else zero.T.contiguous().numpy()
-    left = weight.index_select(1, order).T.contiguous()
+    left = torch.empty(columns, len(weight))
+    for start in range(0, len(weight), ROWS):
+        rows = slice(start, start + ROWS)
+        left[:, rows] = weight[rows].index_select(1, order).T
     codes = torch.empty(left.shape, dtype=torch.int8)
     for stop in range(columns, 0, -BLOCK):
         start = max(0, stop - BLOCK)
