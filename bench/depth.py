@@ -1,7 +1,7 @@
 """Growth of peak memory with depth: 11, 22 and 44 blocks of the 1.1 B Llama shape; and one 8 B shape.
 
-`python -m bench.depth [--scratch DIR] [--large] [--depths 11 22 44]`; --large adds the first four blocks of an 8 B shape (5.6 GB) for the
-calibrated recipe and for RTN.
+`python -m bench.depth [--scratch DIR] [--large] [--depths 11 22 44]`; --large adds the first four blocks of an 8 B shape
+(5.6 GB) for the calibrated recipe and for RTN.
 """
 
 from __future__ import annotations
