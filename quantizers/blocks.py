@@ -70,10 +70,10 @@ def materialize(module: nn.Module, prefix: str, checkpoint: Checkpoint, skeleton
 def _value(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
     if name not in skeleton.pieces:
         key = skeleton.source.get(name) or skeleton.source[skeleton.tied[name]]
-        return checkpoint.whole(key).float()
+        return checkpoint.wide(key)
     whole = torch.empty(skeleton.model.get_parameter(name).shape)
     for piece in skeleton.pieces[name]:
-        whole[piece.place] = checkpoint.whole(piece.key).float()
+        whole[piece.place] = checkpoint.wide(piece.key)
     return whole
 
 

@@ -73,6 +73,16 @@ class Checkpoint:
         shape = self.tensors[name].shape
         return self.rows(name, 0, shape[0] if shape else 1)
 
+    def wide(self, name: str) -> Tensor:
+        """The whole tensor in float32; no second copy of it in its own dtype is held beside it."""
+        shape = self.tensors[name].shape
+        if not shape:
+            return self.whole(name).float()
+        found = torch.empty(shape)
+        for start, rows in self.chunks(name):
+            found[start : start + len(rows)] = rows
+        return found
+
     def chunks(self, name: str, multiple: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yield `(first row, rows)` over a tensor, about `CHUNK` elements at a time, `multiple` rows at the least."""
         shape = self.tensors[name].shape
