@@ -132,7 +132,7 @@ def test_alone_and_in_another_process_and_place_it_comes_out_with_the_same_bytes
     subprocess.run(
         [sys.executable, "-m", "quantizers", tmp_path / "request.json", out],
         cwd=DEMO.parents[1],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         check=True,
         capture_output=True,
     )
