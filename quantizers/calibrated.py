@@ -98,8 +98,8 @@ def _block(
     found: Findings = {}
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
-        twin = block if position == len(targets) - 1 else copy.deepcopy(block)
-        solve(target, twin, prefix, groups, moments, check, found)
+        last = position == len(targets) - 1
+        solve(target, block if last else copy.deepcopy(block), prefix, groups, moments, check, found, spent=last)
 
 
 def advance(

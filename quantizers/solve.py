@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quantizers.dtypes import Codes, dequantize, grid_of, grouped
 from quantizers.families.family import Group
-from quantizers.families.fold import attainable, fold, weight_of
+from quantizers.families.fold import attainable, fold, in_features, let_go, weight_of
 from quantizers.moments import Moments
 from quantizers.parts import RANGES
 from quantizers.recipe import Recipe
@@ -75,17 +75,19 @@ def solve(
     moments: list[Moments],
     check: Callable[[nn.Module], None],
     found: Findings,
+    spent: bool = False,
 ) -> None:
-    """Quantize `block` in place and write its tensors.
+    """Fold scales into `block`, round its linears and write its tensors.
 
     Args:
         target: open for writing.
         block: float32, on the CPU.
         prefix: the block's path in the model.
         groups: of the block's family, as far as the block has them.
-        moments: of each group's input; left as they are.
+        moments: of each group's input.
         check: raises unless the folded block computes what it did.
         found: scales that other targets' searches found for this block; those of this target's are added.
+        spent: nobody reads block and moments afterwards: each weight and each moment is let go of once it is used.
     """
     scales: list[Tensor | None] = [None] * len(groups)
     if target.recipe.transform:
@@ -96,12 +98,15 @@ def solve(
                 fold(block, group, scale)
         check(block)
     quantized = set()
-    for group, scale, moment in zip(groups, scales, moments, strict=True):
-        for recipe, names in _alike(target, prefix, group):
+    # The widest input takes the most room, and leaves it to the others.
+    for place in sorted(range(len(groups)), key=lambda place: -in_features(block, groups[place])):
+        group, scale, moment = groups[place], scales[place], moments[place]
+        alike = _alike(target, prefix, group)
+        for number, (recipe, names) in enumerate(alike, 1):
             if group.experts:
                 _round_experts(target, recipe, block, prefix, names, moment, scale)
             else:
-                _round(target, recipe, block, prefix, names, moment.pooled, scale)
+                _round(target, recipe, block, prefix, names, moment.pooled, scale, spent and number == len(alike))
             quantized |= {f"{name}.weight" for name in names}
     for name, value in block.named_parameters():
         if name not in quantized:
@@ -204,23 +209,39 @@ def _round(
     names: list[str],
     moment: Tensor,
     folded: Tensor | None,
+    spent: bool = False,
 ) -> None:
-    weights = [weight_of(block, name) for name in names]
-    weight = torch.cat(weights)
+    shapes = [weight_of(block, name).shape for name in names]
+    weight = _stacked(block, names)
+    if spent:
+        let_go(block, names)
     size, grid = recipe.group_size, grid_of(recipe)
     scale_in = torch.ones(len(moment)) if folded is None else folded
     importance = grouped((moment.diagonal() / scale_in.square())[None], size)[0]
     scale, zero = RANGES[recipe.range](grouped(weight, size), grid, target.stored, importance)
-    if recipe.rounding == "compensated":
-        q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
-        if recipe.range == "mse":
-            q = refine(weight, q, grid, damped(moment.clone(), scale_in), target.stored)
-    else:
+    if recipe.rounding == "nearest":
         q = nearest(weight, scale, zero, grid, size)
+    elif recipe.range == "mse":
+        q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
+        q = refine(weight, q, grid, damped(moment if spent else moment.clone(), scale_in), target.stored)
+    else:
+        factor = factorize(moment, scale_in)
+        if spent:
+            moment.set_()  # type: ignore[call-overload]
+        q = compensated(weight, scale, zero, grid, size, factor)
+        del factor
+    if spent:
+        moment.set_()  # type: ignore[call-overload]
     del weight
     start = 0
-    for name, part in zip(names, weights, strict=True):
-        rows = slice(start, start + len(part))
+    for name, (outputs, inputs) in zip(names, shapes, strict=True):
+        rows = slice(start, start + outputs)
         zeros = None if q.zero is None else q.zero[rows]
-        target.write(f"{prefix}.{name}", Codes(q.codes[rows], q.scale[rows], zeros), (len(part), part.shape[1]))
-        start += len(part)
+        target.write(f"{prefix}.{name}", Codes(q.codes[rows], q.scale[rows], zeros), (outputs, inputs))
+        start += outputs
+
+
+def _stacked(block: nn.Module, names: list[str]) -> Tensor:
+    """The rows of all linears, `[out, in]`; of one alone, no copy."""
+    weights = [weight_of(block, name) for name in names]
+    return weights[0] if len(weights) == 1 else torch.cat(weights)

@@ -7,7 +7,7 @@ multiplied by s, and what produces x divides its output by s (SmoothQuant, arXiv
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +25,13 @@ def weight_of(block: nn.Module, name: str) -> Tensor:
         return owner.data
     weight: Tensor = owner.weight.data
     return weight.T if type(owner).__name__ == "Conv1D" else weight
+
+
+def let_go(block: nn.Module, names: Iterable[str]) -> None:
+    """Empty the weights of some linears."""
+    for name in names:
+        owner = block.get_submodule(name)
+        owner.weight.data = torch.empty(0)  # type: ignore[union-attr]
 
 
 def in_features(block: nn.Module, group: Group) -> int:

@@ -19,7 +19,7 @@ DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
 BLOCK = 128
 """Columns that are rounded before the error reaches the columns behind them as one matrix product."""
-ROWS = 2048
+ROWS = 512
 """Rows that are brought into order at a time: a second copy of a wide layer would be half a gigabyte."""
 
 
@@ -48,9 +48,9 @@ def compensated(
         in_threads(_columns, len(weight), *rounded, scales, zeros, group[start:stop], square, *codes_of(grid))
         if start:
             left[:start].addmm_(feedback[start:stop, :start].T, error)
-    restored = torch.empty_like(codes)
-    restored[order] = codes
-    return Codes(restored.T.contiguous(), scale, None if zero is None else zero.to(torch.int8))
+    del left
+    restored = torch.empty(weight.shape, dtype=torch.int8).index_copy_(1, order, codes.T)
+    return Codes(restored, scale, None if zero is None else zero.to(torch.int8))
 
 
 def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
