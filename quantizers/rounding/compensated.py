@@ -13,14 +13,16 @@ from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid
 from quantizers.errors import QuantizeError
-from quantizers.rounding.kernel import TILE, codes_of, compiled, give, in_threads, nearest_codes, take, tile
+from quantizers.rounding.kernel import TILE, by_group, codes_of, in_threads, sweep
 
 DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
 BLOCK = 128
 """Columns that are rounded before the error reaches the columns behind them as one matrix product."""
 ROWS = 512
-"""Rows that are brought into order at a time: a second copy of a wide layer would be half a gigabyte."""
+"""Rows that are transposed together: they stay in cache."""
+WEIGHTS = 1 << 24
+"""Weights that are brought into the order of the columns at a time, whole rows: rows are independent."""
 
 
 def compensated(
@@ -33,24 +35,38 @@ def compensated(
     order, feedback = factor
     columns = weight.shape[1]
     group = (order // (columns if group_size == -1 else group_size)).numpy()
-    scales = scale.T.contiguous().numpy()
-    zeros = np.zeros_like(scales) if zero is None else zero.T.contiguous().numpy()
-    left = torch.empty(columns, len(weight))
-    for start in range(0, len(weight), ROWS):
-        rows = slice(start, start + ROWS)
-        left[:, rows] = weight[rows].index_select(1, order).T
-    codes = torch.empty(left.shape, dtype=torch.int8)
-    for stop in range(columns, 0, -BLOCK):
-        start = max(0, stop - BLOCK)
-        error = weight.index_select(1, order[start:stop]).T.contiguous()
-        rounded = (left[start:stop].numpy(), error.numpy(), codes[start:stop].numpy())
-        square = feedback[start:stop, start:stop].contiguous().numpy()
-        in_threads(_columns, len(weight), *rounded, scales, zeros, group[start:stop], square, *codes_of(grid))
-        if start:
-            left[:start].addmm_(feedback[start:stop, :start].T, error)
-    del left
-    restored = torch.empty(weight.shape, dtype=torch.int8).index_copy_(1, order, codes.T)
-    return Codes(restored, scale, None if zero is None else zero.to(torch.int8))
+    codes = torch.empty(weight.shape, dtype=torch.int8)
+    step = max(TILE, WEIGHTS // columns)
+    for first in range(0, len(weight), step):
+        rows = slice(first, first + step)
+        constants = by_group(scale[rows], None if zero is None else zero[rows])
+        codes[rows] = _swept(weight[rows], order, feedback, group, constants, grid)
+    return Codes(codes, scale, None if zero is None else zero.to(torch.int8))
+
+
+def _swept(
+    weight: Tensor,
+    order: Tensor,
+    feedback: Tensor,
+    group: np.ndarray,
+    constants: tuple[np.ndarray, np.ndarray],
+    grid: Grid,
+) -> Tensor:
+    error = torch.empty(weight.shape[::-1])
+    for rows, columns in zip(torch.split(weight, ROWS), torch.split(error, ROWS, dim=1), strict=True):
+        columns.copy_(rows.index_select(1, order).T)
+    pull, codes = torch.zeros_like(error), torch.empty_like(error, dtype=torch.int8)
+    share = np.ones(BLOCK, np.float32)
+    for stop in range(len(order), 0, -BLOCK):
+        cut = slice(max(0, stop - BLOCK), stop)
+        rounded = (pull[cut].numpy(), error[cut].numpy(), codes[cut].numpy())
+        square = feedback[cut, cut].contiguous().numpy()
+        in_threads(sweep, len(weight), *rounded, *constants, group[cut], square, share, -1, *codes_of(grid))
+        if cut.start:
+            pull[: cut.start].addmm_(feedback[cut, : cut.start].T, error[cut])
+    restored = torch.empty_like(codes)
+    restored[order] = codes
+    return restored.T
 
 
 def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -100,25 +116,3 @@ def damped(moment: Tensor, scale: Tensor) -> Tensor:
     moment /= scale[:, None]
     moment.diagonal().add_(DAMPING * float(moment.diagonal().double().mean()) or 1.0)
     return moment
-
-
-@compiled()  # type: ignore[untyped-decorator]
-def _columns(first, last, left, error, codes, scale, zero, group, feedback, values, low, high):  # type: ignore[no-untyped-def]
-    """Round a block of columns, the last one first; `error` comes in as the weights."""
-    aim, e, c, s, z = tile(left), tile(error), tile(codes), tile(scale), tile(zero)
-    aims, levels = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-    for begin in range(first, last, TILE):
-        rows = slice(begin, min(begin + TILE, last))
-        take(aim, left, rows), take(e, error, rows), take(s, scale, rows), take(z, zero, rows)
-        for back in range(len(left)):
-            i = len(left) - 1 - back
-            g = group[i]
-            for r in range(TILE):
-                aims[r] = aim[i, r] / s[g, r]
-            nearest_codes(aims, z[g], c[i], levels, values, low, high)
-            for r in range(TILE):
-                e[i, r] -= levels[r] * s[g, r]
-            for j in range(i):
-                for r in range(TILE):
-                    aim[j, r] += e[i, r] * feedback[i, j]
-        give(error, e, rows), give(codes, c, rows)

@@ -1,4 +1,4 @@
-"""What the compiled column loops share."""
+"""The compiled loop over columns, and what compiled loops share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from torch import Tensor
 
 from quantizers.dtypes import Grid
 
-TILE = 64
-"""Rows that pass a block of columns together, in memory of their own: a length known to the compiler, and a block that
-stays in the first level of cache. A column is contiguous, so that the rows share every instruction."""
+TILE = 32
+"""Rows that pass a block of columns together: a length known to the compiler, and errors of a block that stay in the
+first level of cache. A column is contiguous, so that the rows share every instruction."""
 
 compiled = partial(numba.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
@@ -42,22 +43,46 @@ def nearest_codes(aims, zeros, codes, levels, values, low, high):  # type: ignor
             levels[r] = level - zeros[r]
 
 
-@compiled(inline="always")  # type: ignore[untyped-decorator]
-def tile(array):  # type: ignore[no-untyped-def]
-    """Memory for `TILE` rows of a `[columns, rows]` array; ones, so that nothing divides by zero beyond the last row."""
-    return np.ones((len(array), TILE), array.dtype)
+@compiled()  # type: ignore[untyped-decorator]
+def sweep(first, last, pull, error, codes, scale, zero, group, square, share, step, values, low, high):  # type: ignore[no-untyped-def]
+    """Round the columns of a block one after the other, from the first or (`step` -1) from the last.
+
+    Column i aims at its weight and `share[i]` times its pull, to which every column j before it added its error times
+    `square[j, i]`. `error` comes in as the weights; it and `codes` are written. All are `[columns, rows]`.
+    """
+    count = len(pull)
+    e, c = np.zeros((count, TILE), np.float32), np.zeros(TILE, np.int8)
+    p, s, z = np.zeros(TILE, np.float32), np.ones(TILE, np.float32), np.zeros(TILE, np.float32)
+    aims, levels = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    for begin in range(first, last, TILE):
+        width = min(TILE, last - begin)
+        for i in range(count) if step > 0 else range(count - 1, -1, -1):
+            g = group[i]
+            take(e[i], error[i], begin, width), take(p, pull[i], begin, width)
+            take(s, scale[g], begin, width), take(z, zero[g], begin, width)
+            before, behind = (0, i) if step > 0 else (i + 1, count)
+            # Four at a time: the pull is read and written once for four errors.
+            for j in range(before, behind - 3, 4):
+                a, b, u, v = square[j, i], square[j + 1, i], square[j + 2, i], square[j + 3, i]
+                for r in range(TILE):
+                    p[r] += e[j, r] * a + e[j + 1, r] * b + e[j + 2, r] * u + e[j + 3, r] * v
+            for j in range(behind - (behind - before) % 4, behind):
+                for r in range(TILE):
+                    p[r] += e[j, r] * square[j, i]
+            for r in range(TILE):
+                aims[r] = (e[i, r] + p[r] * share[i]) / s[r]
+            nearest_codes(aims, z, c, levels, values, low, high)
+            for r in range(TILE):
+                e[i, r] -= levels[r] * s[r]
+            for r in range(width):
+                codes[i, begin + r], error[i, begin + r] = c[r], e[i, r]
 
 
 @compiled(inline="always")  # type: ignore[untyped-decorator]
-def take(into, array, rows):  # type: ignore[no-untyped-def]
-    """Copy some rows of an array to a tile."""
-    into[:, : rows.stop - rows.start] = array[:, rows]
-
-
-@compiled(inline="always")  # type: ignore[untyped-decorator]
-def give(array, tile, rows):  # type: ignore[no-untyped-def]
-    """Copy a tile back to its rows of an array."""
-    array[:, rows] = tile[:, : rows.stop - rows.start]
+def take(into, row, begin, width):  # type: ignore[no-untyped-def]
+    """Copy a part of a row; what lies beyond `width` stays as it is."""
+    for r in range(width):
+        into[r] = row[begin + r]
 
 
 def in_threads(loop: Callable[..., None], rows: int, *arrays: Any) -> None:
@@ -71,6 +96,12 @@ def in_threads(loop: Callable[..., None], rows: int, *arrays: Any) -> None:
         return
     with ThreadPoolExecutor(len(bounds) - 1) as pool:
         list(pool.map(lambda first, last: loop(first, last, *arrays), bounds[:-1], bounds[1:]))
+
+
+def by_group(scale: Tensor, zero: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and zero points (zeros where there are none) of `[out, groups]` as contiguous float32 `[groups, out]`."""
+    scales: np.ndarray = scale.T.contiguous().numpy()
+    return scales, np.zeros_like(scales) if zero is None else zero.T.float().contiguous().numpy()
 
 
 def codes_of(grid: Grid) -> tuple[np.ndarray, np.float32, np.float32]:

@@ -6,12 +6,11 @@ coordinate descent over the columns (QuantEase, arXiv:2309.01885).
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from quantizers.dtypes import Codes, Grid, decode, dequantize, grouped
-from quantizers.rounding.kernel import TILE, codes_of, compiled, give, in_threads, nearest_codes, take, tile
+from quantizers.rounding.kernel import by_group, codes_of, in_threads, sweep
 
 ROUNDS = 2
 ROWS = 1024
@@ -74,37 +73,14 @@ def _error(normal: Tensor, right: Tensor, scale: Tensor) -> Tensor:
 def _descend(weight: Tensor, q: Codes, grid: Grid, moment: Tensor) -> Codes:
     columns = weight.shape[1]
     group = (torch.arange(columns) // (columns // q.scale.shape[1])).numpy()
-    scales = q.scale.T.contiguous().numpy()
-    zeros = np.zeros_like(scales) if q.zero is None else q.zero.T.float().contiguous().numpy()
+    constants, share = by_group(q.scale, q.zero), (1 / moment.diagonal()).numpy()
     codes, now = q.codes.T.contiguous(), dequantize(q, grid).T.contiguous()
     pull = moment @ (weight.T - now)
     for start in range(0, columns, BLOCK):
         cut = slice(start, min(start + BLOCK, columns))
         square = moment[cut, cut].contiguous().numpy()
-        arrays = (pull[cut].numpy(), now[cut].numpy(), codes[cut].numpy())
-        in_threads(_visit, len(weight), *arrays, scales, zeros, group[cut], square, *codes_of(grid))
+        rounded = (pull[cut].numpy(), now[cut].numpy(), codes[cut].numpy())
+        in_threads(sweep, len(weight), *rounded, *constants, group[cut], square, share[cut], 1, *codes_of(grid))
         if cut.stop < columns:
-            pull[cut.stop :].addmm_(moment[cut.stop :, cut], now[cut], alpha=-1)
+            pull[cut.stop :].addmm_(moment[cut.stop :, cut], now[cut])
     return Codes(codes.T.contiguous(), q.scale, q.zero)
-
-
-@compiled()  # type: ignore[untyped-decorator]
-def _visit(first, last, pull, now, codes, scale, zero, group, moment, values, low, high):  # type: ignore[no-untyped-def]
-    """Move a block of columns; `now` comes in as the weights that the codes stand for and leaves as their change."""
-    p, n, c, s, z = tile(pull), tile(now), tile(codes), tile(scale), tile(zero)
-    aims, levels = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-    for begin in range(first, last, TILE):
-        rows = slice(begin, min(begin + TILE, last))
-        take(p, pull, rows), take(n, now, rows), take(s, scale, rows), take(z, zero, rows)
-        for i in range(len(pull)):
-            g = group[i]
-            share = np.float32(1) / moment[i, i]
-            for r in range(TILE):
-                aims[r] = (n[i, r] + p[i, r] * share) / s[g, r]
-            nearest_codes(aims, z[g], c[i], levels, values, low, high)
-            for r in range(TILE):
-                n[i, r] = levels[r] * s[g, r] - n[i, r]
-            for j in range(i + 1, len(pull)):
-                for r in range(TILE):
-                    p[j, r] -= n[i, r] * moment[i, j]
-        give(now, n, rows), give(codes, c, rows)
