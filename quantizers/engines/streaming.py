@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,17 +60,15 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
             from quantizers.calibrated import calibrate  # brings numba and its compiler
 
             for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
-                for name in (name for name in skeleton.source if name.startswith(prefix)):
-                    copy_tensor(checkpoint, skeleton, name, data_free)
+                if data_free:
+                    names = [name for name in skeleton.source if name.startswith(prefix)]
+                    deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
         through = _through(checkpoint, skeleton, resume.finished(work))
         for target in calibrated:
             target.note_uncalibrated(through)
         rest = [name for name in skeleton.source if not name.startswith(through)]
-        # One tensor a thread: threads that share a tensor wait for each other at every one of many small steps.
-        with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            copied = pool.map(lambda name: copy_tensor(checkpoint, skeleton, name, targets), rest)
-            for done, (name, _) in enumerate(zip(rest, copied, strict=True), 1):
-                progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
+        for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
+            progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
     places = {target.name: target.directory for target in targets}
@@ -102,6 +101,15 @@ def _through(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str
     if not done:
         return ()
     return tuple(f"{path}." for path in blocks(skeleton, family_of(checkpoint.config))[:done])
+
+
+def copy_tensors(checkpoint: Checkpoint, skeleton: Skeleton, names: list[str], targets: list[Target]) -> Iterator[str]:
+    """Write tensors into every target; yield the name of each once it is written, in order."""
+    # One tensor a thread: threads that share a tensor wait for each other at every one of many small steps.
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        copied = pool.map(lambda name: copy_tensor(checkpoint, skeleton, name, targets), names)
+        for name, _ in zip(names, copied, strict=True):
+            yield name
 
 
 def copy_tensor(checkpoint: Checkpoint, skeleton: Skeleton, name: str, targets: list[Target]) -> None:
