@@ -58,31 +58,8 @@ class Activations:
         """Batches on disk."""
         return len(self._spilled)
 
-    def copy(self, directory: Path) -> Activations:
-        """The same batches, to be replaced on their own."""
-        twin = Activations(directory, self._budget)
-        for index in range(len(self)):
-            twin[index] = self[index]
-        return twin
-
     def _file(self, index: int) -> Path:
         return self._directory / f"{index}.safetensors"
-
-
-def save(activations: Activations, path: Path) -> None:
-    """Write all batches to one file, for a run that goes on after an interruption."""
-    path.mkdir(parents=True, exist_ok=True)
-    for index, batch in enumerate(activations):
-        save_file({"hidden": batch.contiguous()}, path / f"{index}.safetensors")
-
-
-def load(path: Path, directory: Path, budget: int | None) -> Activations:
-    """Read what `save` wrote."""
-    found = Activations(directory, budget)
-    for index in range(len(list(path.glob("*.safetensors")))):
-        with safe_open(path / f"{index}.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
-            found[index] = file.get_tensor("hidden").clone()
-    return found
 
 
 def gram(total: Tensor, batch: Tensor) -> None:

@@ -135,9 +135,9 @@ def _measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[
     progress("divergence", blocks.count, blocks.count + 1)
     kld = divergences(checkpoint, skeleton, one, streams)
     bytes_of = {dtype: {name: slot.bytes for name, slot in target.slots.items()} for dtype, target in targets.items()}
-    choices = tuple(_choices(damages, blocks, kld, bytes_of))
-    chosen = {name for choice in choices for name in choice.linears}
     linears = targets[dtypes[0]].linears
+    choices = tuple(_choices(damages, blocks, kld, linears, bytes_of))
+    chosen = {name for choice in choices for name in choice.linears}
     own = prepare("auto", question.recipe, skeleton, checkpoint, work).slots
     others = [slot.bytes for name, slot in own.items() if name.rpartition(".")[0] not in chosen]
     fixed = tuple(name for name in linears if name not in chosen)
@@ -225,15 +225,19 @@ def _placed(block: nn.Module, prefix: str, dense: dict[str, Tensor], groups: tup
 
 
 def _choices(
-    damages: list[Damage], blocks: Blocks, kld: list[float], bytes_of: dict[str, dict[str, int]]
+    damages: list[Damage],
+    blocks: Blocks,
+    kld: list[float],
+    linears: dict[str, Recipe],
+    bytes_of: dict[str, dict[str, int]],
 ) -> Iterator[Choice]:
+    narrowest = next(iter(bytes_of))
     for index, damage in enumerate(damages):
         for number, places in damage.streams.items():
-            narrowest = next(iter(bytes_of))
             whole = sum(damage.change[place, narrowest] for place in places) or 1.0
             for place in places:
-                names = tuple(f"{blocks.stack.path}.{index}.{name}" for name in damage.groups[place].linears)
-                names = tuple(name for name in names if f"{name}.weight_scale" in next(iter(bytes_of.values())))
+                path = f"{blocks.stack.path}.{index}"
+                names = tuple(f"{path}.{n}" for n in damage.groups[place].linears if f"{path}.{n}" in linears)
                 yield Choice(
                     linears=names,
                     bytes={

@@ -167,25 +167,20 @@ def _decompressed(name: str, weight: Compressed) -> openvino.Node:
     # As NNCF has it: one group to a row is a matrix, several are a third dimension.
     grouped = [rows, groups, size] if groups > 1 else [rows, size]
     single = [*grouped[:-1], 1]
-    dense = _convert(_packed(name, weight.type, grouped, weight.codes), stored, f"{name}/convert")
+    dense = ops.convert(_packed(name, weight.type, grouped, weight.codes), stored, name=f"{name}/convert")
     if weight.zero is not None:
-        zero = _convert(
-            _packed(f"{name}/zero_point", weight.type, single, weight.zero), stored, f"{name}/zero_point/convert"
-        )
+        zero = _packed(f"{name}/zero_point", weight.type, single, weight.zero)
+        zero = ops.convert(zero, stored, name=f"{name}/zero_point/convert")
         dense = ops.subtract(dense, zero, name=f"{name}/zero_point/subtract")
     scale = ops.constant(weight.scale.reshape(single).numpy(), dtype=stored, name=f"{name}/scale")
     dense = ops.multiply(dense, scale, name=f"{name}/scaled")
     if groups > 1:
         shape = ops.constant([rows, groups * size], dtype=openvino.Type.i64, name=f"{name}/shape")
         dense = ops.reshape(dense, shape, special_zero=False, name=f"{name}/reshape")
-    return dense if stored == openvino.Type.f32 else _convert(dense, openvino.Type.f32, f"{name}/f32")
+    return dense if stored == openvino.Type.f32 else ops.convert(dense, openvino.Type.f32, name=f"{name}/f32")
 
 
 def _packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
     # Copied: a shared constant does not keep the memory it looks at alive.
     tensor = openvino.Tensor(data.flatten().numpy(), openvino.Shape(shape), type_)
     return ops.constant(tensor, shared_memory=False, name=name)
-
-
-def _convert(node: openvino.Node, type_: openvino.Type, name: str) -> openvino.Node:
-    return ops.convert(node, type_, name=name)
