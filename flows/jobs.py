@@ -75,19 +75,9 @@ class Job:
         return Step("sensitivity", inputs)
 
     def _text(self) -> dict[str, Any] | None:
-        calibration = self.manifest.calibration
-        return (
-            None
-            if self.calibration is None
-            else {
-                "texts": self.calibration.key,
-                "samples": calibration.samples,
-                "tokens": calibration.tokens,
-                "seed": calibration.seed,
-                "device": calibration.device,
-                "compute": calibration.compute,
-            }
-        )
+        if self.calibration is None:
+            return None
+        return {"texts": self.calibration.key, **self.manifest.calibration.reading}
 
     def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
         """Return the step of a rung, the same object every time: its key is worked out once."""

@@ -22,12 +22,13 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: str, store: S
         if tried.name == rung.name:
             break
         if record := store.record("verdict", job.verdict(tried).key):
-            earlier.append(Attempt(tried.name, evidence_of(store, record.result["evidence"]), _verdict(record)))
+            earlier.append(Attempt(tried.name, evidence_of(store, record.result["evidence"]), verdict_in(record)))
     attempts = [*earlier, Attempt(rung.name, evidence_of(store, evidence), verdict)]
     return render(job.release, attempts, job.manifest.gates, _others(job, store))
 
 
-def _verdict(record: Record) -> Verdict:
+def verdict_in(record: Record) -> Verdict:
+    """Return what a `verdict` step decided, without what it is bound to."""
     return Verdict.model_validate(
         {name: value for name, value in record.result.items() if name not in ("evidence", "content")}
     )

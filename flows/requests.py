@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.jobs import Job, Step
 from flows.manifest.model import Rung, Search, Texts
+from flows.pages import verdict_in
 from flows.sources import Original, task_file
 from flows.store import Record, Store
 from flows.tools import installed
@@ -77,19 +78,9 @@ def baseline(job: Job, store: Store) -> dict[str, Any]:
 
 
 def _calibration(job: Job, store: Store) -> dict[str, Any] | None:
-    calibration = job.manifest.calibration
-    return (
-        None
-        if job.calibration is None
-        else {
-            "documents": documents(store, job.calibration),
-            "samples": calibration.samples,
-            "tokens": calibration.tokens,
-            "seed": calibration.seed,
-            "device": calibration.device,
-            "compute": calibration.compute,
-        }
-    )
+    if job.calibration is None:
+        return None
+    return {"documents": documents(store, job.calibration), **job.manifest.calibration.reading}
 
 
 def quantize(work: list[tuple[Job, Rung]], store: Store) -> dict[str, Any]:
@@ -159,7 +150,7 @@ def publish(job: Job, rung: Rung, store: Store) -> dict[str, Any]:
         "calibration": calibration if rung.recipe.calibrated else None,
         "evaluation": evaluation,
         "evidence": found,
-        "verdict": {name: value for name, value in verdict.result.items() if name not in ("evidence", "content")},
+        "verdict": verdict_in(verdict).model_dump(mode="json"),
         "tools": artifact.inputs["tools"] | {"quantmill": installed("quantmill")},
         "key": verdict.key,
     }

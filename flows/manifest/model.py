@@ -124,6 +124,11 @@ class Calibration(Texts):
     def _fill(cls, data: Any) -> Any:
         return _filled(data, "train")
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the text is read, whichever it is."""
+        return self.model_dump(mode="json", exclude=set(Texts.model_fields))
+
 
 class Evaluation(Texts):
     """Held-out text that the artifact is compared with the original on; must not overlap the calibration text."""
