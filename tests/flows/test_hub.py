@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.flows.conftest import ROOT, quantmill
-from tests.publishers.loopback_hub import File, LoopbackHub
+from tests.publishers.loopback_hub import LoopbackHub
+from tests.publishers.loopback_repository import File
 
 pytestmark = pytest.mark.xdist_group("nights")
 MANIFEST = """

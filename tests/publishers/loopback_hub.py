@@ -1,7 +1,7 @@
 """A Hub on the loopback interface: what huggingface_hub and transformers ask of one, in memory, with faults on demand.
 
-Speaks plain LFS (clients run with HF_HUB_DISABLE_XET=1). Repositories hold whole trees per commit; a commit is applied
-under one lock, refused with 412 when its parent is not the head, as the Hub does.
+Speaks plain LFS (clients run with HF_HUB_DISABLE_XET=1). A commit is applied under one lock, refused with 412
+when its parent is not the head, as the Hub does.
 """
 
 from __future__ import annotations
@@ -12,57 +12,16 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from tests.publishers.loopback_repository import File, Repository
+
 LARGE = (".safetensors", ".bin", ".model")
 ATTRIBUTES = b"*.safetensors filter=lfs\n*.bin filter=lfs\n*.model filter=lfs\n"
-
-
-@dataclass
-class File:
-    """One file of a tree; a large one is listed by SHA-256, a regular one by git's SHA-1."""
-
-    content: bytes
-    large: bool
-
-    @property
-    def oid(self) -> str:
-        return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
-
-    def row(self, path: str) -> dict[str, Any]:
-        row: dict[str, Any] = {"type": "file", "path": path, "size": len(self.content), "oid": self.oid}
-        if self.large:
-            sha256 = hashlib.sha256(self.content).hexdigest()
-            row["lfs"] = {"oid": sha256, "size": len(self.content), "pointerSize": 130}
-        return row
-
-
-@dataclass
-class Repository:
-    private: bool
-    commits: dict[str, dict[str, File]] = field(default_factory=dict)
-    history: list[str] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def head(self) -> str:
-        return self.history[-1]
-
-    def add(self, tree: dict[str, File]) -> str:
-        listing = "".join(f"{path}{file.oid}" for path, file in sorted(tree.items()))
-        commit = hashlib.sha1(f"{len(self.history)}{listing}".encode()).hexdigest()
-        self.commits[commit] = tree
-        self.history.append(commit)
-        return commit
-
-    def resolve(self, revision: str) -> str | None:
-        known = {"main": self.head, **self.tags}
-        return known.get(revision, revision if revision in self.commits else None)
 
 
 class Answer(Exception):

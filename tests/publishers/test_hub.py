@@ -15,7 +15,8 @@ from publishers.request import Place, Subject
 from publishers.stage import Staged, stage
 from publishers.verify import verify
 from tests.publishers.conftest import hashes
-from tests.publishers.loopback_hub import DROPPED, Answer, File, LoopbackHub
+from tests.publishers.loopback_hub import DROPPED, Answer, LoopbackHub
+from tests.publishers.loopback_repository import File
 
 
 @pytest.fixture(autouse=True)
