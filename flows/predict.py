@@ -1,11 +1,13 @@
 """What a job will cost, from the safetensors headers and the configuration alone.
 
-The coefficients are bytes and seconds measured on two cores with AVX-512 (bench/costs.py prints them anew); a
-prediction is for planning, within a factor of about two.
+The coefficients are bytes and seconds measured on two cores with AVX-512 (bench/memory.py and bench/depth.py print the
+sums anew); a prediction is for planning, within a factor of about two.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 
 from flows.jobs import Job
@@ -14,16 +16,21 @@ from flows.sources import Original
 
 MIB = 1 << 20
 # Resident bytes of a child before it touches a weight, by what it imports.
-_IMPORTS = {"streaming": 480 * MIB, "nncf": 900 * MIB, "neural-compressor": 700 * MIB, "score": 620 * MIB}
+_IMPORTS = {"streaming": 620 * MIB, "nncf": 900 * MIB, "neural-compressor": 700 * MIB, "score": 620 * MIB}
 # Peak over the model's bytes for engines that hold it whole.
 _WHOLE = {"nncf": 3.4, "neural-compressor": 3.0}
-# Seconds of work per second of one core at 100 GFLOP/s, and of start-up, by step.
+# Seconds of start-up, by step.
 _START = {"streaming": 6.0, "nncf": 25.0, "neural-compressor": 12.0, "score": 9.0}
 _FLOPS = 1.2e11
-_BYTES_PER_SECOND = {"streaming": 2.5e8, "nncf": 6.0e7, "neural-compressor": 9.0e7}
+_BYTES_PER_SECOND = {"streaming": 4.0e8, "nncf": 6.0e7, "neural-compressor": 9.0e7}
 _TYPICAL_DOCUMENTS = 128
 # What making IR of a finished artifact adds: imports, the exporter's trace and what it copies of the tensors it keeps.
 _IR_MEMORY, _IR_SECONDS = 320 * MIB, 8.0
+# A calibrated pass: compiled loops and their scratch; blocks and moments per second; search and compensation per weight.
+_CALIBRATED_MEMORY, _CALIBRATED_FLOPS, _ROUNDING_SECONDS = 200 * MIB, 2.0e11, 1.1e-7
+# Tokens that run through all blocks, on the mean, while sensitivities are measured.
+_PROBED = 24 * 2048
+_BLOCK = re.compile(r"(.*?\.\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Cost:
 
 
 def predict(job: Job, rung: Rung) -> Cost:
-    """Predict a whole job: baseline, quantize, gate and publish."""
-    return _score(job).over(_quantize(job, rung)).over(_score(job))
+    """Predict a whole job: baseline, search, quantize, gate and publish."""
+    return _score(job).over(_sensitivity(job)).over(quantizing(job, rung)).over(_score(job))
 
 
 def weights_bytes(original: Original, rung: Rung) -> int:
@@ -65,30 +72,63 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     return total
 
 
-def _blocks(original: Original) -> int:
-    config = original.config
-    return int(config.get("num_hidden_layers") or config.get("n_layer") or config.get("num_layers") or 1)
+def _block(original: Original) -> tuple[int, int]:
+    """Weights of the largest block, and the most inputs of a linear in any."""
+    sizes: Counter[str] = Counter()
+    widest = 0
+    for name, tensor in original.tensors.items():
+        if found := _BLOCK.match(name):
+            sizes[found[1]] += tensor.elements
+            widest = max(widest, tensor.shape[1]) if len(tensor.shape) == 2 else widest
+    return max(sizes.values(), default=0), widest
 
 
-def _quantize(job: Job, rung: Rung) -> Cost:
+def quantizing(job: Job, rung: Rung) -> Cost:
+    """Predict the making of one artifact."""
     original, engine = job.original, rung.recipe.engine
-    largest = max(tensor.bytes for tensor in original.tensors.values())
     disk = weights_bytes(original, rung)
     memory = _IMPORTS[engine]
     seconds = _START[engine] + original.bytes / _BYTES_PER_SECOND[engine]
     if engine != "streaming":
         return Cost(memory + int(_WHOLE[engine] * original.bytes), disk, seconds)
-    memory += 6 * largest
     if rung.recipe.calibrated:
-        calibration = job.manifest.calibration
-        rows = calibration.samples * calibration.tokens
-        block = original.bytes // _blocks(original)
-        hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
-        memory += 8 * block + 3 * rows * hidden * 4
-        seconds += 3 * 2 * rows * _elements(original) / _FLOPS
+        memory += _calibrated_memory(job)
+        seconds += _calibrated_seconds(job)
     if rung.recipe.format == "openvino":
         memory, seconds = max(memory, _IMPORTS[engine] + _IR_MEMORY + 3 * disk), seconds + _IR_SECONDS
     return Cost(memory, disk, seconds)
+
+
+def _calibrated_memory(job: Job) -> int:
+    original, calibration = job.original, job.manifest.calibration
+    block, widest = _block(original)
+    hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
+    stream = 4 * calibration.samples * calibration.tokens * hidden
+    if job.manifest.memory_bytes is not None:
+        stream = min(stream, job.manifest.memory_bytes)
+    # The moments of a block's inputs, and the factor of the widest.
+    squares = 3 * hidden**2 + 2 * widest**2
+    embeddings = max(tensor.elements for tensor in original.tensors.values())
+    return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, block + squares)
+
+
+def _calibrated_seconds(job: Job) -> float:
+    calibration, elements = job.manifest.calibration, _elements(job.original)
+    flops = 3 * calibration.samples * calibration.tokens * elements
+    return flops / _CALIBRATED_FLOPS + _ROUNDING_SECONDS * elements
+
+
+def _sensitivity(job: Job) -> Cost:
+    """Predict the search of a target with `auto`; nothing where its outcome is known, or where none is needed."""
+    search, elements = job.target.search, _elements(job.original)
+    if job.settled or search is None:
+        return Cost(0, 0, 0.0)
+    seconds = _START["streaming"] + 2 * _PROBED * elements / _CALIBRATED_FLOPS
+    if search.base.calibrated:
+        seconds += _calibrated_seconds(job) + (len(search.auto.dtypes) - 1) * _ROUNDING_SECONDS * elements
+    # Blocks are copied, and rounded ones are held beside them.
+    block, _ = _block(job.original)
+    return Cost(_IMPORTS["streaming"] + _calibrated_memory(job) + 8 * block, 0, seconds)
 
 
 def _elements(original: Original) -> int:

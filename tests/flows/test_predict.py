@@ -1,0 +1,67 @@
+"""Predictions against what runs took: the figures that bench/memory.py and bench/depth.py measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.headers import Tensor
+from flows.jobs import Job
+from flows.plan import plan, read
+from flows.predict import predict, quantizing
+from flows.store import Store
+from tests.flows.conftest import room
+
+SHAPES = {"1.1 B": (2048, 256, 5632, 32000, 22), "8 B, 4 blocks": (4096, 1024, 14336, 128256, 4)}
+"""Hidden size, width of keys, width of the feed-forward, vocabulary, blocks."""
+MEASURED = [
+    ("1.1 B", "rtn", 0.69e9, 10),
+    ("1.1 B", "calibrated", 1.43e9, 220),
+    ("8 B, 4 blocks", "rtn", 0.69e9, 18),
+    ("8 B, 4 blocks", "calibrated", 3.7e9, 245),
+]
+"""Shape, recipe, peak bytes and seconds of the whole process on two cores, 32 rows of 256 tokens."""
+
+
+def tensors(hidden: int, keys: int, inner: int, vocabulary: int, blocks: int) -> dict[str, Tensor]:
+    linears = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    found = {f"model.layers.{n}.{name}.weight": shape for n in range(blocks) for name, shape in linears.items()}
+    found |= {"model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden)}
+    return {name: Tensor("BF16", shape, 2 * shape[0] * shape[1]) for name, shape in found.items()}
+
+
+def job(tmp_path: Path, recipe: str, shape: str) -> Job:
+    manifest = room(tmp_path)
+    written = {"rtn": "w4-rtn-asym-g64", "calibrated": "w4-awq-compensated-asym-g64"}.get(recipe, recipe)
+    manifest.write_text(
+        "model: {source: ./model}\n"
+        f"targets: {{t: {written}}}\n"
+        "calibration: {files: [calibration.jsonl], samples: 32, tokens: 256}\n"
+        "evaluation: {files: [evaluation.jsonl]}\n"
+    )
+    (found,) = (planned.job for planned in plan(read([manifest]), Store(tmp_path / "home")).jobs)
+    config = {"hidden_size": SHAPES[shape][0], "vocab_size": SHAPES[shape][3]}
+    return replace(found, original=replace(found.original, tensors=tensors(*SHAPES[shape]), config=config))
+
+
+@pytest.mark.parametrize(("shape", "recipe", "peak", "seconds"), MEASURED)
+def test_a_quantizing_step_is_predicted_within_a_factor_of_two(shape, recipe, peak, seconds, tmp_path):
+    found = job(tmp_path, recipe, shape)
+    cost = quantizing(found, found.target.rungs[0])
+    assert peak / 2 < cost.memory_bytes < 2 * peak
+    assert seconds / 2 < cost.seconds < 2 * seconds
+
+
+def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path):
+    unknown = job(tmp_path, "{preset: w4-awq-compensated-asym-g64, auto: {max_kld: 0.01}}", "1.1 B")
+    known = replace(unknown, settled=True)
+    rung = unknown.target.rungs[0]
+    assert predict(unknown, rung).seconds > predict(known, rung).seconds + 200
