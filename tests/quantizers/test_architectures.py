@@ -63,7 +63,9 @@ def logits(model, name: str) -> torch.Tensor:
 
 
 def error(name: str, artifact: Path, original: torch.Tensor) -> float:
-    return float((logits(load(name, artifact), name) - original).norm() / original.norm())
+    """Relative error of a middling token's logits: random routers send some elsewhere for any small change."""
+    off = logits(load(name, artifact), name) - original
+    return float((off.norm(dim=-1) / original.norm(dim=-1)).median())
 
 
 @pytest.mark.parametrize("name", [n for n in LOADED if n not in (*SEQ2SEQ, "gpt2")])
@@ -73,16 +75,13 @@ def test_a_family_is_calibrated_and_loads_in_its_stock_loader(name, tmp_path):
     assert error(name, tmp_path / "out/int8", logits(load(name, model), name)) < 0.1
 
 
-# Random routers send a token elsewhere for a small change, whichever way its experts were rounded.
-@pytest.mark.parametrize(
-    ("name", "share"), [("gpt2", 0.9), ("t5", 0.9), ("t5-gated", 0.9), ("switch_transformers", 1.1)]
-)
-def test_what_compressed_tensors_cannot_hold_is_calibrated_into_bitsandbytes(name, share, tmp_path):
+@pytest.mark.parametrize("name", ["gpt2", *SEQ2SEQ])
+def test_what_compressed_tensors_cannot_hold_is_calibrated_into_bitsandbytes(name, tmp_path):
     model = save(name, tmp_path / "model")
     run(request(model, samples=32, best=NF4 | BOTH, plain=NF4), tmp_path / "out")
     original = logits(load(name, model), name)
     errors = {target: error(name, tmp_path / "out" / target, original) for target in ("best", "plain")}
-    assert errors["best"] < share * errors["plain"], errors
+    assert errors["best"] < 0.9 * errors["plain"], errors
 
 
 @pytest.mark.parametrize("name", SEQ2SEQ)

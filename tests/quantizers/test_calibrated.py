@@ -97,6 +97,7 @@ def made(tmp_path_factory) -> Path:
         "compensated": COMPENSATED,
         "refined": COMPENSATED | {"range": "mse"},
         "teq": COMPENSATED | {"transform": "teq"},
+        "teq-nearest": INT3 | {"transform": "teq", "range": "mse"},
         "nf4": {"format": "bitsandbytes", "dtype": "nf4", "group_size": 64, "rounding": "compensated"},
         "nf4-rtn": {"format": "bitsandbytes", "dtype": "nf4", "group_size": 64},
         "channel": {"group_size": -1, "symmetric": True, "rounding": "compensated", "skip": ["*.o_proj", "lm_head"]},
@@ -107,10 +108,11 @@ def made(tmp_path_factory) -> Path:
 
 def test_compensation_and_better_ranges_show_on_held_out_text(made, tokens):
     kld = {d.name: divergence(MODEL, d, tokens) for d in made.iterdir() if d.is_dir()}
-    assert kld["compensated"] < 0.6 * kld["rtn"], kld
+    # Without outlier channels scales have nothing left to mend once rounding is compensated.
+    assert max(kld["compensated"], kld["teq"]) < 0.5 * kld["rtn"], kld
     assert kld["refined"] < kld["compensated"], kld
     assert kld["awq"] < 0.9 * kld["rtn"], kld
-    assert kld["teq"] < 1.15 * kld["compensated"], kld  # 384 tokens are few to train scales on
+    assert kld["teq-nearest"] < 1.02 * kld["awq"], kld
     assert kld["nf4"] < 0.8 * kld["nf4-rtn"], kld
 
 
