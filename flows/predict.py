@@ -112,8 +112,12 @@ def _calibrated_memory(job: Job) -> int:
     return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, block + squares)
 
 
+def _in_blocks(original: Original) -> int:
+    return sum(tensor.elements for name, tensor in original.tensors.items() if _BLOCK.match(name))
+
+
 def _calibrated_seconds(job: Job) -> float:
-    calibration, elements = job.manifest.calibration, _elements(job.original)
+    calibration, elements = job.manifest.calibration, _in_blocks(job.original)
     flops = 3 * calibration.samples * calibration.tokens * elements
     return flops / _CALIBRATED_FLOPS + _ROUNDING_SECONDS * elements
 
