@@ -47,6 +47,11 @@ class Moments:
         if len(self.own) == 1:
             (self.pooled,) = self.own.values()
 
+    def let_go(self) -> None:
+        """Empty the moments."""
+        for moment in (*self.own.values(), self.pooled):
+            moment.set_()  # type: ignore[call-overload]
+
     def enough(self, name: str | None = None) -> bool:
         """Whether the tokens that `name` (None: any of the linears) read can span its input.
 

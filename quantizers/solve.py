@@ -87,7 +87,7 @@ def solve(
         moments: of each group's input.
         check: raises unless the folded block computes what it did.
         found: scales that other targets' searches found for this block; those of this target's are added.
-        spent: nobody reads block and moments afterwards: each weight and each moment is let go of once it is used.
+        spent: nobody reads block and moments afterwards: each weight and each moment is let go of once it was used.
     """
     scales: list[Tensor | None] = [None] * len(groups)
     if target.recipe.transform:
@@ -103,11 +103,14 @@ def solve(
         group, scale, moment = groups[place], scales[place], moments[place]
         alike = _alike(target, prefix, group)
         for number, (recipe, names) in enumerate(alike, 1):
+            last = spent and number == len(alike)
             if group.experts:
-                _round_experts(target, recipe, block, prefix, names, moment, scale)
+                _round_experts(target, recipe, block, prefix, names, moment, scale, last)
             else:
-                _round(target, recipe, block, prefix, names, moment.pooled, scale, spent and number == len(alike))
+                _round(target, recipe, block, prefix, names, moment.pooled, scale, last)
             quantized |= {f"{name}.weight" for name in names}
+        if spent:
+            moment.let_go()
     for name, value in block.named_parameters():
         if name not in quantized:
             target.keep_whole(f"{prefix}.{name}", value)
@@ -130,15 +133,18 @@ def _round_experts(
     names: list[str],
     moments: Moments,
     folded: Tensor | None,
+    spent: bool,
 ) -> None:
     """Round each expert by the tokens it read; to nearest where these are too few."""
     for name in names:
         if moments.enough(name):
-            _round(target, recipe, block, prefix, [name], moments.own[name], folded)
+            _round(target, recipe, block, prefix, [name], moments.own[name], folded, spent)
             continue
         weight = weight_of(block, name)
         target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[name])
         target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
+        if spent:
+            let_go(block, [name])
 
 
 def _scale(
@@ -173,7 +179,7 @@ def _search(
 ) -> Finding:
     """Search a scale, or train on from the one that was searched."""
     grid = grid_of(recipe)
-    weight = torch.cat([weight_of(block, name) for name in names])
+    weight = _stacked(block, names)
     size = recipe.group_size
 
     def fake(rows: Tensor) -> Tensor:
@@ -209,7 +215,7 @@ def _round(
     names: list[str],
     moment: Tensor,
     folded: Tensor | None,
-    spent: bool = False,
+    spent: bool,
 ) -> None:
     shapes = [weight_of(block, name).shape for name in names]
     weight = _stacked(block, names)
@@ -230,8 +236,6 @@ def _round(
             moment.set_()  # type: ignore[call-overload]
         q = compensated(weight, scale, zero, grid, size, factor)
         del factor
-    if spent:
-        moment.set_()  # type: ignore[call-overload]
     del weight
     start = 0
     for name, (outputs, inputs) in zip(names, shapes, strict=True):
