@@ -63,9 +63,11 @@ def logits(model, name: str) -> torch.Tensor:
 
 
 def error(name: str, artifact: Path, original: torch.Tensor) -> float:
-    """Relative error of a middling token's logits: random routers send some elsewhere for any small change."""
+    """Relative error of the logits; of a middling token's where random routers send some elsewhere for any change."""
     off = logits(load(name, artifact), name) - original
-    return float((off.norm(dim=-1) / original.norm(dim=-1)).median())
+    if name == "switch_transformers":
+        return float((off.norm(dim=-1) / original.norm(dim=-1)).median())
+    return float(off.norm() / original.norm())
 
 
 @pytest.mark.parametrize("name", [n for n in LOADED if n not in (*SEQ2SEQ, "gpt2")])
