@@ -72,15 +72,15 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     return total
 
 
-def _block(original: Original) -> tuple[int, int]:
-    """Weights of the largest block, and the most inputs of a linear in any."""
+def _blocks(original: Original) -> tuple[list[int], int]:
+    """Weights of each block, and the most inputs of a linear in any."""
     sizes: Counter[str] = Counter()
     widest = 0
     for name, tensor in original.tensors.items():
         if found := _BLOCK.match(name):
             sizes[found[1]] += tensor.elements
             widest = max(widest, tensor.shape[1]) if len(tensor.shape) == 2 else widest
-    return max(sizes.values(), default=0), widest
+    return list(sizes.values()), widest
 
 
 def quantizing(job: Job, rung: Rung) -> Cost:
@@ -101,7 +101,7 @@ def quantizing(job: Job, rung: Rung) -> Cost:
 
 def _calibrated_memory(job: Job) -> int:
     original, calibration = job.original, job.manifest.calibration
-    block, widest = _block(original)
+    blocks, widest = _blocks(original)
     hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
     stream = 4 * calibration.samples * calibration.tokens * hidden
     if job.manifest.memory_bytes is not None:
@@ -109,30 +109,27 @@ def _calibrated_memory(job: Job) -> int:
     # The moments of a block's inputs, and the factor of the widest.
     squares = 3 * hidden**2 + 2 * widest**2
     embeddings = max(tensor.elements for tensor in original.tensors.values())
-    return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, block + squares)
-
-
-def _in_blocks(original: Original) -> int:
-    return sum(tensor.elements for name, tensor in original.tensors.items() if _BLOCK.match(name))
+    return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, max(blocks, default=0) + squares)
 
 
 def _calibrated_seconds(job: Job) -> float:
-    calibration, elements = job.manifest.calibration, _in_blocks(job.original)
+    calibration, elements = job.manifest.calibration, sum(_blocks(job.original)[0])
     flops = 3 * calibration.samples * calibration.tokens * elements
     return flops / _CALIBRATED_FLOPS + _ROUNDING_SECONDS * elements
 
 
 def _sensitivity(job: Job) -> Cost:
     """Predict the search of a target with `auto`; nothing where its outcome is known, or where none is needed."""
-    search, elements = job.target.search, _elements(job.original)
+    search = job.target.search
     if job.settled or search is None:
         return Cost(0, 0, 0.0)
+    blocks, _ = _blocks(job.original)
+    elements = sum(blocks)
     seconds = _START["streaming"] + 2 * _PROBED * elements / _CALIBRATED_FLOPS
     if search.base.calibrated:
         seconds += _calibrated_seconds(job) + (len(search.auto.dtypes) - 1) * _ROUNDING_SECONDS * elements
     # Blocks are copied, and rounded ones are held beside them.
-    block, _ = _block(job.original)
-    return Cost(_IMPORTS["streaming"] + _calibrated_memory(job) + 8 * block, 0, seconds)
+    return Cost(_IMPORTS["streaming"] + _calibrated_memory(job) + 8 * max(blocks, default=0), 0, seconds)
 
 
 def _elements(original: Original) -> int:
