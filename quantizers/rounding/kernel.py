@@ -48,7 +48,10 @@ def sweep(first, last, pull, error, codes, scale, zero, group, square, share, st
     """Round the columns of a block one after the other, from the first or (`step` -1) from the last.
 
     Column i aims at its weight and `share[i]` times its pull, to which every column j before it added its error times
-    `square[j, i]`. `error` comes in as the weights; it and `codes` are written. All are `[columns, rows]`.
+    `square[j, i]`. `error` comes in as the weights; it and `codes` are written.
+
+    `pull`, `error` and `codes` are `[columns, rows]`, `scale` and `zero` `[groups, rows]`, `square` `[columns, columns]`,
+    `group` and `share` `[columns]`.
     """
     count = len(pull)
     e, c = np.zeros((count, TILE), np.float32), np.zeros(TILE, np.int8)
