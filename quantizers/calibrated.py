@@ -8,7 +8,7 @@ runs of the block per target.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ def _block(
         with Double():
             check_fold(folded, before, inputs)
 
-    moments = advance(block, blocks, groups, stream, on)
+    moments = advance(block, blocks, groups, stream, on, within(prefix, *(target.linears for target in targets)))
     found: Findings = {}
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
@@ -102,12 +102,22 @@ def _block(
         solve(target, block if last else copy.deepcopy(block), prefix, groups, moments, check, found, spent=last)
 
 
+def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:
+    """The linears, given by full name, of the block at `prefix`, by their names in it."""
+    return frozenset(name[len(prefix) + 1 :] for each in linears for name in each if name.startswith(f"{prefix}."))
+
+
 def advance(
-    block: nn.Module, blocks: Blocks, groups: tuple[Group, ...], stream: Activations, on: Compute
+    block: nn.Module,
+    blocks: Blocks,
+    groups: tuple[Group, ...],
+    stream: Activations,
+    on: Compute,
+    quantized: frozenset[str],
 ) -> list[Moments]:
-    """Run the block over the stream in place; the moments of what each group reads."""
+    """Run the block over the stream in place; the moments of what the quantized linears of each group read."""
     block.to(on.device)
-    moments = [Moments(block, group) for group in groups]
+    moments = [Moments(block, group, quantized) for group in groups]
     with watched(block, moments), on.autocast():
         for index in range(len(stream)):
             batch, arguments = tree_map_only(Tensor, on.moved, (stream[index], blocks.of_batch(index)))

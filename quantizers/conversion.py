@@ -1,13 +1,13 @@
 """Tensors that a checkpoint holds otherwise than the model: renamed, or one matrix for each expert of a stack.
 
 transformers rewrites both when it loads a model; its own table says how. What is kept is written as the checkpoint has
-it, so that every reader of the original reads the artifact.
+it, so that every reader of the original reads the artifact. Experts that are linears here are merely renamed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -33,16 +33,12 @@ class Piece:
 
 
 def pieces(
-    checkpoint: Checkpoint,
-    model: PreTrainedModel,
-    wanted: Mapping[str, tuple[int, ...]],
-    linears: Collection[str],
+    checkpoint: Checkpoint, model: PreTrainedModel, wanted: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[Piece, ...]]:
     """Model tensor → its pieces, for all that the checkpoint does not hold under their names.
 
     Args:
         wanted: name and shape of every tensor of the model.
-        linears: names of the modules that may be quantized; their weights are written under the model's names.
 
     Raises:
         QuantizeError: the pieces do not fill the tensor.
@@ -56,14 +52,15 @@ def pieces(
         if key in wanted or f"{prefix}.{key}" in wanted:
             continue
         name, pattern = rename_source_key(key, renamings, converters, prefix, dict(wanted))
+        if name not in wanted:
+            name, pattern = rename_source_key(key, renamings, [], prefix, dict(wanted))
         if name in wanted:
             keys.setdefault(name, {}).setdefault(pattern, []).append(key)
     found: dict[str, tuple[Piece, ...]] = {}
     for name, by_pattern in keys.items():
         if None in by_pattern:
             (key,) = by_pattern[None]
-            written = name if name.removesuffix(".weight") in linears else _prefixed(key, name, prefix)
-            found[name] = (Piece(written, key, ()),)
+            found[name] = (Piece(_prefixed(key, name, prefix), key, ()),)
             continue
         converter = next(c for c in converters if set(by_pattern) <= set(c.source_patterns))
         if tuple(type(operation).__name__ for operation in converter.operations) in _STACKS:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from quantizers.families import routers
+from quantizers.families.experts import stacked
 
 _CASTS = {"switch_transformers": ["wo"]}
 """Linears whose input their family casts to the dtype of their weight: packed in bytes, that of bitsandbytes is uint8."""
@@ -17,11 +18,14 @@ _CASTS = {"switch_transformers": ["wo"]}
 def kept(model: PreTrainedModel, names: tuple[str, ...], format: str) -> frozenset[str]:
     """Those of `names` that stay as they are in any artifact of this format.
 
-    Routers, whose choice of experts is no place to save a byte; for bitsandbytes, the modules that transformers keeps
-    in float32 where the rest is float16 (T5's `wo`), which it never replaces by quantized ones.
+    Routers, whose choice of experts is no place to save a byte; experts that transformers stacks, for it loads quantized
+    linears alone; for bitsandbytes, the modules that transformers keeps in float32 where the rest is float16 (T5's
+    `wo`), which it never replaces by quantized ones.
     """
     found = routers(model.config.to_dict()).intersection(n.rpartition(".")[2] for n in names)
     stay = {name for name in names if name.rpartition(".")[2] in found}
+    if format != "openvino":
+        stay |= stacked(model)
     if format == "bitsandbytes":
         wide = sorted(model._keep_in_fp32_modules or ()) + _CASTS.get(model.config.model_type, [])
         stay |= {name for name in names if not should_convert_module(name, wide)}

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from quantizers.activations import Activations
 from quantizers.blocks import Blocks, first_inputs, forward, materialize
-from quantizers.calibrated import advance
+from quantizers.calibrated import advance, within
 from quantizers.calibration import read_rows
 from quantizers.checkpoint import open_checkpoint
 from quantizers.divergence import divergences
@@ -80,8 +81,8 @@ class Rounded:
 class Damage:
     """What one block's groups do, from the block's output on."""
 
-    groups: tuple[Group, ...]
-    """Those with linears that the recipe quantizes."""
+    groups: tuple[tuple[Group, ...], ...]
+    """Those with linears that the recipe quantizes; together, those that share a dtype."""
     change: dict[tuple[int, str], float] = field(default_factory=dict)
     """By place in `groups` and dtype: squared change of the block's output, summed."""
     streams: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -126,7 +127,8 @@ def _measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[
         prefix = f"{blocks.stack.path}.{index}"
         block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
         groups = present(block, blocks.stack.groups)
-        moments = advance(block, blocks, groups, calibration, on) if len(calibration) else None
+        quantized = within(prefix, takers[dtypes[0]].linears)
+        moments = advance(block, blocks, groups, calibration, on, quantized) if len(calibration) else None
         for number in range(len(streams)):
             streams[number] = forward(block, streams[number], blocks.arguments)
         damage, one = _block(block, prefix, blocks, groups, takers, moments, one, streams)
@@ -172,26 +174,35 @@ def _block(
     """What rounding does to one block's output, and that output, `[rows, tokens, hidden]`; adds streams."""
     after = forward(block, before, blocks.arguments)
     linears = next(iter(takers.values())).linears
-    chosen = tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears))
+    chosen = _together(tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears)))
     damage = Damage(chosen)
     narrowest = next(iter(takers))
     apart = blocks.count * len(chosen) <= STREAMS
     for dtype, taker in takers.items():
         twin = _rounded(taker, block, prefix, groups, moments)
-        for place, group in enumerate(chosen):
-            with _placed(twin, prefix, taker.dense, (group,)):
+        for place, together in enumerate(chosen):
+            with _placed(twin, prefix, taker.dense, together):
                 output = forward(twin, before, blocks.arguments)
             damage.change[place, dtype] = float((output - after).double().square().sum())
             if dtype == narrowest and apart:
                 damage.streams[len(streams)] = (place,)
                 streams[len(streams)] = output
         if dtype == narrowest and chosen and not apart:
-            with _placed(twin, prefix, taker.dense, chosen):
+            with _placed(twin, prefix, taker.dense, tuple(chain(*chosen))):
                 output = forward(twin, before, blocks.arguments)
             damage.streams[len(streams)] = tuple(range(len(chosen)))
             streams[len(streams)] = output
         taker.dense.clear()
     return damage, after
+
+
+def _together(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
+    """Each group by itself, but those of an expert each: OpenVINO has one matrix of all experts in one tensor."""
+    found: dict[tuple[str, ...], list[Group]] = {}
+    for group in groups:
+        matrices = sorted({name.rpartition(".")[2] for name in group.linears}) if group.experts else group.linears
+        found.setdefault(tuple(matrices), []).append(group)
+    return tuple(map(tuple, found.values()))
 
 
 def _rounded(
@@ -237,7 +248,8 @@ def _choices(
             whole = sum(damage.change[place, narrowest] for place in places) or 1.0
             for place in places:
                 path = f"{blocks.stack.path}.{index}"
-                names = tuple(f"{path}.{n}" for n in damage.groups[place].linears if f"{path}.{n}" in linears)
+                members = (f"{path}.{name}" for group in damage.groups[place] for name in group.linears)
+                names = tuple(name for name in members if name in linears)
                 yield Choice(
                     linears=names,
                     bytes={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from math import gcd
 from typing import cast
 
@@ -16,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from quantizers.checkpoint import Checkpoint
 from quantizers.conversion import Piece, pieces
 from quantizers.errors import QuantizeError
+from quantizers.families.experts import STACKS, of, stacks, unstack
 from quantizers.families.family import Family
 from quantizers.loadable import kept, unreadable
 from quantizers.recipe import Recipe
@@ -35,7 +37,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The model on the meta device, held against the checkpoint."""
+    """The model on the meta device, its experts as linears, held against the checkpoint."""
 
     model: PreTrainedModel
     dtype: torch.dtype
@@ -49,6 +51,15 @@ class Skeleton:
     pieces: dict[str, tuple[Piece, ...]]
     """Model tensor → what the checkpoint holds of it under other names."""
 
+    @cached_property
+    def by_weight(self) -> dict[str, Linear]:
+        """The linears by the names of their weights in `source`."""
+        return {self.kept_as(f"{name}.weight"): linear for name, linear in self.linears.items()}
+
+    def kept_as(self, tensor: str) -> str:
+        """Name, in an artifact that does not quantize it, of a tensor that is in one piece."""
+        return self.pieces[tensor][0].name if tensor in self.pieces else tensor
+
 
 def build(checkpoint: Checkpoint) -> Skeleton:
     """Build the architecture that config.json names, on the meta device, and match it with the checkpoint's tensors.
@@ -58,10 +69,16 @@ def build(checkpoint: Checkpoint) -> Skeleton:
             shape, or tied and different.
     """
     model = _meta(checkpoint)
+    unstack(model, model.config.model_type)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
     linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
-    parts = pieces(checkpoint, model, wanted, linears)
+    if found := [key for key in checkpoint.tensors if key.endswith(STACKS)]:
+        raise QuantizeError(
+            f"{checkpoint.directory}: tensor {found[0]} holds the experts of a block in one. Save the model with "
+            "transformers' save_pretrained, which writes a matrix for each expert."
+        )
+    parts = pieces(checkpoint, model, wanted)
     source = _match(checkpoint, model, wanted, tied, parts)
     return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts)
 
@@ -213,6 +230,7 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
             )
     _divides(skeleton, recipe, names, target)
     _overridden(recipe, names, target)
+    _stackable(skeleton, recipe, names, target)
     if recipe.format == "compressed-tensors":
         _compressible(skeleton, names, target)
     return names
@@ -231,6 +249,20 @@ def _compressible(skeleton: Skeleton, names: tuple[str, ...], target: str) -> No
             f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
             "Use format openvino, or format bitsandbytes with dtype nf4 or fp4_bnb."
         )
+
+
+def _stackable(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], target: str) -> None:
+    """OpenVINO multiplies by one matrix of all experts at once, and NNCF compresses all three alike."""
+    for path, experts in stacks(skeleton.model):
+        matrices = [of(path, experts, matrix) for matrix in experts.names]
+        if recipe.engine == "nncf":
+            matrices = [sum(matrices, [])]
+        for each in matrices:
+            if len({recipe.dtype_of(name) if name in names else None for name in each}) > 1:
+                raise QuantizeError(
+                    f"target {target}: {_some(tuple(each))} are one tensor in format {recipe.format}. Give them all the "
+                    "same dtype, or add them all to skip."
+                )
 
 
 def _overridden(recipe: Recipe, names: tuple[str, ...], target: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, cast
 
 import torch
@@ -136,24 +137,23 @@ def _round_experts(
     spent: bool,
 ) -> None:
     """Round each expert by the tokens it read; to nearest where these are too few."""
-    for name in names:
-        if moments.enough(name):
-            _round(target, recipe, block, prefix, [name], moments.own[name], folded, spent)
+    for reader, matrices in groupby(names, moments.reader):
+        if moments.enough(reader):
+            _round(target, recipe, block, prefix, list(matrices), moments.own[reader], folded, spent)
             continue
-        weight = weight_of(block, name)
-        target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[name])
-        target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
-        if spent:
-            let_go(block, [name])
+        for name in matrices:
+            weight = weight_of(block, name)
+            target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[reader])
+            target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
+            if spent:
+                let_go(block, [name])
 
 
 def _scale(
     target: Taker, block: nn.Module, prefix: str, group: Group, moments: Moments, found: Findings
 ) -> Tensor | None:
     alike = _alike(target, prefix, group)
-    # A stack of experts that stays as it is would be rounded to its dtype once more.
-    stacked = any(weight_of(block, name).dim() > 2 for name in group.linears)
-    if not alike or group.absorber is None or stacked or (group.experts and not moments.enough()):
+    if not alike or group.absorber is None or (group.experts and not _all_read(target, prefix, group, moments)):
         return None
     # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
     recipe, names = alike[0]
@@ -166,6 +166,11 @@ def _scale(
         for what, value in found[transform, *place].measures.items():
             target.measured(f"{prefix} {names[0]}: {what}", value)
     return _representable(target, block, group, found[transforms[-1], *place].scale)
+
+
+def _all_read(target: Taker, prefix: str, group: Group, moments: Moments) -> bool:
+    """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""
+    return moments.enough() and all(f"{prefix}.{name}" in target.linears for name in group.linears)
 
 
 def _search(

@@ -16,6 +16,7 @@ from quantizers.companions import copy_companions
 from quantizers.conversion import Piece
 from quantizers.dtypes import Codes, grid_of, grouped
 from quantizers.errors import QuantizeError
+from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats.format import Format
 from quantizers.parts import RANGES, format_of
 from quantizers.recipe import Recipe
@@ -98,7 +99,7 @@ class Target:
         with weights:
             weights.close()
         self.weights = None
-        kept = tuple(name for name in skeleton.linears if name not in self.linears)
+        kept = tuple(name for name in skeleton.linears if name not in self.linears.keys() | stacked(skeleton.model))
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
         config["quantization_config"] = self.format.config(self.recipe, self.linears, self.dtype, kept)
@@ -149,7 +150,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
     linears = {linear: recipe.of(linear) for linear in chosen(skeleton, recipe, name)}
     style = format_of(recipe.format)
     slots: dict[str, Slot] = {}
-    picked = {f"{linear}.weight": skeleton.linears[linear] for linear in linears}
+    picked = {skeleton.kept_as(f"{linear}.weight"): skeleton.linears[linear] for linear in linears}
     for tensor, key in skeleton.source.items():
         if tensor not in picked:
             slots[tensor] = Slot(checkpoint.tensors[key].dtype, checkpoint.tensors[key].shape)
@@ -161,12 +162,15 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
     target = Target(name, recipe, style, skeleton.dtype, linears, slots, skeleton.pieces, directory)
-    if stacks := [name for name, value in skeleton.model.named_parameters() if value.dim() == 3]:
-        target.notes.append(
-            f"{len(stacks)} stacks of experts are kept as they are: transformers loads quantized linears, and these "
-            "are none"
-        )
+    others = sum(value.dim() == 3 for value in skeleton.model.parameters())
+    if kept := others + sum(linears.keys().isdisjoint(stack) for stack in _stacks(skeleton)):
+        why = "" if recipe.format == "openvino" else ": transformers loads quantized linears, and these are none"
+        target.notes.append(f"{kept} stacks of experts are kept as they are{why}")
     return target
+
+
+def _stacks(skeleton: Skeleton) -> list[list[str]]:
+    return [of(path, experts, matrix) for path, experts in stacks(skeleton.model) for matrix in experts.names]
 
 
 def _verify(directory: Path, slots: dict[str, Slot]) -> int:

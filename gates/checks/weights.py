@@ -126,7 +126,12 @@ def _openvino(model: Any) -> Iterator[tuple[str, Tensor]]:
         name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
         folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
         dense = torch.from_numpy(folded([])[0].copy())
-        yield name, dense if operation.get_attributes()["transpose_b"] else dense.T
+        dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
+        if dense.dim() == 3:
+            # One matrix of all experts, whose name has a star for their number.
+            yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
+        else:
+            yield name, dense
 
 
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})

@@ -22,6 +22,7 @@ from quantizers.checkpoint import Checkpoint, open_checkpoint
 from quantizers.dtypes import Codes, Grid, grid_of
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
+from quantizers.families.experts import unstack
 from quantizers.families.family import Family, Group
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
@@ -90,6 +91,7 @@ def quantized(
         ) from error
     torch.manual_seed(0)
     model = type(skeleton.model).from_pretrained(checkpoint.directory, dtype=torch.float32, local_files_only=True)
+    unstack(model, model.config.model_type)
     model.eval()
     model.config.use_cache = False
     settings = getattr(inc, SETTINGS[recipe.transform])
@@ -156,7 +158,7 @@ def absorbers(family: Family) -> tuple[tuple[str, tuple[str, ...]], ...]:
 def _expressible(group: Group) -> bool:
     rows = group.rows
     straight = rows is None or (rows.offset == 0 and rows.repeats == 1 and rows.stride == rows.width)
-    return group.kind in ("norm", "linear") and straight and not group.followers
+    return group.kind in ("norm", "linear") and straight and not group.followers and not group.experts
 
 
 @torch.no_grad()

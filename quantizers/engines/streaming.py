@@ -114,7 +114,7 @@ def copy_tensors(checkpoint: Checkpoint, skeleton: Skeleton, names: list[str], t
 
 def copy_tensor(checkpoint: Checkpoint, skeleton: Skeleton, name: str, targets: list[Target]) -> None:
     """Write one tensor into every target: rounded to nearest where the target's recipe quantizes it, else as it is."""
-    linear = skeleton.linears.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
+    linear = skeleton.by_weight.get(name)
     rounding = [target for target in targets if linear is not None and linear.name in target.linears]
     keeping = [target for target in targets if target not in rounding]
     parts: Iterable[tuple[int, Tensor]]

@@ -38,7 +38,7 @@ class Group:
     """Linears of one block that read the same input, and what can absorb the inverse of a scale on it.
 
     All names are relative to the block. A name is a module with a weight (`nn.Linear`, transformers' `Conv1D`, a
-    router), or a 3-D parameter [experts, out, in] that stacks the experts of a mixture.
+    router).
     """
 
     linears: tuple[str, ...]
@@ -49,7 +49,7 @@ class Group:
     followers: tuple[str, ...] = ()
     """Further readers of the same input that are scaled along but never quantized: routers and gates."""
     experts: bool = False
-    """Whether each linear reads only the tokens that a router sends it."""
+    """Whether each linear reads only the tokens that a router sends its module; those of one module read the same."""
 
     def __post_init__(self) -> None:
         if (self.absorber is None) != (self.kind == "none"):

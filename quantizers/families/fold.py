@@ -18,12 +18,9 @@ from quantizers.families.family import Group
 
 
 def weight_of(block: nn.Module, name: str) -> Tensor:
-    """Weight of `name` (see `Group`) as a view [..., out, in]: transposed for transformers' Conv1D."""
-    parent, _, last = name.rpartition(".")
-    owner = getattr(block.get_submodule(parent), last)
-    if isinstance(owner, nn.Parameter):
-        return owner.data
-    weight: Tensor = owner.weight.data
+    """Weight of `name` (see `Group`) as a view [out, in]: transposed for transformers' Conv1D."""
+    owner = block.get_submodule(name)
+    weight: Tensor = owner.weight.data  # type: ignore[assignment]
     return weight.T if type(owner).__name__ == "Conv1D" else weight
 
 
@@ -36,7 +33,7 @@ def let_go(block: nn.Module, names: Iterable[str]) -> None:
 
 def in_features(block: nn.Module, group: Group) -> int:
     """Channels of the group's shared input."""
-    return weight_of(block, group.linears[0]).shape[-1]
+    return weight_of(block, group.linears[0]).shape[1]
 
 
 def present(block: nn.Module, groups: tuple[Group, ...]) -> tuple[Group, ...]:
@@ -81,16 +78,15 @@ def _divide_linear(block: nn.Module, group: Group, scale: Tensor) -> None:
     assert group.absorber is not None
     rows = _rows(block, group)
     weight = weight_of(block, group.absorber)
-    factor = torch.ones(*scale.shape[:-1], weight.shape[-2])
-    factor[..., rows] = scale
-    if not torch.equal(factor[..., rows], scale):
+    factor = torch.ones(len(weight))
+    factor[rows] = scale
+    if not torch.equal(factor[rows], scale):
         raise QuantizeError(
             f"{group.linears}: channels fed by one row of {group.absorber} have different scales; "
             "pass the scale through `attainable` first."
         )
-    weight.copy_(weight.float() / factor.unsqueeze(-1))
-    parent, _, last = group.absorber.rpartition(".")
-    bias = getattr(getattr(block.get_submodule(parent), last), "bias", None)
+    weight.copy_(weight.float() / factor[:, None])
+    bias = getattr(block.get_submodule(group.absorber), "bias", None)
     if bias is not None:
         bias.data.copy_(bias.data.float() / factor)
 
@@ -102,7 +98,7 @@ def fold(block: nn.Module, group: Group, scale: Tensor) -> None:
     Args:
         block: holds the group's modules, with weights on the CPU.
         group: one of the block's groups, with an absorber.
-        scale: float [in], positive; [experts, in] where the group's weight is a stack of experts [experts, out, in].
+        scale: float [in], positive.
 
     Raises:
         QuantizeError: nothing absorbs, the scale is not positive and finite, or not attainable.
@@ -118,7 +114,7 @@ def fold(block: nn.Module, group: Group, scale: Tensor) -> None:
         _divide_norm(block.get_submodule(group.absorber), group.kind, scale)
     for name in (*group.linears, *group.followers):
         weight = weight_of(block, name)
-        weight.copy_(weight.float() * scale.unsqueeze(-2))
+        weight.copy_(weight.float() * scale)
 
 
 def bind(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from transformers import PreTrainedModel
 from quantizers.checkpoint import Checkpoint, read_headers
 from quantizers.companions import copy_companions
 from quantizers.errors import QuantizeError
+from quantizers.families.experts import stacked, stacks
+from quantizers.families.mixture import MATRICES
 from quantizers.formats import openvino as ir
-from quantizers.formats import openvino_tokenizer, openvino_weights
+from quantizers.formats import openvino_experts, openvino_tokenizer, openvino_weights
 from quantizers.request import Made
 from quantizers.skeleton import Skeleton
 from quantizers.target import Target
@@ -53,8 +55,8 @@ def require_linears(model: Path, skeleton: Skeleton) -> None:
     """
     if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
         raise QuantizeError(
-            f"{model}: a mixture of experts, whose experts are stacks and not linears, is not written as OpenVINO "
-            "IR. Use format compressed-tensors or bitsandbytes for this model."
+            f"{model}: a mixture of experts is written as OpenVINO IR if its model_type is {', '.join(MATRICES)}, and "
+            f"this is {skeleton.model.config.model_type}. Use format compressed-tensors or bitsandbytes for it."
         )
     if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
         raise QuantizeError(
@@ -76,7 +78,9 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     scratch = out / ".graph"
     _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
     graph = openvino.Core().read_model(scratch / "openvino_model.xml")
-    openvino_weights.put(graph, stored, tuple(target.linears))
+    experts = stacked(skeleton.model)
+    openvino_weights.put(graph, stored, tuple(name for name in target.linears if name not in experts))
+    openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
     expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
     if made.recipe.embeddings:
         expected += _put_embeddings(graph, skeleton, stored)
@@ -111,12 +115,17 @@ def _trace(model: PreTrainedModel, directory: Path) -> None:
 
 def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> PreTrainedModel:
     model = copy.deepcopy(skeleton.model)
+    narrow = {path: openvino_experts.stand_in(experts) for path, experts in stacks(model)}
+    for path, module in narrow.items():
+        model.set_submodule(path, module)
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         owner, _, last = name.rpartition(".")
+        if owner in narrow:
+            continue
         if owner in linears and last == "weight":
             value = _untouched(tuple(parameter.shape))
         else:
-            value = stored.whole(name if name in stored.tensors else skeleton.tied[name])
+            value = stored.whole(skeleton.kept_as(skeleton.tied[name] if name in skeleton.tied else name))
         model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
     model.tie_weights()
     return model.eval()

@@ -34,17 +34,17 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Compressed:
-    """One linear in OpenVINO's terms."""
+    """One linear, or one of each expert, in OpenVINO's terms."""
 
     type: openvino.Type
-    shape: tuple[int, int, int]
-    """Rows, groups, weights to a group."""
+    shape: tuple[int, ...]
+    """Experts if there are several, rows, groups, weights to a group."""
     codes: Tensor
     """uint8, packed low half first; signed types in two's complement."""
     zero: Tensor | None
     """uint8, packed likewise, one per row and group."""
     scale: Tensor
-    """float16 `[rows, groups]` where it holds every scale of the artifact exactly, else float32."""
+    """float16, one per row and group, where it holds every scale of the artifact exactly, else float32."""
 
     @property
     def bytes(self) -> int:
@@ -52,23 +52,26 @@ class Compressed:
         return sum(part.nbytes for part in (self.codes, self.zero, self.scale) if part is not None)
 
 
-def read(artifact: Checkpoint, linear: str) -> Compressed:
-    """Read a linear of a compressed-tensors artifact of int4 or int8 weights."""
-    rows, columns = artifact.whole(f"{linear}.weight_shape").tolist()
-    words, scale = artifact.whole(f"{linear}.weight_packed"), artifact.whole(f"{linear}.weight_scale").float()
+def read(artifact: Checkpoint, *linears: str) -> Compressed:
+    """Read a linear of a compressed-tensors artifact of int4 or int8 weights, or several, alike, as experts."""
+    rows, columns = artifact.whole(f"{linears[0]}.weight_shape").tolist()
+    words = torch.cat([artifact.whole(f"{linear}.weight_packed") for linear in linears])
+    scale = torch.cat([artifact.whole(f"{linear}.weight_scale") for linear in linears]).float()
     groups = scale.shape[1]
     bits = 4 if words.shape[1] == -(-columns * 4 // 32) else 8
     packed = words.view(torch.uint8)[:, : columns * bits // 8].contiguous()
     zero = None
-    if (name := f"{linear}.weight_zero_point") in artifact.tensors:
-        signed = unpack_from_int32(artifact.whole(name), bits, torch.Size((rows, groups)), packed_dim=0)
+    names = [f"{linear}.weight_zero_point" for linear in linears]
+    if names[0] in artifact.tensors:
+        each = torch.Size((rows, groups))
+        signed = torch.cat([unpack_from_int32(artifact.whole(name), bits, each, packed_dim=0) for name in names])
         zero = _pack(signed + (1 << (bits - 1)), bits)
     else:
         # compressed-tensors stores every code with an offset of half its range; two's complement flips the top bit.
         packed ^= 0x88 if bits == 4 else 0x80
     half = scale.half()
     exact = torch.equal(half.float(), scale)
-    shape = (rows, groups, columns // groups)
+    shape = (*([len(linears)] if len(linears) > 1 else []), rows, groups, columns // groups)
     return Compressed(_TYPES[bits, zero is None], shape, packed, zero, half if exact else scale)
 
 
@@ -103,7 +106,7 @@ def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) 
     found = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
     if not found:
         raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
-    dense = _decompressed(found[0].get_friendly_name(), weight)
+    dense = decompressed(found[0].get_friendly_name(), weight)
     for constant in found:
         for reader in constant.output(0).get_target_inputs():
             node = reader.get_node()
@@ -128,31 +131,32 @@ def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -
     for product in graph.get_ordered_ops():
         if product.get_type_name() != "MatMul":
             continue
-        constant = _constant(product.input_value(1).get_node())
+        constant = constant_below(product.input_value(1).get_node())
         if constant is None:
             continue
         linear = _module(constant)
         if linear not in missing:
             continue
         missing.remove(linear)
-        _replace(product, constant, read(artifact, linear))
+        weight = read(artifact, linear)
+        if int(np.prod(list(constant.shape))) != int(np.prod(weight.shape)):
+            raise AssertionError(
+                f"{linear} is {list(constant.shape)} in the exported graph, but {weight.shape} in the artifact"
+            )
+        _replace(product, decompressed(constant.get_friendly_name(), weight))
     if missing:
         raise AssertionError(f"the exported graph has no product with {sorted(missing)[0]}, {len(missing)} in all")
     graph.validate_nodes_and_infer_types()
 
 
-def _constant(node: openvino.Node) -> openvino.Node | None:
+def constant_below(node: openvino.Node) -> openvino.Node | None:
+    """The constant that a node reads, as it is or converted and transposed; None for any other."""
     while node.get_type_name() in ("Convert", "Transpose"):
         node = node.input_value(0).get_node()
     return node if node.get_type_name() == "Constant" else None
 
 
-def _replace(product: openvino.Node, constant: openvino.Node, weight: Compressed) -> None:
-    name = constant.get_friendly_name()
-    rows, groups, size = weight.shape
-    if int(np.prod(list(constant.shape))) != rows * groups * size:
-        raise AssertionError(f"{name} is {list(constant.shape)} in the graph, but {weight.shape} in the artifact")
-    dense = _decompressed(name, weight)
+def _replace(product: openvino.Node, dense: openvino.Node) -> None:
     transposed = product.get_attributes()["transpose_a"]
     twin = ops.matmul(product.input_value(0), dense, transpose_a=transposed, transpose_b=True)
     twin.set_friendly_name(product.get_friendly_name())
@@ -161,26 +165,28 @@ def _replace(product: openvino.Node, constant: openvino.Node, weight: Compressed
         reader.replace_source_output(twin.output(0))
 
 
-def _decompressed(name: str, weight: Compressed) -> openvino.Node:
-    rows, groups, size = weight.shape
+def decompressed(name: str, weight: Compressed) -> openvino.Node:
+    """The subgraph, float32 `[..., out, in]`, that restores a weight; its constants are `name` and below it."""
+    *rows, groups, size = weight.shape
     stored = openvino.Type.f16 if weight.scale.dtype == torch.float16 else openvino.Type.f32
     # As NNCF has it: one group to a row is a matrix, several are a third dimension.
-    grouped = [rows, groups, size] if groups > 1 else [rows, size]
+    grouped = [*rows, groups, size] if groups > 1 else [*rows, size]
     single = [*grouped[:-1], 1]
-    dense = ops.convert(_packed(name, weight.type, grouped, weight.codes), stored, name=f"{name}/convert")
+    dense = ops.convert(packed(name, weight.type, grouped, weight.codes), stored, name=f"{name}/convert")
     if weight.zero is not None:
-        zero = _packed(f"{name}/zero_point", weight.type, single, weight.zero)
+        zero = packed(f"{name}/zero_point", weight.type, single, weight.zero)
         zero = ops.convert(zero, stored, name=f"{name}/zero_point/convert")
         dense = ops.subtract(dense, zero, name=f"{name}/zero_point/subtract")
     scale = ops.constant(weight.scale.reshape(single).numpy(), dtype=stored, name=f"{name}/scale")
     dense = ops.multiply(dense, scale, name=f"{name}/scaled")
     if groups > 1:
-        shape = ops.constant([rows, groups * size], dtype=openvino.Type.i64, name=f"{name}/shape")
+        shape = ops.constant([*rows, groups * size], dtype=openvino.Type.i64, name=f"{name}/shape")
         dense = ops.reshape(dense, shape, special_zero=False, name=f"{name}/reshape")
     return dense if stored == openvino.Type.f32 else ops.convert(dense, openvino.Type.f32, name=f"{name}/f32")
 
 
-def _packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
+def packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
+    """A constant of that shape whose bytes are those of `data`."""
     # Copied: a shared constant does not keep the memory it looks at alive.
     tensor = openvino.Tensor(data.flatten().numpy(), openvino.Shape(shape), type_)
     return ops.constant(tensor, shared_memory=False, name=name)
