@@ -13,6 +13,8 @@ from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
 
 from quantizers.checkpoint import open_checkpoint
 from quantizers.companions import copy_companions
+from quantizers.families import routers
+from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats import openvino as ir
 from quantizers.formats import openvino_export, openvino_tokenizer
 from quantizers.progress import progress
@@ -66,15 +68,24 @@ def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Modules that NNCF leaves alone: linears, routers, and all experts of a block."""
+    model, experts, quantized = skeleton.model, stacked(skeleton.model), set(names)
+    last = routers(model.config.to_dict())
+    kept = [name for name in skeleton.linears if name not in quantized | experts]
+    kept += [name for name, _ in model.named_modules() if name.rpartition(".")[2] in last]
+    kept += [path for path, each in stacks(model) if quantized.isdisjoint(of(path, each, each.names[0]))]
+    return tuple(dict.fromkeys(kept))
+
+
 def _export(model: Path, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    skipped = tuple(name for name in skeleton.linears if name not in set(names))
     exported = OVModelForCausalLM.from_pretrained(
         model,
         export=True,
         compile=False,
         use_cache=True,
         local_files_only=True,
-        quantization_config=OVWeightQuantizationConfig(**settings(recipe, skipped)),
+        quantization_config=OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names))),
     )
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])

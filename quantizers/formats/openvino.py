@@ -91,9 +91,9 @@ def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: 
     head = list(skeleton.linears)[-1]
     total = 0.0
     for tensor, key in skeleton.source.items():
-        shape, linear = checkpoint.tensors[key].shape, tensor.removesuffix(".weight")
-        if linear in names and tensor.endswith(".weight"):
-            total += _linear(skeleton.linears[linear], recipe, wide=linear == head and head not in _blocks(skeleton))
+        shape, linear = checkpoint.tensors[key].shape, skeleton.by_weight.get(tensor)
+        if linear is not None and linear.name in names:
+            total += _linear(linear, recipe, wide=linear.name == head and head not in _blocks(skeleton))
         elif tensor in embeddings:
             total += shape[0] * (shape[1] + 3)
         else:
