@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from math import gcd
 from typing import cast
 
@@ -73,9 +74,10 @@ def build(checkpoint: Checkpoint) -> Skeleton:
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
     linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
-    if found := [key for key in checkpoint.tensors if key.endswith(STACKS)]:
+    whole = [key for key in checkpoint.tensors if key.endswith(STACKS)]
+    if whole and any(stacks(model)):
         raise QuantizeError(
-            f"{checkpoint.directory}: tensor {found[0]} holds the experts of a block in one. Save the model with "
+            f"{checkpoint.directory}: tensor {whole[0]} holds the experts of a block in one. Save the model with "
             "transformers' save_pretrained, which writes a matrix for each expert."
         )
     parts = pieces(checkpoint, model, wanted)
@@ -256,7 +258,7 @@ def _stackable(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], targe
     for path, experts in stacks(skeleton.model):
         matrices = [of(path, experts, matrix) for matrix in experts.names]
         if recipe.engine == "nncf":
-            matrices = [sum(matrices, [])]
+            matrices = [list(chain(*matrices))]
         for each in matrices:
             if len({recipe.dtype_of(name) if name in names else None for name in each}) > 1:
                 raise QuantizeError(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from quantizers.families.mixture import MATRICES
 
-
 STACKS = (".experts.gate_up_proj", ".experts.down_proj")
 """How the names of the 3-D parameters end."""
 
@@ -34,7 +33,7 @@ class Experts(nn.Module):
         both, down = stock.get_parameter("gate_up_proj").data, stock.get_parameter("down_proj").data
         self.count, self.hidden, self.inner = down.shape
         for n in range(self.count):
-            parts = (*both[n].split(self.inner), down[n])
+            parts = (*torch.split(both[n], self.inner), down[n])
             linears = {name: _linear(part) for name, part in zip(names, parts, strict=True)}
             self.add_module(str(n), nn.ModuleDict(linears))
 
@@ -84,7 +83,9 @@ def stacks(model: nn.Module) -> Iterator[tuple[str, Experts]]:
 
 def stacked(model: nn.Module) -> frozenset[str]:
     """Names of the linears that the stock model holds in stacks."""
-    return frozenset(name for path, experts in stacks(model) for matrix in experts.names for name in of(path, experts, matrix))
+    return frozenset(
+        name for path, experts in stacks(model) for matrix in experts.names for name in of(path, experts, matrix)
+    )
 
 
 def of(path: str, experts: Experts, matrix: str) -> list[str]:

@@ -30,7 +30,7 @@ def stand_in(experts: Experts) -> nn.Module:
         torch.empty(experts.count, *shape, dtype=torch.bfloat16)
         for shape in ((2 * _INNER, experts.hidden), (experts.hidden, _INNER))
     )
-    for mark, part in enumerate((*both.split(_INNER, dim=1), down), 1):
+    for mark, part in enumerate((*torch.split(both, _INNER, dim=1), down), 1):
         part.fill_(mark)
     stock.gate_up_proj = nn.Parameter(both, requires_grad=False)
     stock.down_proj = nn.Parameter(down, requires_grad=False)

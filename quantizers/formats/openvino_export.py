@@ -39,7 +39,11 @@ def require(model: Path, skeleton: Skeleton) -> None:
         QuantizeError: optimum-intel has no export for it, or it has no tokenizer.
     """
     kind = skeleton.model.config.model_type
-    if TASK not in TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers"):
+    try:
+        supported = TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers")
+    except KeyError:  # a type it has never heard of
+        supported = {}
+    if TASK not in supported:
         raise QuantizeError(
             f"{model}: optimum-intel does not export model_type {kind} for text generation. "
             "Use format compressed-tensors or bitsandbytes for this model."
@@ -125,7 +129,7 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> 
         if owner in linears and last == "weight":
             value = _untouched(tuple(parameter.shape))
         else:
-            value = stored.whole(skeleton.kept_as(skeleton.tied[name] if name in skeleton.tied else name))
+            value = stored.whole(skeleton.kept_as(skeleton.tied.get(name, name)))
         model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
     model.tie_weights()
     return model.eval()

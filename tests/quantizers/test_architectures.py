@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
 
 from quantizers.activations import Activations
 from quantizers.blocks import first_inputs, forward, materialize
@@ -19,7 +18,7 @@ from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from quantizers.skeleton import build
 from tests.quantizers.families.tiny_models import MODELS, make
-from tests.quantizers.models import DEMO, edit_tensors
+from tests.quantizers.models import DEMO
 from tests.quantizers.test_door import same
 
 BOTH = {"transform": "awq", "rounding": "compensated"}
@@ -124,79 +123,6 @@ def test_the_stream_is_what_the_model_computes(name, tmp_path):
             encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
     wanted = hidden(load(name, model), name, rows)
     torch.testing.assert_close(torch.cat(list(stream)), wanted, rtol=1e-4, atol=1e-4)
-
-
-MIXTURES = ("mixtral", "qwen2_moe", "qwen2_moe-mixed", "qwen3_moe")
-
-
-@pytest.mark.parametrize("name", MIXTURES)
-def test_experts_that_the_loader_stacks_are_kept_as_the_checkpoint_has_them(name, tmp_path):
-    model = save(name, tmp_path / "model")
-    run(request(model, best=INT8, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
-    original = load_file(model / "model.safetensors")
-    experts = {key for key in original if ".experts." in key or key.endswith("gate.weight")}
-    assert len(experts) > 12
-    for target in ("best", "plain"):
-        artifact = load_file(tmp_path / "out" / target / "model.safetensors")
-        assert {key for key in artifact if "expert" in key and not key.endswith("weight")}.isdisjoint(experts)
-        # A transform of what else reads the norm must not touch them, for they would be rounded again.
-        assert all(torch.equal(artifact[key], original[key]) for key in experts)
-        made = json.loads((tmp_path / "out/result.json").read_text())["targets"][target]
-        assert any("stacks of experts are kept" in note for note in made["notes"])
-        assert error(name, tmp_path / "out" / target, logits(load(name, model), name)) < 0.1
-
-
-@pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
-def test_an_expert_that_is_missing_is_named_by_its_stack(lost, tmp_path):
-    model = save("mixtral", tmp_path / "model")
-    edit_tensors(model, lambda tensors: tensors.pop(f"model.layers.1.block_sparse_moe.{lost}.weight"))
-    with pytest.raises(QuantizeError, match=r"layers\.1\.mlp\.experts\..*fetch the model again"):
-        run(request(model, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
-def switch(tmp_path_factory) -> Path:
-    """A target without transform beside one that rounds to nearest, after few tokens and after many."""
-    root = tmp_path_factory.mktemp("switch")
-    model = save("switch_transformers", root / "model")
-    for samples in (1, 32):
-        recipes = {"nearest": NF4, "compensated": NF4 | {"rounding": "compensated"}, "both": NF4 | BOTH}
-        run(request(model, samples=samples, **recipes), root / str(samples))
-    return root
-
-
-def experts_of(artifact: Path) -> dict[str, torch.Tensor]:
-    tensors = load_file(artifact / "model.safetensors")
-    return {key: value for key, value in tensors.items() if ".experts." in key and key.endswith("wi.weight")}
-
-
-def fallbacks(out: Path, target: str) -> str:
-    notes = json.loads((out / "result.json").read_text())["targets"][target]["notes"]
-    return next((note for note in notes if "rounded to nearest" in note), "")
-
-
-def test_experts_that_saw_few_tokens_are_rounded_to_nearest_and_named(switch):
-    nearest, compensated = (experts_of(switch / "1" / target) for target in ("nearest", "compensated"))
-    note = fallbacks(switch / "1", "compensated")
-    assert len(nearest) == 8
-    for key, codes in nearest.items():
-        assert torch.equal(codes, compensated[key]), key
-        assert f"{key.removesuffix('.weight')} (" in note
-    assert fallbacks(switch / "1", "nearest") == ""
-
-
-def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(switch):
-    nearest, compensated = (experts_of(switch / "32" / target) for target in ("nearest", "compensated"))
-    note = fallbacks(switch / "32", "compensated")
-    changed = {key for key in nearest if not torch.equal(nearest[key], compensated[key])}
-    assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
-
-
-def test_the_router_is_kept(switch):
-    tensors = load_file(switch / "32/compensated/model.safetensors")
-    original = load_file(switch / "model/model.safetensors")
-    kept = [key for key in original if key.endswith(("classifier.weight", ".wo.weight"))]
-    assert len(kept) == 2 + 2 + 8 and all(torch.equal(tensors[key], original[key]) for key in kept)
 
 
 class Killed(BaseException):

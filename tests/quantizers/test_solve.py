@@ -5,7 +5,7 @@ import torch
 
 from quantizers.activations import Activations
 from quantizers.blocks import first_inputs, materialize
-from quantizers.calibrated import advance
+from quantizers.calibrated import advance, within
 from quantizers.checkpoint import open_checkpoint
 from quantizers.families import family_of
 from quantizers.families.fold import present, weight_of
@@ -20,12 +20,18 @@ from tests.quantizers.test_architectures import save
 
 INT4 = {"symmetric": False, "group_size": 64, "transform": "awq", "rounding": "compensated"}
 # Two rows are enough for some of the experts and too few for others.
-MIXTURE = {"format": "bitsandbytes", "dtype": "nf4", "group_size": 32, "rounding": "compensated"}
+SWITCH = {"format": "bitsandbytes", "dtype": "nf4", "group_size": 32, "rounding": "compensated"}
+MIXTRAL = {"format": "openvino", "group_size": 16, "rounding": "compensated", "transform": "awq"}
 
 
 @pytest.mark.parametrize(
     ("name", "index", "recipe"),
-    [("demo", 0, INT4), ("demo", 0, INT4 | {"range": "mse"}), ("switch_transformers", 1, MIXTURE)],
+    [
+        ("demo", 0, INT4),
+        ("demo", 0, INT4 | {"range": "mse"}),
+        ("switch_transformers", 1, SWITCH),
+        ("mixtral", 1, MIXTRAL),
+    ],
 )
 @torch.no_grad()
 def test_what_nobody_reads_afterwards_is_let_go_and_changes_no_bit(name, index, recipe, tmp_path):
@@ -38,15 +44,16 @@ def test_what_nobody_reads_afterwards_is_let_go_and_changes_no_bit(name, index, 
     prefix = f"{blocks.stack.path}.{index}"
     block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
     groups = present(block, blocks.stack.groups)
-    moments = advance(block, blocks, groups, stream, Compute(torch.device("cpu"), torch.float32))
     target = prepare("t", Recipe(**recipe), skeleton, checkpoint, tmp_path)
+    on = Compute(torch.device("cpu"), torch.float32)
+    moments = advance(block, blocks, groups, stream, on, within(prefix, target.linears))
 
     def solved(spent: bool) -> Rounded:
         taker = Rounded(target.recipe, target.linears, target.dtype, target.stored)
         twin, sums = copy.deepcopy(block), copy.deepcopy(moments)
         solve(taker, twin, prefix, groups, sums, lambda folded: None, {}, spent)
         left = [weight_of(twin, n.removeprefix(f"{prefix}.")).numel() for n in taker.dense]
-        left += [moment.numel() for each in sums for moment in (*each.own.values(), each.pooled)]
+        left += [moment.numel() for each in sums if each.own for moment in (*each.own.values(), each.pooled)]
         assert not any(left) if spent else all(left)
         return taker
 

@@ -20,8 +20,8 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
-    Qwen3MoeConfig,
-    Qwen3MoeForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
 )
 
 from gates.checks.weights import weights
@@ -180,12 +180,10 @@ def test_a_model_without_a_tokenizer_is_refused_before_the_pass(tmp_path):
     assert not (tmp_path / "out/.work").exists()
 
 
-def test_experts_are_refused_before_the_pass(tmp_path):
-    config = Qwen3MoeConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_experts=4, moe_intermediate_size=16, head_dim=8
-    )
-    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "model")
-    with pytest.raises(QuantizeError, match="mixture of experts"):
+def test_a_model_type_that_the_exporter_does_not_know_is_refused(tmp_path):
+    config = OlmoeConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_experts=2, intermediate_size=16)
+    OlmoeForCausalLM(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match="does not export model_type olmoe"):
         run(request(with_tokenizer(tmp_path / "model"), t={"group_size": 16} | IR), tmp_path / "out")
 
 

@@ -1,0 +1,197 @@
+"""Mixtures of experts: each expert rounded by the tokens it read, or kept where the stock loader reads none quantized."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PhimoeConfig, PhimoeForCausalLM
+
+from gates.checks.weights import effective, weights
+from gates.loaders import Loaded
+from quantizers.door import answer, run
+from quantizers.errors import QuantizeError
+from quantizers.recipe import Recipe
+from quantizers.request import Calibration, Question
+from tests.quantizers.families.tiny_models import DECODER
+from tests.quantizers.formats.test_openvino import constants, stock, values, with_tokenizer
+from tests.quantizers.models import DEMO, edit_tensors
+from tests.quantizers.test_architectures import BOTH, INT8, NF4, error, load, logits, save
+from tests.quantizers.test_architectures import request as asked
+
+pytestmark = pytest.mark.xdist_group("mixtures")
+MIXTURES = ("mixtral", "qwen2_moe", "qwen2_moe-mixed", "qwen3_moe")
+IR = {"format": "openvino", "group_size": 8}
+IDS = torch.arange(2 * 20).view(2, 20) * 7 % 61 + 1
+
+
+def notes(out: Path, target: str) -> tuple[str, ...]:
+    return json.loads((out / "result.json").read_text())["targets"][target]["notes"]
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_experts_that_the_loader_stacks_are_kept_as_the_checkpoint_has_them(name, tmp_path):
+    model = save(name, tmp_path / "model")
+    run(asked(model, best=INT8, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
+    original = load_file(model / "model.safetensors")
+    experts = {key for key in original if ".experts." in key or key.endswith("gate.weight")}
+    assert len(experts) > 12
+    for target in ("best", "plain"):
+        artifact = load_file(tmp_path / "out" / target / "model.safetensors")
+        assert {key for key in artifact if "expert" in key and not key.endswith("weight")}.isdisjoint(experts)
+        # A transform of what else reads the norm must not touch them, for they would be rounded again.
+        assert all(torch.equal(artifact[key], original[key]) for key in experts)
+        assert any("stacks of experts are kept" in note for note in notes(tmp_path / "out", target))
+        assert error(name, tmp_path / "out" / target, logits(load(name, model), name)) < 0.1
+
+
+@pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
+def test_an_expert_that_is_missing_is_named(lost, tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    edit_tensors(model, lambda tensors: tensors.pop(f"model.layers.1.block_sparse_moe.{lost}.weight"))
+    with pytest.raises(QuantizeError, match=rf"layers\.1\.mlp\.{lost}.*fetch the model again"):
+        run(asked(model, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
+
+
+def test_experts_in_one_tensor_are_refused(tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    edit_tensors(model, lambda t: t.update({"model.layers.0.mlp.experts.down_proj": torch.zeros(4, 32, 48)}))
+    with pytest.raises(QuantizeError, match="a matrix for each expert"):
+        run(asked(model, plain={"dtype": "int8", "group_size": 8}), tmp_path / "out")
+
+
+def ir_logits(artifact: Path) -> torch.Tensor:
+    return stock(artifact)(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits.float()
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_ir_computes_what_the_stock_model_does_with_the_weights_that_are_in_it(name, tmp_path):
+    model = save(name, tmp_path / "model")
+    skip = ["*.experts.*.down_proj"] if name == "qwen3_moe" else []
+    recipe = IR | {"dtype": "int4", "symmetric": False, "rounding": "compensated", "skip": skip}
+    run(asked(model, samples=16, t=recipe), tmp_path / "out")
+    loaded = Loaded(stock(tmp_path / "out/t"), "optimum.intel.OVModelForCausalLM", {})
+    dense, original = dict(effective(loaded)), {n: w.clone() for n, w in load_file(model / "model.safetensors").items()}
+    edit_tensors(model, lambda tensors: tensors.update({n: w.contiguous() for n, w in dense.items() if n in tensors}))
+    experts = {key for key in original if ".experts." in key}
+    assert len(experts) in (12, 24) and dense.keys() >= experts, "every expert is in the graph, by its name"
+    kept = {key for key in experts if torch.equal(dense[key], original[key])}
+    assert kept == {key for key in experts if skip and key.endswith("down_proj.weight")}
+    assert ("2 stacks of experts are kept as they are" in notes(tmp_path / "out", "t")) == bool(skip)
+    expected = logits(load(name, model), name)
+    torch.testing.assert_close(ir_logits(tmp_path / "out/t"), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe-mixed"])
+def test_calibration_lowers_the_error_of_experts_in_ir(name, tmp_path):
+    model = save(name, tmp_path / "model")
+    int8 = IR | {"dtype": "int8"}
+    run(asked(model, samples=32, best=int8 | BOTH, plain=int8), tmp_path / "out")
+    original = logits(load(name, model), name)
+    off = {t: (ir_logits(tmp_path / "out" / t) - original).norm(dim=-1).median() for t in ("best", "plain")}
+    assert off["best"] < 0.9 * off["plain"], off
+    assert weights(Loaded(stock(tmp_path / "out/best"), "optimum.intel.OVModelForCausalLM", {}), model).passed
+
+
+@pytest.fixture(
+    scope="module",
+    params=["switch_transformers", "mixtral"],
+)
+def routed(request, tmp_path_factory) -> Path:
+    """A target that rounds to nearest, and one that is compensated after few tokens and after many."""
+    root = tmp_path_factory.mktemp(request.param)
+    model = save(request.param, root / "model")
+    base = NF4 if request.param == "switch_transformers" else IR | {"dtype": "int4"}
+    compensated = {"compensated": base | {"rounding": "compensated"}}
+    run(asked(model, samples=1, nearest=base, **compensated), root / "1")
+    # What another target scales must not be seen in this one.
+    run(asked(model, samples=32, **({"scaled": base | BOTH} if base == NF4 else {}), **compensated), root / "32")
+    return root
+
+
+def experts_of(artifact: Path) -> dict[str, torch.Tensor]:
+    """Codes of the experts, or the weights that they stand for, by the names that a note gives them."""
+    if (artifact / "openvino_model.xml").exists():
+        tensors = dict(effective(Loaded(stock(artifact), "optimum.intel.OVModelForCausalLM", {})))
+        return {key.replace("block_sparse_moe", "mlp"): value for key, value in tensors.items() if ".experts." in key}
+    tensors = load_file(artifact / "model.safetensors")
+    return {key: value for key, value in tensors.items() if ".experts." in key and key.endswith("wi.weight")}
+
+
+def fallbacks(out: Path, target: str) -> str:
+    return next((note for note in notes(out, target) if "rounded to nearest" in note), "")
+
+
+def test_experts_that_saw_few_tokens_are_rounded_to_nearest_and_named(routed):
+    nearest, compensated = (experts_of(routed / "1" / target) for target in ("nearest", "compensated"))
+    note = fallbacks(routed / "1", "compensated")
+    assert len(nearest) == (24 if "mixtral" in routed.name else 8)
+    for key, weight in nearest.items():
+        assert torch.equal(weight, compensated[key]), key
+        assert f"{key.removesuffix('.weight')} (" in note
+    assert fallbacks(routed / "1", "nearest") == ""
+
+
+def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(routed):
+    nearest, compensated = experts_of(routed / "1/nearest"), experts_of(routed / "32/compensated")
+    note = fallbacks(routed / "32", "compensated")
+    changed = {key for key in nearest if not torch.equal(nearest[key], compensated[key])}
+    assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
+
+
+def test_routers_are_kept(routed):
+    original = load_file(routed / "model/model.safetensors")
+    if "mixtral" in routed.name:
+        found = constants(routed / "32/compensated")
+        for layer in (0, 1):
+            router = torch.from_numpy(values(found[f"self.model.layers.{layer}.mlp.gate.weight"])).view(4, 32)
+            assert torch.equal(router, original[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
+        return
+    tensors = load_file(routed / "32/compensated/model.safetensors")
+    kept = [key for key in original if key.endswith(("classifier.weight", ".wo.weight"))]
+    assert len(kept) == 2 + 2 + 8 and all(torch.equal(tensors[key], original[key]) for key in kept)
+
+
+def test_the_plugin_runs_the_chosen_experts_alone_and_keeps_them_compressed(routed):
+    if "mixtral" not in routed.name:
+        pytest.skip("an encoder-decoder model is no IR here")
+    model = stock(routed / "32/compensated")
+    model.compile()
+    nodes = model.request.get_compiled_model().get_runtime_model().get_ordered_ops()
+    gathered = [op for op in nodes if op.get_rt_info()["layerType"].astype(str) == "GatherMatmul"]
+    held = Counter(op.input_value(1).get_node().get_rt_info()["outputPrecisions"].astype(str) for op in gathered)
+    assert held == {"i4": 2 * 3}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"skip": ("lm_head", "*.experts.0.*")}, {"overrides": {"*.experts.1.w2": "int8"}}],
+)
+def test_experts_that_openvino_has_in_one_tensor_are_of_one_dtype(changed, tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    with pytest.raises(QuantizeError, match=r"experts\.0\.w\d, .* are one tensor"):
+        run(asked(model, t=IR | changed), tmp_path / "out")
+    assert not (tmp_path / "out/t").exists()
+
+
+def test_a_search_gives_all_experts_of_a_matrix_one_dtype(tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    text = Calibration(documents=DEMO / "calibration.jsonl", samples=16, tokens=32)
+    recipe = Recipe(**IR, rounding="compensated")
+    found = answer(Question(model=model, recipe=recipe, dtypes=("int4", "int8"), calibration=text), tmp_path / "asked")
+    first = [choice.linears for choice in found.choices if choice.linears[0].startswith("model.layers.0.mlp")]
+    matrices = [{name.rpartition(".")[2] for name in linears} for linears in first]
+    assert matrices == [{"w1", "w3"}, {"w2"}] and [len(linears) for linears in first] == [8, 4]
+    assert all(choice.kld["int4"] > choice.kld["int8"] > 0 for choice in found.choices)
+    overrides = dict.fromkeys(first[1], "int8")
+    made = run(asked(model, samples=16, t=IR | {"rounding": "compensated", "overrides": overrides}), tmp_path / "out")
+    assert made.targets["t"].quantized == 2 * (4 + 12)
+
+
+def test_a_mixture_without_a_table_is_refused_before_the_pass(tmp_path):
+    PhimoeForCausalLM(PhimoeConfig(**DECODER, num_local_experts=4)).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match=r"model_type is mixtral, .* this is phimoe"):
+        run(asked(with_tokenizer(tmp_path / "model"), t=IR), tmp_path / "out")
+    assert not (tmp_path / "out/.work").exists()
