@@ -40,6 +40,14 @@ def ours(model: Path, scratch: Path, samples: int, **recipe: Any) -> Callable[[]
     return lambda: torch_logits(loaded(scratch / "out" / "t"))
 
 
+def ours_in_openvino(model: Path, scratch: Path, samples: int, **recipe: Any) -> Callable[[], Logits]:
+    """Through the door into OpenVINO IR; scored by OpenVINO in float32."""
+    full = Recipe(**{"group_size": GROUP, "symmetric": False, "format": "openvino", **recipe})
+    rows = calibration(samples) if full.calibrated else None
+    run(Request(model=model, targets={"t": full}, calibration=rows), scratch / "out")
+    return lambda: openvino_logits(scratch / "out" / "t" / "openvino_model.xml")
+
+
 def neural_compressor(
     model: Path, scratch: Path, samples: int, transform: str | None, clip: bool
 ) -> Callable[[], Logits]:
@@ -101,7 +109,6 @@ def auto_round(model: Path, scratch: Path, samples: int, iters: int) -> Callable
 def nncf(model: Path, scratch: Path, samples: int, **options: bool) -> Callable[[], Logits]:
     """OpenVINO IR exported by optimum-intel and compressed by NNCF; scored by OpenVINO in float32."""
     import nncf
-    import openvino
     from optimum.intel import OVModelForCausalLM
 
     exported = OVModelForCausalLM.from_pretrained(model, export=True, compile=False, load_in_8bit=False)
@@ -118,18 +125,22 @@ def nncf(model: Path, scratch: Path, samples: int, **options: bool) -> Callable[
         subset_size=len(rows),
         **options,
     )
+    return lambda: openvino_logits(compressed)
+
+
+def openvino_logits(model: Any) -> Logits:
+    """Of an OpenVINO model, or the path of one, computed in float32."""
+    import openvino
+
     exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
+    compiled = openvino.Core().compile_model(model, "CPU", exact)
+    request = compiled.create_infer_request()
 
-    def logits() -> Logits:
-        request = openvino.Core().compile_model(compressed, "CPU", exact).create_infer_request()
+    def call(row: Tensor) -> Tensor:
+        request.reset_state()
+        return torch.from_numpy(request.infer(_inputs(compiled, row[0]))["logits"].copy())
 
-        def call(row: Tensor) -> Tensor:
-            request.reset_state()
-            return torch.from_numpy(request.infer(_inputs(compressed, row[0]))["logits"].copy())
-
-        return call
-
-    return logits
+    return call
 
 
 def _inputs(model: Any, row: Tensor) -> dict[str, Any]:
@@ -168,3 +179,9 @@ PEERS: dict[str, Peer] = {
     "auto-round, 0 iterations": partial(auto_round, iters=0),
     "auto-round, 200 iterations": partial(auto_round, iters=200),
 }
+MIXTURES: dict[str, Peer] = {
+    **{f"quantmill {name}, IR": partial(ours_in_openvino, **OURS[name]) for name in ("rtn", "awq + mse + compensated")},
+    "quantmill teq + mse + compensated, IR": partial(ours_in_openvino, **OURS["teq + mse + compensated"]),
+    **{name: PEERS[name] for name in ("NNCF int4", "NNCF AWQ + SE")},
+}
+"""Those that make IR of a mixture, experts and all. NNCF's GPTQ ends in an error at asymmetric experts."""

@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from bench.peers import PEERS
+from bench.peers import MIXTURES, PEERS
 from bench.score import score
 
 
 def main(peer: str, model: Path, scratch: Path, samples: int, scored: bool) -> None:
     start = time.perf_counter()
-    logits = PEERS[peer](model, scratch, samples)
+    logits = (PEERS | MIXTURES)[peer](model, scratch, samples)
     result: dict[str, float] = {"quantizing_seconds": time.perf_counter() - start}
     if scored:
         result |= score(model, logits())

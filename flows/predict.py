@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flows.jobs import Job
 from flows.manifest.model import Rung
 from flows.sources import Original
+from quantizers.recipe import Recipe
 
 MIB = 1 << 20
 # Resident bytes of a child before it touches a weight, by what it imports.
@@ -31,6 +32,8 @@ _CALIBRATED_MEMORY, _CALIBRATED_FLOPS, _ROUNDING_SECONDS = 200 * MIB, 2.0e11, 1.
 # Tokens that run through all blocks, on the mean, while sensitivities are measured.
 _PROBED = 24 * 2048
 _BLOCK = re.compile(r"(.*?\.\d+)\.")
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+"""In names of experts that transformers stacks: quantized in OpenVINO IR alone."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ def weights_bytes(original: Original, rung: Rung) -> int:
         if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
             total += tensor.elements + 3 * tensor.shape[0]
             continue
-        if len(tensor.shape) != 2 or "embed" in name or any(word.strip("*.") in name for word in recipe.skip):
+        stacked = recipe.format != "openvino" and _EXPERT.search(name)
+        skipped = any(word.strip("*.") in name for word in recipe.skip)
+        if len(tensor.shape) != 2 or "embed" in name or skipped or stacked:
             total += tensor.bytes
             continue
         out, features = tensor.shape
@@ -92,14 +97,14 @@ def quantizing(job: Job, rung: Rung) -> Cost:
     if engine != "streaming":
         return Cost(memory + int(_WHOLE[engine] * original.bytes), disk, seconds)
     if rung.recipe.calibrated:
-        memory += _calibrated_memory(job)
+        memory += _calibrated_memory(job, rung.recipe)
         seconds += _calibrated_seconds(job)
     if rung.recipe.format == "openvino":
         memory, seconds = max(memory, _IMPORTS[engine] + _IR_MEMORY + 3 * disk), seconds + _IR_SECONDS
     return Cost(memory, disk, seconds)
 
 
-def _calibrated_memory(job: Job) -> int:
+def _calibrated_memory(job: Job, recipe: Recipe) -> int:
     original, calibration = job.original, job.manifest.calibration
     blocks, widest = _blocks(original)
     hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
@@ -108,8 +113,19 @@ def _calibrated_memory(job: Job) -> int:
         stream = min(stream, job.manifest.memory_bytes)
     # The moments of a block's inputs, and the factor of the widest.
     squares = 3 * hidden**2 + 2 * widest**2
+    if recipe.format == "openvino":
+        squares += _read_by_experts(original)
     embeddings = max(tensor.elements for tensor in original.tensors.values())
     return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, max(blocks, default=0) + squares)
+
+
+def _read_by_experts(original: Original) -> int:
+    """Elements of the moments of a block of experts: each has one of what it reads, and one of what it makes of that."""
+    blocks: dict[str, set[tuple[str, int]]] = {}
+    for name, tensor in original.tensors.items():
+        if _EXPERT.search(name) and (found := _BLOCK.match(name)):
+            blocks.setdefault(found[1], set()).add((name.rsplit(".", 2)[0], tensor.shape[1]))
+    return max((sum(inputs**2 for _, inputs in read) for read in blocks.values()), default=0)
 
 
 def _calibrated_seconds(job: Job) -> float:
@@ -129,7 +145,8 @@ def _sensitivity(job: Job) -> Cost:
     if search.base.calibrated:
         seconds += _calibrated_seconds(job) + (len(search.auto.dtypes) - 1) * _ROUNDING_SECONDS * elements
     # Blocks are copied, and rounded ones are held beside them.
-    return Cost(_IMPORTS["streaming"] + _calibrated_memory(job) + 8 * max(blocks, default=0), 0, seconds)
+    memory = _IMPORTS["streaming"] + _calibrated_memory(job, search.base) + 8 * max(blocks, default=0)
+    return Cost(memory, 0, seconds)
 
 
 def _elements(original: Original) -> int:

@@ -71,8 +71,9 @@ def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
         auto = Auto.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
         raise explain(source, error, Auto, at) from error
-    if (base.engine, base.format) != ("streaming", "compressed-tensors"):
-        raise source.error(at, "is for engine streaming with format compressed-tensors, which alone store mixed dtypes")
+    if base.engine != "streaming" or base.format not in ("compressed-tensors", "openvino"):
+        message = "is for engine streaming with format compressed-tensors or openvino, which alone store mixed dtypes"
+        raise source.error(at, message)
     if base.overrides:
         raise source.error((*key, "overrides"), "cannot stand beside auto, which decides the dtype of every linear")
     for number, dtype in enumerate(auto.dtypes):

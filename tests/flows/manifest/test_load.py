@@ -92,10 +92,12 @@ def test_targets_resolve_to_explicit_recipes(room: Path) -> None:
 def test_a_search_has_a_budget_and_a_base(room: Path) -> None:
     text = "model: {source: ./model}\ntargets:\n"
     text += "  a: {preset: w4-rtn-g64, auto: {max_kld: 0.02}}\n  b: {auto: {max_ratio: 30%, dtypes: [int3, int8]}}\n"
-    one, other = (target.search for target in load(manifest(room, text)).targets.values())
+    text += "  c: {format: openvino, auto: {max_kld: 0.02}}\n"
+    one, other, ir = (target.search for target in load(manifest(room, text)).targets.values())
     assert one and (one.auto.max_kld, one.auto.max_ratio, one.auto.dtypes) == (0.02, None, ("int4", "int8"))
     assert one.base == Recipe(group_size=64)
     assert other and (other.auto.max_ratio, other.auto.dtypes, other.base) == (0.3, ("int3", "int8"), Recipe())
+    assert ir and ir.base == Recipe(format="openvino")
 
 
 def test_what_is_left_out_has_its_default(room: Path) -> None:
