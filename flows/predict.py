@@ -128,9 +128,18 @@ def _read_by_experts(original: Original) -> int:
     return max((sum(inputs**2 for _, inputs in read) for read in blocks.values()), default=0)
 
 
+def _chosen(original: Original) -> float:
+    """Share of the experts that a token is sent to."""
+    config = original.config
+    count = config.get("num_experts") or config.get("num_local_experts")
+    return int(config.get("num_experts_per_tok", 1)) / int(count) if count else 1.0
+
+
 def _calibrated_seconds(job: Job) -> float:
     calibration, elements = job.manifest.calibration, sum(_blocks(job.original)[0])
-    flops = 3 * calibration.samples * calibration.tokens * elements
+    experts = sum(tensor.elements for name, tensor in job.original.tensors.items() if _EXPERT.search(name))
+    run = elements - experts * (1 - _chosen(job.original))
+    flops = 3 * calibration.samples * calibration.tokens * run
     return flops / _CALIBRATED_FLOPS + _ROUNDING_SECONDS * elements
 
 

@@ -21,6 +21,12 @@ MEASURED = [
     ("8 B, 4 blocks", "calibrated", 3.64e9, 200),
 ]
 """Shape, recipe, peak bytes and seconds of the whole process on two cores, 32 rows of 256 tokens."""
+IR = "format: openvino, symmetric: false, group_size: 64"
+MIXTURE = [
+    (f"{{{IR}}}", 1.90e9, 30),
+    (f"{{{IR}, transform: awq, rounding: compensated}}", 2.77e9, 110),
+]
+"""Recipe, peak bytes and seconds of a mixture: 6 blocks, 32 experts of 768 channels inside, 2048 outside, 2.2 GB."""
 
 
 def tensors(hidden: int, keys: int, inner: int, vocabulary: int, blocks: int) -> dict[str, Tensor]:
@@ -36,6 +42,17 @@ def tensors(hidden: int, keys: int, inner: int, vocabulary: int, blocks: int) ->
     found = {f"model.layers.{n}.{name}.weight": shape for n in range(blocks) for name, shape in linears.items()}
     found |= {"model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden)}
     return {name: Tensor("BF16", shape, 2 * shape[0] * shape[1]) for name, shape in found.items()}
+
+
+def mixture() -> dict[str, Tensor]:
+    one = tensors(2048, 512, 768, 32000, 6)
+    experts = {
+        name.replace("mlp.", f"mlp.experts.{number}."): tensor
+        for name, tensor in one.items()
+        for number in range(32)
+        if ".mlp." in name
+    }
+    return {name: tensor for name, tensor in one.items() if ".mlp." not in name} | experts
 
 
 def job(tmp_path: Path, recipe: str, shape: str) -> Job:
@@ -58,6 +75,19 @@ def test_a_quantizing_step_is_predicted_within_a_factor_of_two(shape, recipe, pe
     cost = quantizing(found, found.target.rungs[0])
     assert peak / 2 < cost.memory_bytes < 2 * peak
     assert seconds / 2 < cost.seconds < 2 * seconds
+
+
+@pytest.mark.parametrize(("recipe", "peak", "seconds"), MIXTURE)
+def test_experts_in_ir_are_predicted_within_a_factor_of_two(recipe, peak, seconds, tmp_path):
+    found = job(tmp_path, recipe, "1.1 B")
+    config = {"hidden_size": 2048, "vocab_size": 32000, "num_experts": 32, "num_experts_per_tok": 4}
+    found = replace(found, original=replace(found.original, tensors=mixture(), config=config))
+    cost = quantizing(found, found.target.rungs[0])
+    assert peak / 2 < cost.memory_bytes < 2 * peak
+    assert seconds / 2 < cost.seconds < 2 * seconds
+    rung = found.target.rungs[0]
+    kept = rung.model_copy(update={"recipe": rung.recipe.model_copy(update={"format": "compressed-tensors"})})
+    assert quantizing(found, kept).disk_bytes > 2.5 * cost.disk_bytes, "other formats keep the experts"
 
 
 def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path):
