@@ -12,7 +12,7 @@ from gates.spec import Gates
 from gates.verdict import judge
 from tests.gates.conftest import Bench
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ir")]
 GATES = Gates.model_validate({"size": {"max_ratio": 3.0}, "perplexity": {"max_increase": "5%"}})
 
 

@@ -14,6 +14,8 @@ from gates.verdict import judge
 from tests.gates.artifacts import Tensors, quantize
 from tests.gates.conftest import DEMO, TOKENS, Bench
 
+pytestmark = pytest.mark.xdist_group("tasks")
+
 TASK = """
 task: order
 dataset_path: json

@@ -20,7 +20,7 @@ from publishers.verify import verify
 from tests.publishers.conftest import RECIPE, hashes, subject_of
 from tests.publishers.loopback_hub import LoopbackHub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load")]
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "manifests/demo/model"
 TARGETS: dict[str, dict[str, Any]] = {

@@ -20,6 +20,8 @@ from quantizers.request import Calibration, Request
 from tests.quantizers.models import DEMO, edit_json, edit_tensors, make_llama
 from tests.quantizers.test_door import same
 
+pytestmark = pytest.mark.xdist_group("calibrated")
+
 MODEL = DEMO / "model"
 INT3 = {"dtype": "int3", "group_size": 64, "symmetric": False}
 COMPENSATED = INT3 | {"rounding": "compensated"}

@@ -92,7 +92,11 @@ def test_calibration_lowers_the_error_of_experts_in_ir(name, tmp_path):
     original = logits(load(name, model), name)
     off = {t: (ir_logits(tmp_path / "out" / t) - original).norm(dim=-1).median() for t in ("best", "plain")}
     assert off["best"] < 0.9 * off["plain"], off
-    assert weights(Loaded(stock(tmp_path / "out/best"), "optimum.intel.OVModelForCausalLM", {}), model).passed
+    loaded = Loaded(stock(tmp_path / "out/best"), "optimum.intel.OVModelForCausalLM", {})
+    assert weights(loaded, model).passed
+    turned = next(key for key in load_file(model / "model.safetensors") if ".experts.2." in key)
+    edit_tensors(model, lambda tensors: tensors[turned].neg_())
+    assert weights(loaded, model).detail.startswith(turned), "one expert that points elsewhere is found and named"
 
 
 @pytest.fixture(

@@ -10,6 +10,8 @@ from quantizers.rounding.compensated import DAMPING, compensated, damped, factor
 from quantizers.rounding.nearest import nearest
 from quantizers.rounding.refine import refine
 
+pytestmark = pytest.mark.xdist_group("rounding")
+
 GRIDS = [grid("int4", False), grid("int4"), grid("int8"), grid("int2", False), grid("nf4")]
 SIZE = 32
 

@@ -14,6 +14,8 @@ from quantizers.request import Answer, Calibration, Question, Request
 from tests.quantizers.models import DEMO, edit_tensors
 from tests.quantizers.test_calibrated import MODEL, divergence
 
+pytestmark = pytest.mark.xdist_group("sensitivity")
+
 RTN = Recipe(group_size=64)
 TEXT = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=64)
 ROWS = read_rows(TEXT, MODEL, 1 << 20)

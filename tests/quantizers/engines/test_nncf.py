@@ -15,6 +15,8 @@ from quantizers.errors import QuantizeError
 from quantizers.request import Result
 from tests.quantizers.models import DEMO, make_llama, request
 
+pytestmark = pytest.mark.xdist_group("nncf")
+
 MODEL = DEMO / "model"
 IR = {"engine": "nncf", "format": "openvino", "symmetric": False}
 RECIPES = {

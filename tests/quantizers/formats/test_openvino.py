@@ -32,6 +32,8 @@ from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result
 from tests.quantizers.models import DEMO, make_llama, request
 
+pytestmark = pytest.mark.xdist_group("openvino")
+
 MODEL = DEMO / "model"
 TEXT = "Return the absolute value of the argument. The argument may be an integer or a floating point number."
 BEST = {"group_size": 64, "symmetric": False, "transform": "awq", "range": "mse", "rounding": "compensated"}
