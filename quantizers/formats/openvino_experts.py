@@ -7,6 +7,8 @@ the graph: their real weights, tens of gigabytes in float32, never come near it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import openvino
 import torch
@@ -73,7 +75,9 @@ def _dense(
     name: str, linears: list[str], skeleton: Skeleton, artifact: Checkpoint, quantized: frozenset[str]
 ) -> openvino.Node:
     if linears[0] in quantized:
-        return openvino_weights.decompressed(name, openvino_weights.read(artifact, *linears))
+        rows = openvino_weights.read(artifact, *linears)
+        shape = (len(linears), rows.shape[0] // len(linears), *rows.shape[1:])
+        return openvino_weights.decompressed(name, replace(rows, shape=shape))
     kept = torch.stack([artifact.whole(skeleton.kept_as(f"{linear}.weight")) for linear in linears])
     constant = openvino_weights.packed(name, _TYPES[kept.dtype], list(kept.shape), kept)
     return ops.convert(constant, openvino.Type.f32, name=f"{name}/f32")

@@ -38,7 +38,7 @@ class Compressed:
 
     type: openvino.Type
     shape: tuple[int, ...]
-    """Experts if there are several, rows, groups, weights to a group."""
+    """Experts if it is of a mixture, rows, groups, weights to a group."""
     codes: Tensor
     """uint8, packed low half first; signed types in two's complement."""
     zero: Tensor | None
@@ -53,7 +53,7 @@ class Compressed:
 
 
 def read(artifact: Checkpoint, *linears: str) -> Compressed:
-    """Read a linear of a compressed-tensors artifact of int4 or int8 weights, or several, alike, as experts."""
+    """Read a linear of a compressed-tensors artifact of int4 or int8 weights, or several, alike, one below the other."""
     rows, columns = artifact.whole(f"{linears[0]}.weight_shape").tolist()
     words = torch.cat([artifact.whole(f"{linear}.weight_packed") for linear in linears])
     scale = torch.cat([artifact.whole(f"{linear}.weight_scale") for linear in linears]).float()
@@ -71,7 +71,7 @@ def read(artifact: Checkpoint, *linears: str) -> Compressed:
         packed ^= 0x88 if bits == 4 else 0x80
     half = scale.half()
     exact = torch.equal(half.float(), scale)
-    shape = (*([len(linears)] if len(linears) > 1 else []), rows, groups, columns // groups)
+    shape = (len(linears) * rows, groups, columns // groups)
     return Compressed(_TYPES[bits, zero is None], shape, packed, zero, half if exact else scale)
 
 
