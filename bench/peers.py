@@ -16,12 +16,13 @@ from torch import Tensor
 
 from bench.score import Logits, calibration, loaded, rows_of, torch_logits
 from quantizers.checkpoint import open_checkpoint
+from quantizers.chosen import chosen
 from quantizers.door import run
 from quantizers.dtypes import dequantize, grid_of
 from quantizers.engines.neural_compressor import codes_of, quantized
 from quantizers.recipe import Recipe
 from quantizers.request import Request
-from quantizers.skeleton import build, chosen
+from quantizers.skeleton import build
 
 GROUP = 64
 

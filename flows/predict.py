@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from flows.jobs import Job
 from flows.manifest.model import Rung
 from flows.sources import Original
-from quantizers.recipe import Recipe
+from quantizers.recipe import BITS, Recipe
 
 MIB = 1 << 20
 # Resident bytes of a child before it touches a weight, by what it imports.
@@ -61,6 +61,7 @@ def predict(job: Job, rung: Rung) -> Cost:
 def weights_bytes(original: Original, rung: Rung) -> int:
     """Predict the size of the artifact's weights: two-dimensional tensors at the recipe's bits, the rest as they are."""
     recipe, total = rung.recipe, 0
+    dtypes = recipe.dtypes_of(name.removesuffix(".weight") for name in original.tensors)
     for name, tensor in original.tensors.items():
         if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
             total += tensor.elements + 3 * tensor.shape[0]
@@ -72,7 +73,7 @@ def weights_bytes(original: Original, rung: Rung) -> int:
             continue
         out, features = tensor.shape
         groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
-        bits = recipe.ratio * recipe.of(name.removesuffix(".weight")).bits + (1 - recipe.ratio) * 8
+        bits = recipe.ratio * BITS[dtypes[name.removesuffix(".weight")]] + (1 - recipe.ratio) * 8
         total += int(tensor.elements * bits / 8) + groups * (2 if recipe.symmetric else 3)
     return total
 

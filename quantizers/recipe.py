@@ -5,6 +5,7 @@ Imports no torch: planning reads this module.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, Self
 
@@ -84,15 +85,26 @@ class Recipe(BaseModel):
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
-    def dtype_of(self, linear: str) -> Dtype:
-        """Dtype of a linear, by its full module name."""
-        if linear in self.overrides:
-            return self.overrides[linear]
-        return next((dtype for name, dtype in self.overrides.items() if fnmatchcase(linear, name)), self.dtype)
+    def dtypes_of(self, linears: Iterable[str]) -> dict[str, Dtype]:
+        """Dtypes of linears, by their full module names."""
+        patterns = self.patterns()
 
-    def of(self, linear: str) -> Recipe:
-        """The recipe of one linear alone: its own dtype, and no overrides."""
-        return self.model_copy(update={"dtype": self.dtype_of(linear), "overrides": {}})
+        def matched(name: str) -> Dtype:
+            return next((dtype for pattern, dtype in patterns if fnmatchcase(name, pattern)), self.dtype)
+
+        return {name: self.overrides[name] if name in self.overrides else matched(name) for name in linears}
+
+    def of(self, linears: Iterable[str]) -> dict[str, Recipe]:
+        """The recipe of each linear alone: its own dtype, and no overrides."""
+        plain = {dtype: self.model_copy(update={"dtype": dtype, "overrides": {}}) for dtype in self._dtypes()}
+        return {name: plain[dtype] for name, dtype in self.dtypes_of(linears).items()}
+
+    def patterns(self) -> list[tuple[str, Dtype]]:
+        """The overrides that are no full names. A search names each expert of a mixture, thousands of them."""
+        return [(name, dtype) for name, dtype in self.overrides.items() if any(sign in name for sign in "*?[")]
+
+    def _dtypes(self) -> set[Dtype]:
+        return {self.dtype, *self.overrides.values()}
 
     @property
     def bits(self) -> int:

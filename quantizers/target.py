@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quantizers.artifact import Slot, Weights, open_weights
 from quantizers.checkpoint import Checkpoint, read_headers
+from quantizers.chosen import chosen
 from quantizers.companions import copy_companions
 from quantizers.conversion import Piece
 from quantizers.dtypes import Codes, grid_of, grouped
@@ -22,7 +23,7 @@ from quantizers.parts import RANGES, format_of
 from quantizers.recipe import Recipe
 from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
-from quantizers.skeleton import Skeleton, chosen
+from quantizers.skeleton import Skeleton
 
 FEW = "tokens read, too few"
 """What `Target.measured` is told of an expert that was rounded to nearest, and how many tokens it read."""
@@ -99,7 +100,8 @@ class Target:
         with weights:
             weights.close()
         self.weights = None
-        kept = tuple(name for name in skeleton.linears if name not in self.linears.keys() | stacked(skeleton.model))
+        left_out = self.linears.keys() | stacked(skeleton.model)
+        kept = tuple(name for name in skeleton.linears if name not in left_out)
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
         config["quantization_config"] = self.format.config(self.recipe, self.linears, self.dtype, kept)
@@ -147,7 +149,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
     Raises:
         QuantizeError: the recipe does not fit the model.
     """
-    linears = {linear: recipe.of(linear) for linear in chosen(skeleton, recipe, name)}
+    linears = recipe.of(chosen(skeleton, recipe, name))
     style = format_of(recipe.format)
     slots: dict[str, Slot] = {}
     picked = {skeleton.kept_as(f"{linear}.weight"): skeleton.linears[linear] for linear in linears}

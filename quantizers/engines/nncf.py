@@ -12,6 +12,7 @@ from typing import Any
 from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
 
 from quantizers.checkpoint import open_checkpoint
+from quantizers.chosen import chosen
 from quantizers.companions import copy_companions
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
@@ -20,7 +21,7 @@ from quantizers.formats import openvino_export, openvino_tokenizer
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Skeleton, build, chosen
+from quantizers.skeleton import Skeleton, build
 
 TOOLS = ("nncf", "openvino", "openvino-tokenizers", "optimum", "optimum-intel", "torch", "transformers")
 
@@ -70,9 +71,9 @@ def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
 
 def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
     """Modules that NNCF leaves alone: linears, routers, and all experts of a block."""
-    model, experts, quantized = skeleton.model, stacked(skeleton.model), set(names)
-    last = routers(model.config.to_dict())
-    kept = [name for name in skeleton.linears if name not in quantized | experts]
+    model, quantized = skeleton.model, set(names)
+    last, left_out = routers(model.config.to_dict()), quantized | stacked(model)
+    kept = [name for name in skeleton.linears if name not in left_out]
     kept += [name for name, _ in model.named_modules() if name.rpartition(".")[2] in last]
     kept += [path for path, each in stacks(model) if quantized.isdisjoint(of(path, each, each.names[0]))]
     return tuple(dict.fromkeys(kept))

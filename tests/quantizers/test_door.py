@@ -70,12 +70,12 @@ def test_the_stock_loader_sees_the_weights_our_codes_stand_for(tmp_path, dtype):
         loaded = weights_of(tmp_path / "out" / target)
         assert loaded.keys() == original.keys()
         stored = torch.float32 if recipe.format == "bitsandbytes" else dtype
-        changed = 0
+        changed, recipes = 0, recipe.of(name.removesuffix(".weight") for name in original)
         for name, weight in original.items():
             if torch.equal(loaded[name], weight):
                 continue
             changed += 1
-            grid = grid_of(recipe.of(name.removesuffix(".weight")))
+            grid = grid_of(recipes[name.removesuffix(".weight")])
             groups = grouped(weight.float(), recipe.group_size)
             scale, zero = RANGES[recipe.range](groups, grid, stored)
             q = nearest(weight.float(), scale, zero, grid, recipe.group_size)

@@ -19,8 +19,8 @@ def test_a_recipe_has_one_order_of_overrides_and_a_name_goes_before_a_pattern():
     one = Recipe(overrides={"b.*": "int8", "b.c": "int3", "a": "int2"})
     other = Recipe(overrides={"a": "int2", "b.c": "int3", "b.*": "int8"})
     assert one.model_dump_json() == other.model_dump_json() and hash(one) == hash(other)
-    assert [one.dtype_of(name) for name in ("a", "b.c", "b.d", "c")] == ["int2", "int3", "int8", "int4"]
-    assert one.of("b.d") == Recipe(dtype="int8")
+    assert one.dtypes_of(("a", "b.c", "b.d", "c")) == {"a": "int2", "b.c": "int3", "b.d": "int8", "c": "int4"}
+    assert one.of(("b.d", "c")) == {"b.d": Recipe(dtype="int8"), "c": Recipe()}
 
 
 def test_the_configuration_has_a_scheme_for_each_width(llama, tmp_path):
