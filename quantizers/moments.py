@@ -52,7 +52,10 @@ class Moments:
         for moment in self.own.values():
             mirror(moment)
         if len(self.own) > 1:
-            self.pooled = torch.stack([*self.own.values()]).sum(0) / max(1, sum(self.tokens.values()))
+            self.pooled = torch.zeros(self.size, self.size)
+            for moment in self.own.values():
+                self.pooled += moment
+            self.pooled /= max(1, sum(self.tokens.values()))
         for reader, moment in self.own.items():
             moment /= max(1, self.tokens[reader])
         if len(self.own) == 1:

@@ -188,5 +188,5 @@ def decompressed(name: str, weight: Compressed) -> openvino.Node:
 def packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
     """A constant of that shape whose bytes are those of `data`."""
     # Copied: a shared constant does not keep the memory it looks at alive.
-    tensor = openvino.Tensor(data.flatten().numpy(), openvino.Shape(shape), type_)
+    tensor = openvino.Tensor(data.contiguous().view(torch.uint8).flatten().numpy(), openvino.Shape(shape), type_)
     return ops.constant(tensor, shared_memory=False, name=name)
