@@ -75,7 +75,10 @@ def test_ir_computes_what_the_stock_model_does_with_the_weights_that_are_in_it(n
     recipe = IR | {"dtype": "int4", "symmetric": False, "rounding": "compensated", "skip": skip}
     run(asked(model, samples=16, t=recipe), tmp_path / "out")
     loaded = Loaded(stock(tmp_path / "out/t"), "optimum.intel.OVModelForCausalLM", {})
-    dense, original = dict(effective(loaded)), {n: w.float().clone() for n, w in load_file(model / "model.safetensors").items()}
+    dense, original = (
+        dict(effective(loaded)),
+        {n: w.float().clone() for n, w in load_file(model / "model.safetensors").items()},
+    )
     edit_tensors(model, lambda tensors: tensors.update({n: w.contiguous() for n, w in dense.items() if n in tensors}))
     experts = {key for key in original if ".experts." in key}
     assert len(experts) in (12, 24) and dense.keys() >= experts, "every expert is in the graph, by its name"
@@ -147,22 +150,24 @@ def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(routed):
     assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
 
 
+@pytest.mark.parametrize("routed", ["mixtral"], indirect=True)
+def test_routers_are_kept_in_ir(routed):
+    original, found = load_file(routed / "model/model.safetensors"), constants(routed / "32/compensated")
+    for layer in (0, 1):
+        router = torch.from_numpy(values(found[f"self.model.layers.{layer}.mlp.gate.weight"])).view(4, 32)
+        assert torch.equal(router, original[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
+
+
+@pytest.mark.parametrize("routed", ["switch_transformers"], indirect=True)
 def test_routers_are_kept(routed):
     original = load_file(routed / "model/model.safetensors")
-    if "mixtral" in routed.name:
-        found = constants(routed / "32/compensated")
-        for layer in (0, 1):
-            router = torch.from_numpy(values(found[f"self.model.layers.{layer}.mlp.gate.weight"])).view(4, 32)
-            assert torch.equal(router, original[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
-        return
     tensors = load_file(routed / "32/compensated/model.safetensors")
     kept = [key for key in original if key.endswith(("classifier.weight", ".wo.weight"))]
     assert len(kept) == 2 + 2 + 8 and all(torch.equal(tensors[key], original[key]) for key in kept)
 
 
+@pytest.mark.parametrize("routed", ["mixtral"], indirect=True)
 def test_the_plugin_runs_the_chosen_experts_alone_and_keeps_them_compressed(routed):
-    if "mixtral" not in routed.name:
-        pytest.skip("an encoder-decoder model is no IR here")
     model = stock(routed / "32/compensated")
     model.compile()
     nodes = model.request.get_compiled_model().get_runtime_model().get_ordered_ops()
