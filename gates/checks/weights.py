@@ -70,20 +70,22 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Originals:
-    """The original's tensors by name, one at a time in memory."""
+    """The original's tensors by name, one at a time in memory.
+
+    Shards stay open: to open one is to parse its header, which may be of thousands of experts.
+    """
 
     def __init__(self, model: Path) -> None:
-        self._file_of: dict[str, Path] = {}
+        self._shard_of: dict[str, Any] = {}
         for path in sorted(model.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as tensors:  # type: ignore[no-untyped-call]
-                self._file_of |= dict.fromkeys(tensors.keys(), path)
+            shard: Any = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+            self._shard_of |= dict.fromkeys(shard.keys(), shard)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._file_of
+        return name in self._shard_of
 
     def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self._file_of[name], framework="pt") as tensors:  # type: ignore[no-untyped-call]
-            return torch.as_tensor(tensors.get_tensor(name))
+        return torch.as_tensor(self._shard_of[name].get_tensor(name))
 
 
 def effective(loaded: Loaded) -> Iterator[tuple[str, Tensor]]:
