@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
 from quantizers.skeleton import Skeleton
 
+NAMED = 64
+"""Linears of experts that a record names one by one."""
+_BLOCK = re.compile(r"(.*?\.\d+)\..*")
 FEW = "tokens read, too few"
 """What `Target.measured` is told of an expert that was rounded to nearest, and how many tokens it read."""
 
@@ -119,14 +123,14 @@ class Target:
     def _findings(self) -> tuple[str, ...]:
         """The searched parameters, summed up: for each measure its least, middle and greatest value."""
         kinds: dict[str, list[float]] = {}
-        few = []
+        few = {}
         for what, value in self.measures.items():
             name, kind = what.split(": ")
             if kind == FEW:
-                few.append(f"{name} ({value:.0f})")
+                few[name] = int(value)
             else:
                 kinds.setdefault(kind, []).append(value)
-        rounded = f"experts that read fewer tokens than they have inputs, rounded to nearest: {', '.join(few)}"
+        rounded = f"experts that read fewer tokens than they have inputs, rounded to nearest: {starved(few)}"
         return (
             *([rounded] if few else []),
             *(
@@ -141,6 +145,16 @@ class Target:
         if self.weights is None:
             raise AssertionError(f"target {self.name} is not open for writing")
         return self.weights
+
+
+def starved(few: dict[str, int]) -> str:
+    """Linears of experts and the tokens they read, by name, or block by block if there are too many to name."""
+    if len(few) <= NAMED:
+        return ", ".join(f"{name} ({tokens})" for name, tokens in few.items())
+    blocks: dict[str, list[int]] = {}
+    for name, tokens in few.items():
+        blocks.setdefault(_BLOCK.sub(r"\1", name), []).append(tokens)
+    return ", ".join(f"{len(read)} linears of {block} ({min(read)} to {max(read)})" for block, read in blocks.items())
 
 
 def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, directory: Path) -> Target:

@@ -15,6 +15,7 @@ from quantizers.door import answer, run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Question
+from quantizers.target import starved
 from tests.quantizers.families.tiny_models import DECODER
 from tests.quantizers.formats.test_openvino import constants, stock, values, with_tokenizer
 from tests.quantizers.models import DEMO, edit_tensors
@@ -148,6 +149,12 @@ def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(routed):
     note = fallbacks(routed / "32", "compensated")
     changed = {key for key in nearest if not torch.equal(nearest[key], compensated[key])}
     assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
+
+
+def test_of_hundreds_of_such_experts_a_record_tells_block_by_block():
+    few = {f"model.layers.{n % 2}.mlp.experts.{n}.w1": n for n in range(100)}
+    told = "50 linears of model.layers.0 (0 to 98), 50 linears of model.layers.1 (1 to 99)"
+    assert starved(few) == told
 
 
 @pytest.mark.parametrize("routed", ["mixtral"], indirect=True)
