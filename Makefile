@@ -33,11 +33,10 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# What is imported is compiled when it is imported; all of it would take longer than its installation.
 $(VENV)/.users: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.developers: $(VENV)/.users
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	touch $@
