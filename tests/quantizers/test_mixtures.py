@@ -151,6 +151,29 @@ def test_an_expert_that_saw_enough_is_compensated_by_its_own_tokens(routed):
     assert changed == {key for key in nearest if f"{key.removesuffix('.weight')} (" not in note} != set()
 
 
+def test_nncf_compresses_experts_and_leaves_alone_routers_and_what_is_skipped(tmp_path):
+    model = save("mixtral", tmp_path / "model")
+    int8 = {"format": "openvino", "engine": "nncf", "dtype": "int8", "group_size": -1}
+    run(asked(model, whole=int8, kept=int8 | {"skip": ("lm_head", "*.experts.*")}), tmp_path / "out")
+    for target, wanted in (("whole", "i8"), ("kept", "f32")):
+        found = constants(tmp_path / "out" / target)
+        types = {name: node.get_element_type().to_string() for name, node in found.items() if "layers.0." in name}
+        assert types["self.model.layers.0.mlp.experts.down_proj"] == wanted
+        assert types["self.model.layers.0.mlp.gate.weight"] == "f32"
+        assert types["self.model.layers.0.self_attn.q_proj.weight"] == "i8"
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe"])
+def test_neural_compressor_keeps_experts_as_ours_does(name, tmp_path):
+    pytest.importorskip("neural_compressor.torch")
+    model = save(name, tmp_path / "model")
+    recipe = {"dtype": "int8", "group_size": 8}
+    run(asked(model, ours=recipe, theirs=recipe | {"engine": "neural-compressor"}), tmp_path / "out")
+    ours, theirs = (load_file(tmp_path / "out" / target / "model.safetensors") for target in ("ours", "theirs"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours if ".experts." in key or "gate" in key)
+
+
 def test_of_hundreds_of_such_experts_a_record_tells_block_by_block():
     few = {f"model.layers.{n % 2}.mlp.experts.{n}.w1": n for n in range(100)}
     told = "50 linears of model.layers.0 (0 to 98), 50 linears of model.layers.1 (1 to 99)"
