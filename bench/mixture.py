@@ -60,19 +60,7 @@ def _train(model: MixtralForCausalLM) -> None:
     parts = demo.deal(demo.corpus())
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     data, held_out = (demo.rows(tokenizer, parts[part]) for part in ("train", "evaluation"))
-    held_out = held_out[:32]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.1)
-    for step in range(STEPS):
-        picked = data[torch.randint(len(data), (BATCH,))]
-        loss = model(input_ids=picked, labels=picked).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 49:
-            print(f"step {step + 1}: held-out perplexity {demo.perplexity(model, held_out):.2f}", flush=True)
+    demo.train(model, data, held_out[:32], STEPS, BATCH, RATE)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pydoc_data.topics import topics
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 VOCABULARY = 2048
 ROW = 256
@@ -122,21 +122,21 @@ def rows(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def perplexity(model: LlamaForCausalLM, data: torch.Tensor) -> float:
+def perplexity(model: PreTrainedModel, data: torch.Tensor) -> float:
     """Return the perplexity over rows of token ids."""
     losses = [model(input_ids=batch, labels=batch).loss.item() for batch in data.split(16)]
     return math.exp(sum(losses) / len(losses))
 
 
-def train(data: torch.Tensor, held_out: torch.Tensor, steps: int, batch: int = 24) -> LlamaForCausalLM:
+def train(
+    model: PreTrainedModel, data: torch.Tensor, held_out: torch.Tensor, steps: int, batch: int = 24, rate: float = 3e-3
+) -> None:
     """Train with AdamW under a cosine schedule with warm-up."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(CONFIG)
-    print(f"{model.num_parameters():,} parameters; untrained perplexity {perplexity(model, held_out):.0f}", flush=True)
+    print(f"{model.num_parameters():,} parameters; perplexity before {perplexity(model, held_out):.0f}", flush=True)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / 40, 0.05 + 0.475 * (1 + math.cos(math.pi * s / steps)))
     )
@@ -155,7 +155,6 @@ def train(data: torch.Tensor, held_out: torch.Tensor, steps: int, batch: int = 2
                 f"step {step + 1}: loss {loss.item():.3f}, held out {perplexity(model, held_out):.2f}, {seconds:.0f} s",
                 flush=True,
             )
-    return model
 
 
 def main() -> None:
@@ -173,7 +172,9 @@ def main() -> None:
     data, held_out = rows(tokenizer, parts["train"]), rows(tokenizer, parts["evaluation"])
     sizes = ", ".join(f"{len(texts)} {part}" for part, texts in parts.items())
     print(f"documents: {sizes}; {data.numel():,} training tokens", flush=True)
-    model = train(data, held_out, arguments.steps)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(CONFIG)
+    train(model, data, held_out, arguments.steps)
     model.to(torch.bfloat16).save_pretrained(arguments.out / "model")
     print(f"held-out perplexity as stored: {perplexity(model, held_out):.2f}")
 
