@@ -20,8 +20,8 @@ from bench.models import MODEL
 from bench.score import calibration, loaded, rows_of, score, torch_logits
 from bench.table import Column, report, verdicts
 from flows.manifest.model import Auto, Search
-from flows.search import Mix, ladder, mixes_of, size_of
-from quantizers.door import answer, run
+from flows.planning.mixed_precision import Mix, ladder, mixes_of, size_of
+from quantizers.entrypoint import answer, run
 from quantizers.recipe import Recipe
 from quantizers.request import Answer, Choice, Question, Request
 

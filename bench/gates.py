@@ -22,9 +22,9 @@ from rich.table import Table
 
 from bench.gates_models import noisy, original, rounded, rows, scores
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes
-from gates.looks import looks
-from gates.measures import measure
 from gates.spec import Divergence, Gates, Perplexity
+from gates.statistics.measures import measure
+from gates.statistics.sequential import looks
 from gates.verdict import judge
 
 PLANS: dict[str, tuple[int, ...]] = {"16": (16,), "32": (32,), "64": (64,), "128": (128,), "looks": looks(256)}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from gates import scoring
-from gates.baseline import load_tokenizer, rows_of
+from gates.evaluation import scoring
+from gates.evaluation.baseline import load_tokenizer, rows_of
+from gates.evaluation.loaders import Loaded, load_original
 from gates.evidence import Document
-from gates.loaders import Loaded, load_original
 from gates.request import Evaluation
 
 DEMO = Path(__file__).parents[1] / "manifests" / "demo"

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.gates_models import original, rounded, rows
-from gates import scoring
+from gates.evaluation import scoring
 
 KEPT = (16, 64, 128, 512)
 

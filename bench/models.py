@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from quantizers.families import family_of
-from quantizers.families.fold import fold, in_features
+from quantizers.transforms.fold import fold, in_features
 
 DEMO = Path(__file__).parents[1] / "manifests" / "demo"
 MODEL = DEMO / "model"

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from bench.score import Logits, calibration, loaded, rows_of, torch_logits
-from quantizers.checkpoint import open_checkpoint
-from quantizers.chosen import chosen
-from quantizers.door import run
 from quantizers.dtypes import dequantize, grid_of
 from quantizers.engines.neural_compressor import codes_of, quantized
+from quantizers.entrypoint import run
+from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.selection import chosen
+from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Request
-from quantizers.skeleton import build
 
 GROUP = 64
 

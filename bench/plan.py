@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 def seconds(*arguments: str) -> float:
     start = time.perf_counter()
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.app", *arguments]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return time.perf_counter() - start
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.models import DEMO
-from quantizers.calibration import read_rows
+from quantizers.calibration.text import read_rows
 from quantizers.request import Calibration
 
 ROWS = 64

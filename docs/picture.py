@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows import view
-from flows.run import run
+from flows.cli import tables
+from flows.cli.run import run
 from flows.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +25,7 @@ def main() -> None:
         store = Store(Path(home))
         console.print("[dim]$[/dim] quantmill run manifests/demo/demo.yaml", highlight=False)
         ended, _ = run([ROOT / "manifests" / "demo" / "demo.yaml"], store, console)
-        console.print(view.verdict_table(view.verdict_rows(ended, store)))
+        console.print(tables.verdict_table(tables.verdict_rows(ended, store)))
     picture = console.export_svg(title="quantmill")
     # The picture must not fetch a font from elsewhere.
     (ROOT / "docs" / "run.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))

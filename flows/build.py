@@ -16,18 +16,18 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import requests
-from flows.batches import batches
-from flows.child import Network, StepError
-from flows.contamination import refuse_overlap
-from flows.history import note_outcome
-from flows.jobs import Job, Step
+from flows.execution import requests
+from flows.execution.child import Network, StepError
+from flows.execution.contamination import refuse_overlap
+from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
-from flows.pages import evidence_of, verdict_page
-from flows.plan import Plan, Planned, look, plan, read, refuse_without_token, remember, verdict_of
-from flows.steps import known, note, perform, perform_together
+from flows.planning.batches import batches
+from flows.planning.jobs import Job, Step
+from flows.planning.plan import Plan, Planned, look, plan, read, refuse_without_token, remember, verdict_of
+from flows.reports.history import note_outcome
+from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.store import Record, Store
-from gates.looks import looks
+from gates.statistics.sequential import looks
 from gates.verdict import judge
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ def fetch(job: Job, store: Store) -> Path:
         return job.original.directory
     step = Step("fetch", {"model": job.original.identity})
     request = requests.fetch(job.original, store)
-    record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, network="token")
+    record = perform(store, step, f"{job.original.name}: fetch", "flows.execution.fetch", request, network="token")
     if not Path(record.result["directory"], "config.json").exists():  # the cache was cleaned up since
         store.forget(step.kind, step.key)
-        record = perform(store, step, f"{job.original.name}: fetch", "flows.fetch", request, network="token")
+        record = perform(store, step, f"{job.original.name}: fetch", "flows.execution.fetch", request, network="token")
     return Path(record.result["directory"])
 
 
@@ -81,7 +81,7 @@ def texts(job: Job, store: Store) -> None:
     for name, step, source in wanted:
         request = requests.texts(step, source, store)
         network: Network = "none" if source.files else "token"
-        perform(store, step, f"{job.original.name}: {name} text", "flows.fetch", request, network=network)
+        perform(store, step, f"{job.original.name}: {name} text", "flows.execution.fetch", request, network=network)
     if job.calibration:
         refuse_overlap(job, job.calibration, store)
 

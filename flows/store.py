@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flows.keys import file_sha256, fingerprint
+from flows.files.fingerprint import file_sha256, fingerprint
 
 
 class DamagedEntry(ValueError):

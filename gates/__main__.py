@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from gates.door import run
+from gates.entrypoint import run
 from gates.request import REQUEST
 
 

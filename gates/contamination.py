@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from gates import texts
 from gates.errors import GateError
+from gates.evaluation import texts
 
 WORDS = 13
 """Length of an n-gram; a shorter text is one n-gram."""

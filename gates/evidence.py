@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gates.intervals import Estimate
+from gates.statistics.intervals import Estimate
 
 CONFIDENCE = 0.95
 """One-sided confidence of the bounds in a summary; a verdict computes its own from the documents."""
@@ -136,7 +136,7 @@ class Evidence(_Frozen):
     available: int
     """Documents the original was scored on: the limit."""
     looks: tuple[int, ...]
-    """Number of documents at each look up to this one, the last (`gates.looks`)."""
+    """Number of documents at each look up to this one, the last (`gates.statistics.sequential`)."""
     documents: tuple[Document, ...]
     """Those that both models could score, in order of index."""
     chat: tuple[Document, ...] = ()

@@ -20,7 +20,7 @@ class Evaluation(BaseModel):
     tokens: int = Field(512, ge=2)
     max_documents: int | None = Field(None, ge=1)
     """Documents scored at most: all that the file holds when None. A baseline scores that many; evidence may score
-    fewer at a first look (`gates.looks`) and more at the next."""
+    fewer at a first look (`gates.statistics.sequential`) and more at the next."""
 
 
 class TaskRequest(TaskConfiguration):

@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from gates.evidence import CHECKS, Check, Evidence
-from gates.intervals import Estimate
-from gates.looks import confidence_at
-from gates.measures import measure
-from gates.recovery import recovery, speed_ratio
 from gates.spec import Gates
+from gates.statistics.intervals import Estimate
+from gates.statistics.measures import measure
+from gates.statistics.recovery import recovery, speed_ratio
+from gates.statistics.sequential import confidence_at
 
 Outcome = Literal["passed", "failed", "undecided"]
 

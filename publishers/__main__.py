@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from publishers.client import settle
+from publishers.destinations.client import settle
 from publishers.progress import tell
 from publishers.request import Request
 
@@ -19,7 +19,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     tell()
     settle()
-    from publishers.door import run
+    from publishers.entrypoint import run
 
     run(Request.model_validate_json(arguments.request.read_bytes()), arguments.out)
 

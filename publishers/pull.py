@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from publishers import local
-from publishers.download import Fetched, download
+from publishers.card.loading import snippet
+from publishers.destinations import local
+from publishers.destinations.download import Fetched, download
 from publishers.errors import PublishError
-from publishers.loading import snippet
 from publishers.provenance import read_provenance
 from publishers.verify import CACHES, check_fetched, check_local, listing
 

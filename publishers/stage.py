@@ -9,12 +9,12 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from publishers.card import CARD, render
+from publishers.card.card_evidence import read_verdict, without_timings
+from publishers.card.license import notices, read_license
+from publishers.card.render import CARD, render
 from publishers.contents import check_content, check_path
 from publishers.errors import PublishError
 from publishers.files import copy_hashed, sha256_of, write_new
-from publishers.findings import read_verdict, without_timings
-from publishers.license import notices, read_license
 from publishers.progress import progress
 from publishers.provenance import PROVENANCE, File, Origin, Provenance, content_id
 from publishers.request import Subject

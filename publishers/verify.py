@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from publishers import local
-from publishers.download import Fetched, download
+from publishers.destinations import local
+from publishers.destinations.download import Fetched, download
 from publishers.errors import PublishError
 from publishers.files import is_listed_as, sha256_of
 from publishers.provenance import PROVENANCE, content_id, read_provenance

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 # on the cores that torch's threads work on next: a third of a calibrated run.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
-from quantizers.door import answer, run
+from quantizers.entrypoint import answer, run
 from quantizers.machine import return_freed_memory
 from quantizers.request import Question, Request
 

@@ -18,13 +18,13 @@ LIGHT = [
     "quantizers.request",
     "gates.spec",
     "gates.verdict",
-    "gates.looks",
+    "gates.statistics.sequential",
     "gates.contamination",
     "publishers.request",
-    "publishers.local",
-    "flows.plan",
-    "flows.cli",
-    "flows.view",
+    "publishers.destinations.local",
+    "flows.planning.plan",
+    "flows.cli.app",
+    "flows.cli.tables",
 ]
 
 

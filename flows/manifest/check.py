@@ -16,12 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flows.headers import HeaderError, shapes
-from flows.manifest.documents import DocumentError, documents
+from flows.files.documents import DocumentError, documents
+from flows.files.headers import HeaderError, shapes
+from flows.manifest.directory import Room
 from flows.manifest.errors import shown
 from flows.manifest.model import Manifest, Texts
-from flows.manifest.places import Room
-from flows.manifest.source import Key, Source, read
+from flows.manifest.yaml_source import Key, Source, read
 from quantizers.recipe import Recipe
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from flows.manifest.errors import ManifestError, choices, nearest
 from flows.manifest.scalars import kind_of
-from flows.manifest.source import Key, Source, dotted
+from flows.manifest.yaml_source import Key, Source, dotted
 
 _BOUNDS = {
     "greater_than": ("gt", "more than"),

@@ -9,16 +9,16 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from flows.manifest.documents import READERS
+from flows.files.documents import READERS
+from flows.manifest.directory import Room
 from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
 from flows.manifest.model import Manifest, Model, Texts
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
-from flows.manifest.places import Room
 from flows.manifest.presets import presets_for
-from flows.manifest.source import Source, read
 from flows.manifest.targets import targets
+from flows.manifest.yaml_source import Source, read
 
 T = TypeVar("T", bound=Texts)
 

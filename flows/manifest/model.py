@@ -216,7 +216,7 @@ class Target(_Part):
     """Device the artifact is judged on."""
     rungs: tuple[Rung, ...] = Field(min_length=1)
     """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder.
-    Of a search: its base, until `flows.search` knows better."""
+    Of a search: its base, until `flows.planning.mixed_precision` knows better."""
     search: Search | None = None
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from flows.manifest.errors import shown
 from flows.manifest.explain import explain
-from flows.manifest.source import PRESETS, Key, Source, read
+from flows.manifest.yaml_source import PRESETS, Key, Source, read
 from quantizers.recipe import BITS, CODEBOOKS, Recipe
 
 FILE = "targets.yaml"

@@ -14,7 +14,7 @@ from flows.manifest.model import DEVICES, Auto, Device, Rung, Search, Target
 from flows.manifest.names import fault
 from flows.manifest.presets import FILE, Presets, name_of, recipe_at
 from flows.manifest.scalars import kind_of
-from flows.manifest.source import Key, Source
+from flows.manifest.yaml_source import Key, Source
 from quantizers.recipe import HOLDS, SYMMETRIC, Recipe
 
 _RECIPE = tuple(Recipe.model_fields)

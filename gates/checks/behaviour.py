@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gates import probes
+from gates.evaluation import probes
+from gates.evaluation.loaders import Loaded
 from gates.evidence import Check, Sample
-from gates.loaders import Loaded
 
 MORE_REPETITION = 0.25
 """Share of token pairs by which drawn continuations may repeat themselves more than the original's."""

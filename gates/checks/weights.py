@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from gates.evaluation.loaders import Loaded
 from gates.evidence import Check
-from gates.loaders import Loaded
 
 RUN = 32
 """Weights along the input dimension compared at once; group sizes are multiples of it."""

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quantizers.calibration import read_rows
-from quantizers.checkpoint import Checkpoint, open_checkpoint
+from quantizers.artifact.target import Target, prepare
+from quantizers.calibration.text import read_rows
 from quantizers.dtypes import Codes, Grid, grid_of
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.experts import unstack
 from quantizers.families.family import Family, Group
+from quantizers.model.checkpoint import Checkpoint, open_checkpoint
+from quantizers.model.skeleton import Skeleton, build
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Skeleton, build
-from quantizers.target import Target, prepare
 
 TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "neural_compressor_pt")
 SETTINGS: dict[str | None, str] = {None: "RTNConfig", "awq": "AWQConfig", "teq": "TEQConfig"}

@@ -11,17 +11,17 @@ from typing import Any
 
 from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
 
-from quantizers.checkpoint import open_checkpoint
-from quantizers.chosen import chosen
-from quantizers.companions import copy_companions
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
-from quantizers.formats import openvino as ir
-from quantizers.formats import openvino_export, openvino_tokenizer
+from quantizers.formats.openvino import export as openvino_export
+from quantizers.formats.openvino import ir, tokenizer
+from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.companions import copy_companions
+from quantizers.model.selection import chosen
+from quantizers.model.skeleton import Skeleton, build
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Skeleton, build
 
 TOOLS = ("nncf", "openvino", "openvino-tokenizers", "optimum", "optimum-intel", "torch", "transformers")
 
@@ -46,7 +46,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         _export(request.model, scratch, recipe, skeleton, names[target])
-        openvino_tokenizer.convert(request.model, scratch)
+        tokenizer.convert(request.model, scratch)
         copy_companions(request.model, scratch, checkpoint.config)
         made[target] = ir.check(scratch, recipe, skeleton, checkpoint, names[target])
         scratch.rename(out / target)

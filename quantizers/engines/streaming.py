@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quantizers import resume
-from quantizers.checkpoint import Checkpoint, open_checkpoint
+from quantizers.artifact.target import Target, prepare
+from quantizers.calibration import resume
 from quantizers.families import family_of
+from quantizers.model.checkpoint import Checkpoint, open_checkpoint
+from quantizers.model.skeleton import Skeleton, blocks, build
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.skeleton import Skeleton, blocks, build
-from quantizers.target import Target, prepare
 
 TOOLS = (
     *("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy"),
@@ -40,7 +40,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     sources = {name: _source(name, recipes) for name in recipes}
     exported = [name for name, recipe in recipes.items() if recipe.format == "openvino"]
     if exported:
-        from quantizers.formats import openvino_export  # brings OpenVINO and optimum-intel
+        from quantizers.formats.openvino import export as openvino_export  # brings OpenVINO and optimum-intel
 
         openvino_export.require(request.model, skeleton)
         openvino_export.require_linears(request.model, skeleton)
@@ -57,7 +57,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
             target.begin(_through(checkpoint, skeleton, resume.finished(work)))
             stack.enter_context(target.opened)
         if calibrated:
-            from quantizers.calibrated import calibrate  # brings numba and its compiler
+            from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
 
             for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
                 if data_free:

@@ -10,7 +10,7 @@ import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 from torch import Tensor
 
-from quantizers.artifact import Slot
+from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes, grid_of
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe

@@ -18,7 +18,7 @@ from compressed_tensors.quantization import (
 )
 from torch import Tensor
 
-from quantizers.artifact import Slot
+from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes, grid_of
 from quantizers.recipe import Recipe
 

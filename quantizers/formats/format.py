@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from quantizers.artifact import Slot
+from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes
 from quantizers.recipe import Recipe
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import child
-from flows.child import StepError
+from flows.execution import child
+from flows.execution.child import StepError
 
 ROOT = Path(__file__).parents[2]
 DOORS = {

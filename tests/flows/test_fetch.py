@@ -1,18 +1,18 @@
-"""Texts and models brought here by the door of `flows.fetch`."""
+"""Texts and models brought here by the door of `flows.execution.fetch`."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from flows import child
-from flows.child import StepError
+from flows.execution import child
+from flows.execution.child import StepError
 
 
 def fetch(tmp_path: Path, **request: object) -> list[str]:
     (tmp_path / "work" / "out").mkdir(parents=True)
     asked = {"what": "texts", "cache": str(tmp_path / "cache"), **request}
-    child.run("flows.fetch", asked, tmp_path / "work", progress=lambda *event: None)
+    child.run("flows.execution.fetch", asked, tmp_path / "work", progress=lambda *event: None)
     lines = (tmp_path / "work" / "out" / "documents.jsonl").read_text().split("\n")
     return [json.loads(line)["text"] for line in lines if line]
 

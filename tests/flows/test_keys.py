@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.keys import ContentHashes, canonical, file_sha256, fingerprint
+from flows.files.fingerprint import ContentHashes, canonical, file_sha256, fingerprint
 
 
 def test_equal_content_has_one_form_whatever_the_order() -> None:

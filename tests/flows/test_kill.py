@@ -36,7 +36,7 @@ def records(home: Path) -> dict[str, int]:
 
 def kill_after(seconds: float, manifest: Path, home: Path) -> bool:
     """Start a run in a process group of its own; kill the run itself. Return whether it was still running."""
-    command = [sys.executable, "-m", "flows.cli", "run", str(manifest), "--home", str(home)]
+    command = [sys.executable, "-m", "flows.cli.app", "run", str(manifest), "--home", str(home)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:

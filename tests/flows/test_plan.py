@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from flows import requests
 from flows.build import batches, void_if_lost
-from flows.headers import HeaderError, shapes
-from flows.jobs import Job, Step
-from flows.keys import ContentHashes
-from flows.plan import look, plan, read, remember
-from flows.sources import Sources
-from flows.steps import note
+from flows.execution import requests
+from flows.execution.steps import note
+from flows.files.fingerprint import ContentHashes
+from flows.files.headers import HeaderError, shapes
+from flows.planning.jobs import Job, Step
+from flows.planning.plan import look, plan, read, remember
+from flows.planning.sources import Sources
+from flows.planning.tool_versions import versions
 from flows.store import Store
-from flows.tools import versions
 from tests.flows.conftest import quantmill, room
 
 
@@ -96,7 +96,7 @@ def test_a_change_renews_what_depends_on_it_and_nothing_else(
 def test_a_new_tool_version_renews_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = room(tmp_path)
     before = keys(job_of(manifest, tmp_path / "home"))
-    monkeypatch.setattr("flows.tools.installed", lambda name: "99")
+    monkeypatch.setattr("flows.planning.tool_versions.installed", lambda name: "99")
     versions.cache_clear()
     after = keys(job_of(manifest, tmp_path / "home"))
     versions.cache_clear()

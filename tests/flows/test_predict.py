@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.headers import Tensor
-from flows.jobs import Job
-from flows.plan import plan, read
-from flows.predict import predict, quantizing
+from flows.files.headers import Tensor
+from flows.planning.cost import predict, quantizing
+from flows.planning.jobs import Job
+from flows.planning.plan import plan, read
 from flows.store import Store
 from tests.flows.conftest import room
 

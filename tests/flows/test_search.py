@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.front import front
+from flows.execution.steps import note
 from flows.manifest.model import Auto, Search
-from flows.plan import look
-from flows.search import Mix, ladder, mixes_of, size_of
-from flows.steps import note
+from flows.planning.mixed_precision import Mix, ladder, mixes_of, size_of
+from flows.planning.pareto import front
+from flows.planning.plan import look
 from flows.store import Store
 from quantizers.recipe import Recipe
 from quantizers.request import Answer, Choice
@@ -69,7 +69,7 @@ def test_the_front_is_that_of_all_mixes(seed: int) -> None:
 def test_a_thinned_front_misses_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     choices = made_up(14, tuple(DTYPES))
     exact = front(choices)
-    monkeypatch.setattr("flows.front.POINTS", 60)
+    monkeypatch.setattr("flows.planning.pareto.POINTS", 60)
     thin = front(choices)
     assert len(thin.bytes) <= 61 < len(exact.bytes)
     for size in np.linspace(exact.bytes[0], exact.bytes[-1], 50):

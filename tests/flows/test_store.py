@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.jobs import Step
-from flows.steps import known
+from flows.execution.steps import known
+from flows.planning.jobs import Step
 from flows.store import DamagedEntry, Record, Store
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gates import door
+from gates import entrypoint
 from gates.evidence import Evidence
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
@@ -43,7 +43,7 @@ class Bench:
 
     def evidence(self, artifact: Path, out: Path, **options: object) -> Evidence:
         out.mkdir(parents=True, exist_ok=True)
-        found = door.run(self.request(artifact, **options), out)
+        found = entrypoint.run(self.request(artifact, **options), out)
         assert isinstance(found, Evidence)
         return found
 
@@ -60,7 +60,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     lines = (DEMO / "evaluation.jsonl").read_text().splitlines()[:12]
     evaluation.write_text("\n".join(lines) + "\n")
     baseline.mkdir()
-    door.run(BaselineRequest(model=model, evaluation=Evaluation(documents=evaluation, tokens=TOKENS)), baseline)
+    entrypoint.run(BaselineRequest(model=model, evaluation=Evaluation(documents=evaluation, tokens=TOKENS)), baseline)
     return Bench(model, evaluation, baseline, quantize(model, root / "artifact"))
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gates import door, texts
-from gates.baseline import read_result
+from gates import entrypoint
 from gates.errors import GateError
+from gates.evaluation import texts
+from gates.evaluation.baseline import read_result
 from gates.evidence import Baseline, Evidence
 from gates.request import BaselineRequest, Evaluation
 from gates.spec import Gates
@@ -95,7 +96,7 @@ def test_documents_that_predict_nothing_are_left_out(bench: Bench, tmp_path: Pat
     path = tmp_path / "evaluation.jsonl"
     path.write_text('{"text": ""}\n{"text": "a b c d"}\n{"text": "a b c d"}\n\n{"text": "e f g h"}\n')
     (tmp_path / "out").mkdir()
-    result = door.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path / "out")
+    result = entrypoint.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path / "out")
     assert isinstance(result, Baseline) and (result.documents, result.left_out) == (2, 1)
 
 
@@ -114,7 +115,7 @@ def test_texts_at_fault(content: str | None, message: str, bench: Bench, tmp_pat
     if content is not None:
         path.write_text(content)
     with pytest.raises(GateError, match=message):
-        door.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path)
+        entrypoint.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path)
 
 
 def test_requests_at_fault(bench: Bench, tmp_path: Path) -> None:

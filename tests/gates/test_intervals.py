@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gates.intervals import estimate
+from gates.statistics.intervals import estimate
 
 
 def test_bounds_hold_at_their_confidence_for_skewed_documents() -> None:

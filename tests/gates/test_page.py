@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gates.page import Attempt, Reference, render
+from gates.pages.page import Attempt, Reference, render
 from gates.spec import Gates
 from gates.verdict import judge
 from tests.gates.conftest import Bench

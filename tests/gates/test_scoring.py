@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gates import scoring
-from gates.probes import repetition
+from gates.evaluation import scoring
+from gates.evaluation.probes import repetition
 
 
 @pytest.mark.parametrize("vocabulary", [40, 3000])

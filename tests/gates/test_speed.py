@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gates.recovery import speed_ratio
-from gates.speed import measure
+from gates.evaluation.speed import measure
+from gates.statistics.recovery import speed_ratio
 from tests.gates.conftest import Bench
 
 

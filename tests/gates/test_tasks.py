@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gates import door
+from gates import entrypoint
 from gates.errors import GateError
 from gates.request import BaselineRequest, Evaluation
 from gates.spec import Gates
@@ -48,7 +48,9 @@ def asked(bench: Bench, task: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("baseline")
     evaluation = Evaluation(documents=bench.evaluation, tokens=TOKENS, max_documents=8)
     tasks = [{"name": "order", "file": str(task)}]
-    door.run(BaselineRequest.model_validate({"model": bench.model, "evaluation": evaluation, "tasks": tasks}), out)
+    entrypoint.run(
+        BaselineRequest.model_validate({"model": bench.model, "evaluation": evaluation, "tasks": tasks}), out
+    )
     return out
 
 

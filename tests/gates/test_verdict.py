@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes, Speed, TaskScores
-from gates.looks import confidence_at, looks
-from gates.measures import summarize
 from gates.spec import Gates
+from gates.statistics.measures import summarize
+from gates.statistics.sequential import confidence_at, looks
 from gates.verdict import judge
 
 SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in CHECKS)
@@ -186,6 +186,6 @@ def test_speed() -> None:
 
 
 def test_judging_imports_no_torch() -> None:
-    modules = "gates.spec, gates.verdict, gates.evidence, gates.contamination, gates.looks"
+    modules = "gates.spec, gates.verdict, gates.evidence, gates.contamination, gates.statistics.sequential"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

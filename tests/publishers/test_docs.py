@@ -6,8 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from publishers import local
-from publishers.loading import snippet
+from publishers.card.loading import snippet
+from publishers.destinations import local
 from publishers.request import Subject
 from publishers.stage import stage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from publishers import hub, protocol
+from publishers.destinations import hub, protocol
 from publishers.errors import HubError, PublishError
 from publishers.pull import pull
 from publishers.request import Place, Subject
@@ -21,7 +21,7 @@ from tests.publishers.loopback_repository import File
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("publishers.protocol.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("publishers.destinations.protocol.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from publishers import local
-from publishers.door import run
+from publishers.destinations import local
+from publishers.entrypoint import run
 from publishers.provenance import content_id
 from publishers.request import Request, Subject
 from publishers.stage import Staged, stage

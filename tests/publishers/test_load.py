@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from publishers import hub, local
+from publishers.destinations import hub, local
 from publishers.pull import pull
 from publishers.request import Subject
 from publishers.stage import stage

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
-from publishers import local
+from publishers.destinations import local
 from publishers.errors import PublishError
 from publishers.provenance import content_id
 from publishers.pull import pull
@@ -127,7 +127,7 @@ def test_listing_is_fast_and_free_of_torch(subject: Subject, home: Path, tmp_pat
 
     put(subject, home, tmp_path / "1")
     code = (
-        "import sys, pathlib, publishers.local as l\n"
+        "import sys, pathlib, publishers.destinations.local as l\n"
         f"assert len(l.releases(pathlib.Path({str(home)!r}))) == 1\n"
         "print([m for m in ('torch', 'transformers', 'prefect') if m in sys.modules])"
     )

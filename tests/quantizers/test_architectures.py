@@ -7,16 +7,16 @@ import pytest
 import torch
 import transformers
 
-from quantizers.activations import Activations
-from quantizers.blocks import first_inputs, forward, materialize
-from quantizers.calibrated import _encoded
-from quantizers.checkpoint import open_checkpoint
-from quantizers.door import run
+from quantizers.calibration.activations import Activations
+from quantizers.calibration.block_pass import _encoded
+from quantizers.calibration.blocks import first_inputs, forward, materialize
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
+from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
-from quantizers.skeleton import build
 from tests.quantizers.families.tiny_models import MODELS, make
 from tests.quantizers.models import DEMO
 from tests.quantizers.test_door import same
@@ -140,7 +140,7 @@ def test_an_interrupted_run_over_two_stacks_goes_on_at_its_block(last, tmp_path,
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("quantizers.calibrated.progress", until)
+        patched.setattr("quantizers.calibration.block_pass.progress", until)
         with pytest.raises(Killed):
             run(wanted, tmp_path / "out")
     run(wanted, tmp_path / "out")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from quantizers.door import run
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request

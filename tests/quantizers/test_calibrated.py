@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from quantizers.door import run
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.machine import compute
 from quantizers.recipe import Recipe
@@ -150,7 +150,7 @@ def test_a_target_is_the_same_alone_and_when_its_activations_spill(made, tmp_pat
 
 
 def test_spilled_batches_are_on_disk(tmp_path):
-    from quantizers.activations import Activations
+    from quantizers.calibration.activations import Activations
 
     batches = Activations(tmp_path / "spill", 3000)
     for index in range(4):
@@ -185,8 +185,8 @@ def test_a_killed_run_goes_on_at_its_block_and_ends_with_the_same_bytes(made, tm
 
 
 def test_work_left_by_another_request_is_not_gone_on_with(tmp_path):
-    from quantizers import resume
-    from quantizers.checkpoint import open_checkpoint
+    from quantizers.calibration import resume
+    from quantizers.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(MODEL)
     one = resume.fingerprint(request(MODEL, t=COMPENSATED), checkpoint, ("torch",))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from quantizers.calibration import read_rows
+from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
 from quantizers.request import Calibration
 

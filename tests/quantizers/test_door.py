@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from quantizers.door import run
 from quantizers.dtypes import dequantize, grid_of, grouped
+from quantizers.entrypoint import run
 from quantizers.parts import RANGES
 from quantizers.recipe import Recipe
 from quantizers.request import Result
@@ -104,15 +104,15 @@ def test_tied_embeddings_stay_tied(tied, tmp_path):
 
 
 def test_shards_in_and_shards_out_change_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr("quantizers.checkpoint.CHUNK", 4096)
+    monkeypatch.setattr("quantizers.model.checkpoint.CHUNK", 4096)
     one, many = make_llama(tmp_path / "one"), make_llama(tmp_path / "many", shard="100KB")
     assert len(list(many.glob("*.safetensors"))) > 3
     run(request(one, **{k: RECIPES[k] for k in ("int4a", "int3a", "nf4")}), tmp_path / "a")
-    monkeypatch.setattr("quantizers.checkpoint.CHUNK", 1 << 22)
+    monkeypatch.setattr("quantizers.model.checkpoint.CHUNK", 1 << 22)
     run(request(many, **{k: RECIPES[k] for k in ("int4a", "int3a", "nf4")}), tmp_path / "b")
     for target in ("int4a", "int3a", "nf4"):
         assert same(tmp_path / "a" / target, tmp_path / "b" / target)
-    monkeypatch.setattr("quantizers.artifact.SHARD_BYTES", 60_000)
+    monkeypatch.setattr("quantizers.artifact.weights.SHARD_BYTES", 60_000)
     run(request(one, int4a=RECIPES["int4a"]), tmp_path / "c")
     assert len(list((tmp_path / "c/int4a").glob("model-*-of-*.safetensors"))) > 2
     whole, parts = weights_of(tmp_path / "a/int4a"), weights_of(tmp_path / "c/int4a")

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from transformers import PhimoeConfig, PhimoeForCausalLM
 
 from gates.checks.weights import effective, weights
-from gates.loaders import Loaded
-from quantizers.door import answer, run
+from gates.evaluation.loaders import Loaded
+from quantizers.artifact.target import starved
+from quantizers.entrypoint import answer, run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Question
-from quantizers.target import starved
 from tests.quantizers.families.tiny_models import DECODER
 from tests.quantizers.formats.test_openvino import constants, stock, values, with_tokenizer
 from tests.quantizers.models import DEMO, edit_tensors

@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors import safe_open
 
-from quantizers.door import run
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from tests.quantizers.models import request

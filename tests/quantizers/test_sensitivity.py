@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from quantizers.calibration import read_rows
-from quantizers.door import answer, run
+from quantizers.calibration.text import read_rows
+from quantizers.entrypoint import answer, run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Answer, Calibration, Question, Request
@@ -63,7 +63,7 @@ def test_the_narrowest_dtype_diverges_as_the_stock_loader_measures(found, tmp_pa
 
 
 def test_of_a_deep_model_one_stream_a_block_is_shared_among_its_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("quantizers.sensitivity.STREAMS", 4)
+    monkeypatch.setattr("quantizers.sensitivity.measure.STREAMS", 4)
     block = answer(asked(memory_bytes=1 << 19), tmp_path / "answer").choices[4:8]
     whole = measured(tmp_path, [name for choice in block for name in choice.linears])
     assert sum(choice.kld["int4"] for choice in block) == pytest.approx(whole, rel=0.02)

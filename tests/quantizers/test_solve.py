@@ -3,18 +3,18 @@ import copy
 import pytest
 import torch
 
-from quantizers.activations import Activations
-from quantizers.blocks import first_inputs, materialize
-from quantizers.calibrated import advance, within
-from quantizers.checkpoint import open_checkpoint
+from quantizers.artifact.target import prepare
+from quantizers.calibration.activations import Activations
+from quantizers.calibration.block_pass import advance, within
+from quantizers.calibration.block_solver import solve
+from quantizers.calibration.blocks import first_inputs, materialize
 from quantizers.families import family_of
-from quantizers.families.fold import present, weight_of
 from quantizers.machine import Compute
+from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
-from quantizers.sensitivity import Rounded
-from quantizers.skeleton import build
-from quantizers.solve import solve
-from quantizers.target import prepare
+from quantizers.sensitivity.measure import Rounded
+from quantizers.transforms.fold import present, weight_of
 from tests.quantizers.models import DEMO
 from tests.quantizers.test_architectures import save
 

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from quantizers.checkpoint import open_checkpoint
-from quantizers.chosen import chosen
-from quantizers.door import run
 from quantizers.dtypes import dequantize, grid_of
 from quantizers.engines.neural_compressor import absorbers, codes_of, quantized
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
+from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.selection import chosen
+from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
-from quantizers.skeleton import build
 
 DEMO = Path(__file__).parents[3] / "manifests" / "demo"
 INC: dict[str, Any] = {"engine": "neural-compressor", "group_size": 64}

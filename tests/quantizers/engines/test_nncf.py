@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from quantizers.door import run
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.request import Result
 from tests.quantizers.models import DEMO, make_llama, request

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quantizers.families.double import ROWS, Double
-from quantizers.families.fold import check_fold
+from quantizers.transforms.float64 import ROWS, Double
+from quantizers.transforms.fold import check_fold
 
 
 class Cancels(nn.Module):

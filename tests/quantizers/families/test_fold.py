@@ -14,7 +14,7 @@ from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.experts import unstack
 from quantizers.families.family import Family
-from quantizers.families.fold import attainable, bind, check_fold, fold, hidden_states, in_features, present
+from quantizers.transforms.fold import attainable, bind, check_fold, fold, hidden_states, in_features, present
 from tests.quantizers.families.tiny_models import MODELS, make
 
 IDS = torch.arange(2 * 12).reshape(2, 12) * 7 % 61 + 1

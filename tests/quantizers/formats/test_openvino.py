@@ -25,8 +25,8 @@ from transformers import (
 )
 
 from gates.checks.weights import weights
-from gates.loaders import Loaded
-from quantizers.door import run
+from gates.evaluation.loaders import Loaded
+from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result

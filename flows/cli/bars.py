@@ -1,0 +1,48 @@
+"""Progress bars of a run, one a step, that name what is happening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from flows.execution.progress import watched_by
+
+
+class Bars:
+    """A watcher that draws: a bar for the step under way, a line for each that ended."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def started(self, label: str) -> None:
+        """Draw a bar."""
+        self._bars[label] = self._progress.add_task(label, total=None, what="starting")
+
+    def moved(self, label: str, what: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._bars[label], what=escape(what), completed=done, total=total or None)
+
+    def ended(self, label: str, note: str, *, ok: bool) -> None:
+        """Replace the bar by a line."""
+        self._progress.remove_task(self._bars.pop(label))
+        mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
+        self._progress.console.print(f"{mark} {label}  [dim]{escape(note)}[/dim]", highlight=False)
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[None]:
+    """Show every step of this process on a terminal, or as plain lines where there is none."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("[dim]{task.fields[what]}[/dim]"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress, watched_by(Bars(progress)):
+        yield

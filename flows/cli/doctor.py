@@ -1,0 +1,54 @@
+"""What this machine can do, for a person and for a bug report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.planning.tool_versions import installed
+
+_ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+_TOOLS = (
+    "torch", "transformers", "compressed-tensors", "bitsandbytes", "openvino", "openvino-genai", "optimum-intel", "nncf",
+    "neural_compressor_pt", "huggingface_hub", "prefect",
+)  # fmt: skip
+
+
+def examine(home: Path) -> dict[str, Any]:
+    """Return instruction set, memory, disk, OpenVINO devices, versions and settings."""
+    flags = set()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        line = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+        flags = set(line.split())
+    home.mkdir(parents=True, exist_ok=True)
+    memory = psutil.virtual_memory()
+    return {
+        "python": platform.python_version(),
+        "cpu": {
+            "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+            "isa": [name for name in _ISA if name in flags],
+        },
+        "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
+        "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},
+        "openvino_devices": _devices(),
+        "versions": {name: installed(name) for name in _TOOLS},
+        "hub": {
+            "endpoint": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
+            "token": "set" if os.environ.get("HF_TOKEN") else "not set",
+        },
+        "prefect_api": os.environ.get("PREFECT_API_URL", "none: a run starts a server of its own"),
+    }
+
+
+def _devices() -> list[str]:
+    try:
+        from openvino import Core
+    except ImportError:
+        return []
+    return list(Core().available_devices)

@@ -1,0 +1,132 @@
+"""The parent's side of a step: run a door in a process of its own, follow it, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+_PATH = str(_LAUNCHER.parents[2])
+# Nothing in a child may reach out, ask a hub for something newer than what was fetched, or phone home.
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONHASHSEED": "0",
+}
+_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
+
+Network = Literal["none", "read", "token"]
+Progress = Callable[[str, int, int], None]
+
+
+class StepError(RuntimeError):
+    """A step that did not finish; the message is one paragraph for the user."""
+
+    def __init__(self, message: str, *, fault: Literal["input", "step"], log: Path) -> None:
+        super().__init__(message)
+        self.fault = fault
+        """`input`: what was given is at fault; `step`: the work itself failed."""
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step that finished."""
+
+    seconds: float
+    peak_memory_bytes: int
+
+
+def run(
+    module: str,
+    request: dict[str, Any],
+    scratch: Path,
+    *,
+    progress: Progress,
+    network: Network = "none",
+    python: str = sys.executable,
+) -> Ended:
+    """Run `python -m module REQUEST.json OUT` in a child and wait for it.
+
+    Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. A step runs offline
+    unless it may use the `network`, and sees no token of the Hub unless that is why. Raises StepError.
+    """
+    (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
+    environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
+    environment["PYTHONPATH"] = _PATH
+    if network != "token":
+        environment = {name: value for name, value in environment.items() if name not in _SECRETS}
+    environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
+    log = scratch / "log.txt"
+    command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
+    start = time.perf_counter()
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment
+        )
+        try:
+            told = _follow(child, file, progress)
+            child.wait()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
+            assert child.stdout
+            child.stdout.close()
+    if child.returncode != 0 or "error" in told:
+        error = told.get("error") or {"fault": "step", "message": _how_it_died(child.returncode, log)}
+        raise StepError(error["message"], fault=error["fault"], log=log)
+    if not (scratch / "out" / "result.json").is_file():
+        raise StepError(f"{module} ended without a result; its log is {log}", fault="step", log=log)
+    return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
+
+
+def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> dict[str, Any]:
+    """Pass progress on until the child closes its output; return what its launcher told, and log everything else."""
+    told: dict[str, Any] = {}
+    assert child.stdout
+    for line in child.stdout:
+        event = _event(line)
+        if isinstance(event.get("progress"), dict):
+            moved = event["progress"]
+            progress(str(moved["what"]), int(moved["done"]), int(moved["total"]))
+        elif isinstance(event.get("error"), dict) or isinstance(event.get("peak_memory_bytes"), int):
+            told |= event
+        else:
+            log.write(line)
+            log.flush()
+    return told
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    if not line.startswith(b"{"):
+        return {}
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _how_it_died(code: int, log: Path) -> str:
+    tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+    if code == -signal.SIGKILL:
+        why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
+    elif code < 0:
+        why = f"was ended by signal {-code} ({signal.Signals(-code).name})"
+    else:
+        why = f"ended with code {code}"
+    return f"the step's process {why}; its log is {log}" + (f" and ends: {tail}" if tail else "")

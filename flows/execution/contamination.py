@@ -1,0 +1,23 @@
+"""Refuse a calibration text that shares content with the text the artifact is judged on."""
+
+from __future__ import annotations
+
+from flows.execution.requests import documents
+from flows.execution.steps import note
+from flows.planning.jobs import Job, Step
+from flows.store import Store
+from gates.contamination import overlap
+from gates.errors import GateError
+
+
+def refuse_overlap(job: Job, calibration: Step, store: Store) -> None:
+    """Compare the two texts once for their content. Raises GateError, naming what they share."""
+    step = job.apart(calibration)
+    if store.complete(step.kind, step.key):
+        return
+    try:
+        found = overlap(documents(store, calibration), documents(store, job.evaluation))
+    except GateError as error:
+        store.fail(step.kind, step.key, str(error), documents(store, job.evaluation), "input")
+        raise
+    note(store, step, found.model_dump())

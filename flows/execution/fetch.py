@@ -1,0 +1,104 @@
+"""Bring what a manifest names onto this machine: `python -m flows.execution.fetch REQUEST.json OUT_DIR`.
+
+`model` fetches a snapshot of a Hub model at a commit; `texts` writes documents of a data set or of local files as
+`OUT_DIR/documents.jsonl`, one object with the key `text` per line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.errors import FetchError
+from flows.files.documents import DocumentError, documents
+from flows.planning.sources import PATTERNS
+from publishers.destinations.client import settle
+
+
+class Request(BaseModel):
+    """What to fetch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: Literal["model", "texts"]
+    source: str | None = None
+    """Hub id of the model or data set."""
+    revision: str | None = None
+    """40-hex commit."""
+    name: str | None = None
+    """Configuration of the data set."""
+    split: str | None = None
+    files: tuple[Path, ...] = ()
+    column: str = "text"
+    cache: Path
+    """Cache directory, in the layout of huggingface_hub."""
+
+
+def fetch_model(request: Request) -> dict[str, Any]:
+    """Download a snapshot; return where it is."""
+    from huggingface_hub import snapshot_download
+
+    assert request.source
+    directory = snapshot_download(
+        request.source, revision=request.revision, cache_dir=request.cache, allow_patterns=list(PATTERNS)
+    )
+    return {"directory": directory}
+
+
+def fetch_texts(request: Request, out: Path) -> dict[str, Any]:
+    """Write the documents. Raises FetchError when there are none, or a row has no text in the column."""
+    count = characters = 0
+    try:
+        with (out / "documents.jsonl").open("w", encoding="utf-8") as file:
+            for text in _documents(request):
+                if text.strip():
+                    file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+                    count += 1
+                    characters += len(text)
+    except DocumentError as error:
+        raise FetchError(str(error)) from error
+    if count == 0:
+        raise FetchError(f"{_where(request)} holds no document with text in column {request.column!r}")
+    return {"documents": count, "characters": characters}
+
+
+def _documents(request: Request) -> Iterator[str]:
+    for path in request.files:
+        yield from documents(path, request.column)
+    if not request.files:
+        yield from _from_hub(request)
+
+
+def _from_hub(request: Request) -> Iterator[str]:
+    from datasets import load_dataset
+
+    rows: Iterable[Any] = load_dataset(
+        request.source, request.name, split=request.split, revision=request.revision, cache_dir=str(request.cache)
+    )
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get(request.column), str):
+            has = ", ".join(sorted(row))
+            raise FetchError(f"{_where(request)}: row {number} has no text in column {request.column!r}; it has {has}")
+        yield row[request.column]
+
+
+def _where(request: Request) -> str:
+    return ", ".join(map(str, request.files)) or f"{request.source} {request.name or ''} {request.split or ''}".strip()
+
+
+def main() -> None:
+    """Run the request in `sys.argv`."""
+    settle()
+    request = Request.model_validate_json(Path(sys.argv[1]).read_bytes())
+    out = Path(sys.argv[2])
+    result = fetch_model(request) if request.what == "model" else fetch_texts(request, out)
+    (out / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

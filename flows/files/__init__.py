@@ -1,0 +1,1 @@
+"""Fingerprints of files, safetensors headers, documents: what is read without loading a model."""

@@ -1,0 +1,228 @@
+"""A job, one model for one target, and the steps it takes, each with everything that its key is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from flows.files.fingerprint import fingerprint
+from flows.manifest.model import Manifest, Rung, Search, Target
+from flows.planning.sources import Original, Sources
+from flows.planning.tool_versions import versions
+from gates.spec import Divergence, Size
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work that is done once for its inputs."""
+
+    kind: str
+    inputs: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """The step's identity."""
+        return fingerprint({"step": self.kind, **self.inputs})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model at one commit for one target of one manifest."""
+
+    manifest: Manifest
+    target: Target
+    original: Original
+    evaluation: Step
+    calibration: Step | None
+    """None when no recipe of the manifest reads any: then a change of that text changes nothing."""
+    baseline: Step
+    """Scoring the original; the same for every target of the model."""
+    endpoint: str
+    """The Hub it would go to, when it goes to the Hub."""
+    settled: bool = True
+    """Whether the target's recipes are known; those of a search follow from its sensitivities (`mixed_precision`)."""
+    _made: dict[tuple[str, str], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def release(self) -> str:
+        """Name of the release."""
+        return self.manifest.release(self.target.name)
+
+    @property
+    def prepared(self) -> list[Step]:
+        """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
+        if self.calibration is None or not reads_calibration(self.target):
+            return [self.evaluation, self.baseline]
+        steps = [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
+        return [*steps, self.sensitivity(self.target.search)] if self.target.search else steps
+
+    def apart(self, calibration: Step) -> Step:
+        """Making sure that the evaluation text shares no content with the calibration text."""
+        texts = {"evaluation": self.evaluation.key, "calibration": calibration.key}
+        return Step("contamination", {**texts, "tools": versions("contamination")})
+
+    def sensitivity(self, search: Search) -> Step:
+        """Measuring what each dtype does to each group of linears; shared by all budgets."""
+        inputs = {
+            "model": self.original.identity,
+            "recipe": search.base.model_dump(mode="json"),
+            "dtypes": sorted(search.auto.dtypes),
+            "calibration": self._text(),
+            "tools": versions("sensitivity", format=search.base.format, engine=search.base.engine),
+        }
+        return Step("sensitivity", inputs)
+
+    def _text(self) -> dict[str, Any] | None:
+        if self.calibration is None:
+            return None
+        return {"texts": self.calibration.key, **self.manifest.calibration.reading}
+
+    def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
+        """Return the step of a rung, the same object every time: its key is worked out once."""
+        place = (kind, rung.name)
+        if place not in self._made:
+            self._made[place] = Step(kind, inputs(rung))
+        return self._made[place]
+
+    def quantize(self, rung: Rung) -> Step:
+        """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""
+        return self._once("quantize", rung, self._quantize)
+
+    def _quantize(self, rung: Rung) -> dict[str, Any]:
+        recipe = rung.recipe
+        inputs = {
+            "model": self.original.identity,
+            "recipe": recipe.model_dump(mode="json"),
+            "calibration": self._text() if recipe.calibrated else None,
+            "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
+        }
+        # Nothing is ever stored under the keys of a recipe that is not known yet.
+        return inputs if self.settled else {**inputs, "recipe": None}
+
+    def evidence(self, rung: Rung, documents: int, content: str) -> Step:
+        """Scoring one artifact, these very bytes, against the baseline on its first `documents` documents."""
+        inputs = {
+            "artifact": self.quantize(rung).key,
+            "content": content,
+            "baseline": self.baseline.key,
+            "documents": documents,
+            "device": self.target.device,
+            "speed": self.manifest.gates.speed is not None,
+            "tools": versions("evidence", format=rung.recipe.format),
+        }
+        return Step("evidence", inputs)
+
+    def verdict(self, rung: Rung) -> Step:
+        """Judging one artifact by the manifest's gates, with as many documents as that takes."""
+        return self._once("verdict", rung, self._verdict)
+
+    def _verdict(self, rung: Rung) -> dict[str, Any]:
+        return {
+            "artifact": self.quantize(rung).key,
+            "baseline": self.baseline.key,
+            "device": self.target.device,
+            "gates": self.manifest.gates.model_dump(mode="json"),
+            "evaluator": versions("evidence", format=rung.recipe.format),
+            "tools": versions("verdict"),
+        }
+
+    def publish(self, rung: Rung) -> Step:
+        """Releasing the artifact of a rung that passed."""
+        publish = self.manifest.publish
+        inputs = {
+            "verdict": self.verdict(rung).key,
+            "name": self.release,
+            "to": list(publish.to),
+            "private": publish.private,
+            "endpoint": self.endpoint if "hub" in publish.to else None,
+            "tools": versions("publish"),
+        }
+        return Step("publish", inputs)
+
+    def ingredients(self) -> dict[str, str]:
+        """Return, in a person's words, all that decides the outcome; comparing two says why a job is to run again."""
+        publish = self.manifest.publish
+        said: dict[str, Any] = {
+            "model": self.original.revision,
+            "calibration": self.calibration and self.calibration.inputs["source"],
+            "evaluation": {**self.evaluation.inputs["source"], **self.baseline.inputs["evaluation"]},
+            "device": self.target.device,
+            "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
+            "publish": {"to": list(publish.to), "private": publish.private},
+        }
+        tools: dict[str, str] = {}
+        search = self.target.search
+        recipes = [search.base] if search else [rung.recipe for rung in self.target.rungs]
+        if search:
+            said["auto"] = search.auto.model_dump(mode="json", exclude_none=True)
+        for number, recipe in enumerate(recipes, 1):
+            name = "recipe" if len(recipes) == 1 else f"recipe {number}"
+            said[name] = recipe.model_dump(mode="json")
+            for step in ("quantize", "evidence"):
+                tools |= versions(step, format=recipe.format, engine=recipe.engine)
+        said["tools"] = {name: version for name, version in tools.items() if name != "quantmill"}
+        return dict(_flat(said))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, item in value.items():
+        rows += _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else [(prefix + name, str(item))]
+    return rows
+
+
+def budgeted(manifest: Manifest, target: Target) -> Manifest:
+    """Return the manifest as it judges one target: the budget of a search is a gate, too, unless a tighter one stands."""
+    if target.search is None:
+        return manifest
+    gates, auto = manifest.gates, target.search.auto
+    if auto.max_kld is not None:
+        limit = min(auto.max_kld, gates.divergence.max_kld if gates.divergence else auto.max_kld)
+        gates = gates.model_copy(update={"divergence": Divergence(max_kld=limit)})
+    if auto.max_ratio is not None:
+        limit = min(auto.max_ratio, gates.size.max_ratio if gates.size else auto.max_ratio)
+        gates = gates.model_copy(update={"size": Size(max_ratio=limit)})
+    return manifest.model_copy(update={"gates": gates})
+
+
+def reads_calibration(target: Target) -> bool:
+    """Whether a target's recipes, or the search for them, read calibration text."""
+    return target.search is not None or any(rung.recipe.calibrated for rung in target.rungs)
+
+
+def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
+    """Return the manifest's jobs, one a target, with model and texts pinned. Raises SourceError."""
+    original = sources.original(manifest)
+    tools = versions("texts")
+    evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})
+    calibration = None
+    if any(map(reads_calibration, manifest.targets.values())):
+        calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
+    baseline = Step(
+        "baseline",
+        {
+            "model": original.identity,
+            "evaluation": {
+                "texts": evaluation.key,
+                "tokens": manifest.evaluation.tokens,
+                "documents": manifest.evaluation.documents,
+            },
+            "tasks": sources.tasks(manifest),
+            "tools": versions("baseline") | (versions("tasks") if manifest.gates.tasks else {}),
+        },
+    )
+    return [
+        Job(
+            budgeted(manifest, target),
+            target,
+            original,
+            evaluation,
+            calibration,
+            baseline,
+            endpoint,
+            settled=target.search is None,
+        )
+        for target in manifest.targets.values()
+    ]

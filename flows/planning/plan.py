@@ -1,0 +1,183 @@
+"""What is fresh, what will run, and why. Loads no model and imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flows.errors import UsageError
+from flows.files.fingerprint import ContentHashes
+from flows.manifest.check import check
+from flows.manifest.load import load_all
+from flows.manifest.model import Manifest, Rung
+from flows.planning.jobs import Job, Step, jobs
+from flows.planning.mixed_precision import settle
+from flows.planning.sources import Sources
+from flows.store import Record, Store, write_durably
+from gates.statistics.sequential import looks
+
+State = Literal["released", "failed", "stale", "quarantined"]
+QUARANTINE = 3
+"""Failed attempts in a row after which a step is left alone until `--retry`."""
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job and what the store knows of it."""
+
+    job: Job
+    state: State
+    """`released`: out, as it would be made today. `failed`: judged and refused. `stale`: there is work to do."""
+    steps: tuple[str, ...]
+    """Steps that will run, in order; after a ladder's rung failed, the next rung's steps come on top."""
+    why: str
+    rung: Rung
+    """The rung released, refused, or next to try."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.state in ("released", "failed")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of all manifests, in order."""
+
+    jobs: tuple[Planned, ...]
+
+    @property
+    def stale(self) -> tuple[Planned, ...]:
+        """Jobs with work to do."""
+        return tuple(planned for planned in self.jobs if planned.state == "stale")
+
+
+def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
+    """Load and check manifests; all of them before anything else happens. Raises ManifestError."""
+    manifests = list(load_all(paths, allow_path=allow_path))
+    for manifest in manifests:
+        check(manifest, allow_path=allow_path)
+    return manifests
+
+
+def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = None, retry: bool = False) -> Plan:
+    """Pin every source and compare every job with the store. Raises SourceError."""
+    hashes = ContentHashes(store.home / "cache" / "hashes.json")
+    sources = Sources(store.home, hashes)
+    endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
+    hashes.save()
+    return Plan(tuple(look(job, store, retry=retry) for job in found if target in (None, job.target.name)))
+
+
+def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
+    """Say where a job stands, walking its rungs in order; those of a search, once it is known what they are."""
+    job = settle(job, store)
+    refused: Planned | None = None
+    for rung in job.target.rungs:
+        verdict = verdict_of(job, rung, store)
+        if verdict is None:
+            return _stale(job, rung, store, retry)
+        if verdict.result["passed"]:
+            publish = job.publish(rung)
+            if store.complete(publish.kind, publish.key) and _still_there(job, rung, store):
+                return Planned(job, "released", (), "nothing has changed", rung)
+            return Planned(job, "stale", ("publish",), _changes(job, store) or "passed, not released yet", rung)
+        refused = Planned(job, "failed", (), str(verdict.result["sentence"]), rung)
+    assert refused is not None
+    return refused
+
+
+def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
+    steps = [*job.prepared, job.quantize(rung)]
+    missing = [step for step in steps if not store.complete(step.kind, step.key)]
+    # A network that was away comes back by itself; work that failed three times here does not.
+    working = [step for step in missing if step.kind in ("baseline", "sensitivity", "quantize")]
+    for step in (*working, *scorings(job, rung, store)):
+        failure = store.failed(step.kind, step.key)
+        if failure and failure.attempts >= QUARANTINE and not retry:
+            why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
+            return Planned(job, "quarantined", (), why, rung)
+    fetch = ["fetch"] if job.original.directory is None else []
+    names = tuple(dict.fromkeys([*fetch, *(step.kind for step in missing), "gate", "publish"]))
+    return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
+
+
+def scorings(job: Job, rung: Rung, store: Store) -> list[Step]:
+    """Return the steps that may score an artifact; none before it is known how many documents there are."""
+    baseline = store.record(job.baseline.kind, job.baseline.key)
+    artifact = store.record("quantize", job.quantize(rung).key)
+    if baseline is None or artifact is None:
+        return []
+    return [job.evidence(rung, documents, artifact.content) for documents in looks(baseline.result["documents"])]
+
+
+def verdict_of(job: Job, rung: Rung, store: Store) -> Record | None:
+    """Return the verdict on the artifact that is in the store, these very bytes; None when there is none."""
+    verdict = store.record("verdict", job.verdict(rung).key)
+    artifact = store.record("quantize", job.quantize(rung).key)
+    if verdict is None or artifact is None or verdict.result["content"] != artifact.content:
+        return None
+    return verdict
+
+
+def refuse_without_token(plan: Plan) -> None:
+    """Miss a token that is missing before hours of work, not after. Raises UsageError."""
+    for planned in plan.stale:
+        publish = planned.job.manifest.publish
+        if "hub" in publish.to and not os.environ.get("HF_TOKEN", "").strip():
+            raise UsageError(
+                f"{planned.job.manifest.path}: publish.to names the Hub, which takes a token with write access to "
+                f"{publish.namespace} in HF_TOKEN, and there is none: set it, or publish to local"
+            )
+
+
+def _still_there(job: Job, rung: Rung, store: Store) -> bool:
+    """Whether the local hub still holds what was released: someone may have cleaned it up."""
+    record = store.record("publish", job.publish(rung).key)
+    assert record is not None
+    for place in record.result["places"]:
+        folder = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
+        if place["to"] == "local" and not (folder / "snapshots" / place["commit"] / "README.md").exists():
+            return False
+    return True
+
+
+def _memory(job: Job, store: Store) -> Path:
+    return store.home / "jobs" / f"{job.release.replace('/', '--')}.json"
+
+
+def remember(job: Job, store: Store) -> None:
+    """Keep what the job was made of, so that the next plan can say what has changed."""
+    path = _memory(job, store)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, json.dumps(job.ingredients(), indent=1).encode())
+
+
+def _changes(job: Job, store: Store) -> str:
+    """Return what differs from the last time the job was done, or an empty text when it never was."""
+    try:
+        before = json.loads(_memory(job, store).read_bytes())
+    except FileNotFoundError:
+        return ""
+    now = job.ingredients()
+    changed = [
+        f"{name} {_short(before.get(name))} → {_short(now.get(name))}"
+        for name in sorted(now.keys() | before.keys())
+        if now.get(name) != before.get(name)
+    ]
+    if not changed:
+        return "its result is no longer in the store"
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return "changed: " + ", ".join(changed[:3]) + more
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "absent"
+    return value if len(value) <= 24 else f"{value[:20]}…"

@@ -1,0 +1,221 @@
+"""Pin what a manifest names: models and data sets to commits, directories and files to content hashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.files.fingerprint import ContentHashes, fingerprint
+from flows.files.headers import Tensor, shapes
+from flows.manifest.model import Manifest, Texts
+from flows.store import write_durably
+
+# What a model consists of: everything a stock loader or a card reads, no pickles, no code.
+PATTERNS = (
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*.md",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "COPYING*",
+    "COPYRIGHT*",
+    "USE_POLICY*",
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class SourceError(ValueError):
+    """A model or data set that cannot be pinned; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A model pinned to content."""
+
+    name: str
+    id: str | None
+    """Hub id; None for a directory."""
+    revision: str
+    """40-hex commit, or `sha256:…` over the directory's contents."""
+    directory: Path | None
+    """Where the files are; None: not fetched yet."""
+    tensors: dict[str, Tensor] = field(hash=False, repr=False)
+    config: dict[str, Any] = field(hash=False, repr=False)
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What of it goes into keys."""
+        return {"id": self.id, "revision": self.revision}
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights."""
+        return sum(tensor.bytes for tensor in self.tensors.values())
+
+
+def task_file(manifest: Manifest, file: str) -> Path:
+    """Return where a local task of lm-evaluation-harness is: relative to the manifest."""
+    return (manifest.path.parent / file).absolute()
+
+
+class Sources:
+    """Resolves names once per process; `home/sources` is a cache in the layout of huggingface_hub."""
+
+    def __init__(self, home: Path, hashes: ContentHashes) -> None:
+        self.home = home
+        self.hashes = hashes
+        self._originals: dict[tuple[Any, ...], Original] = {}
+        self._commits: dict[tuple[str, str, str], str] = {}
+
+    def original(self, manifest: Manifest) -> Original:
+        """Pin the manifest's model. Raises SourceError when the Hub does not know it or cannot be reached."""
+        model = manifest.model
+        key = (model.source if manifest.directory is None else manifest.directory, model.revision, model.name)
+        if key not in self._originals:
+            make = self._from_hub if manifest.directory is None else self._from_directory
+            self._originals[key] = make(manifest)
+        return self._originals[key]
+
+    def texts(self, texts: Texts) -> dict[str, Any]:
+        """Return the identity of a set of documents: what of it goes into keys."""
+        if texts.files:
+            return {"files": [[path.suffix, self.hashes.file(path)] for path in texts.files], "column": texts.column}
+        assert texts.source
+        commit = self.commit("dataset", texts.source, texts.revision or "main")
+        return {
+            "id": texts.source,
+            "revision": commit,
+            "name": texts.name,
+            "split": texts.split,
+            "column": texts.column,
+        }
+
+    def tasks(self, manifest: Manifest) -> list[dict[str, Any]]:
+        """Return what of the manifest's tasks goes into keys: a local task by the contents of its directory.
+
+        Raises SourceError for a task file that is not there.
+        """
+        rows: list[dict[str, Any]] = []
+        for name, task in sorted(manifest.gates.tasks.items()):
+            row = {"name": name, **task.configuration().model_dump(mode="json")}
+            if task.file is not None:
+                path = task_file(manifest, task.file)
+                where = f"{manifest.path}: gates.tasks.{name}.file: {task.file}"
+                if not path.is_file():
+                    raise SourceError(f"{where} does not exist")
+                if manifest.path.parent not in path.resolve().parents or path.parent == manifest.path.parent:
+                    raise SourceError(
+                        f"{where}: put the task and its items into a directory of their own below the manifest's"
+                    )
+                beside = sorted(item for item in path.parent.rglob("*") if item.is_file())
+                row["file"] = [path.name, self.hashes.tree(path.parent, beside)]
+            rows.append(row)
+        return rows
+
+    def commit(self, kind: str, source: str, revision: str) -> str:
+        """Return the 40-hex commit a branch or tag of the Hub points at; offline, the one it pointed at last time."""
+        if _COMMIT.fullmatch(revision):
+            return revision
+        key = (kind, source, revision)
+        if key not in self._commits:
+            self._commits[key] = self._ask(kind, source, revision)
+        return self._commits[key]
+
+    def _ask(self, kind: str, source: str, revision: str) -> str:
+        memory = self.home / "cache" / "refs" / kind / source / f"{revision.replace('/', '%2F')}.txt"
+        if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+            if memory.is_file():
+                return memory.read_text()
+            raise SourceError(
+                f"{kind} {source}@{revision} was never resolved here and HF_HUB_OFFLINE is set: unset it once, name a "
+                "40-hex commit, or point the manifest at a local directory"
+            )
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            info = HfApi().repo_info(source, revision=revision, repo_type=kind, timeout=30)
+        except HfHubHTTPError as error:
+            raise SourceError(
+                f"the Hub does not show {kind} {source}@{revision} ({str(error).splitlines()[0]}): check the spelling and the "
+                "revision; a private or gated one needs a token with access in HF_TOKEN"
+            ) from error
+        except Exception as error:  # no connection: the HTTP library under huggingface_hub differs between versions
+            raise SourceError(
+                f"the Hub cannot be reached to resolve {kind} {source}@{revision} ({type(error).__name__}: {error}): check the "
+                "network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched before"
+            ) from error
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(memory, str(info.sha).encode())
+        return str(info.sha)
+
+    def _from_directory(self, manifest: Manifest) -> Original:
+        directory = manifest.directory
+        assert directory is not None
+        files = sorted({path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()})
+        revision = f"sha256:{self.hashes.tree(directory, files)}"
+        config = json.loads((directory / "config.json").read_bytes())
+        return Original(manifest.model.name, None, revision, directory, shapes(directory), config)
+
+    def _from_hub(self, manifest: Manifest) -> Original:
+        source = manifest.model.source
+        commit = self.commit("model", source, manifest.model.revision)
+        snapshot = self.snapshot(source, commit)
+        if snapshot is not None:
+            config = json.loads((snapshot / "config.json").read_bytes())
+            return Original(manifest.model.name, source, commit, snapshot, shapes(snapshot), config)
+        tensors, config = self._remote_headers(source, commit)
+        return Original(manifest.model.name, source, commit, None, tensors, config)
+
+    def snapshot(self, source: str, commit: str) -> Path | None:
+        """Return the directory of a fetched model, or None."""
+        # The directory alone says nothing: a fetch that was killed leaves one that is not whole.
+        fetched = fingerprint({"step": "fetch", "model": {"id": source, "revision": commit}})
+        path = self.home / "sources" / f"models--{source.replace('/', '--')}" / "snapshots" / commit
+        whole = (self.home / "store" / "fetch" / fetched / "record.json").is_file()
+        return path if whole and (path / "config.json").exists() else None
+
+    def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        memory = self.home / "cache" / "headers" / source / f"{commit}.json"
+        if not memory.is_file():
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(memory, json.dumps(_ask_headers(source, commit)).encode())
+        known = json.loads(memory.read_bytes())
+        tensors = {name: Tensor(dtype, tuple(shape), size) for name, (dtype, shape, size) in known["tensors"].items()}
+        return tensors, known["config"]
+
+
+def _ask_headers(source: str, commit: str) -> dict[str, Any]:
+    """Read the headers of a model's weight files from the Hub with range requests; no weight is transferred."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError
+
+    try:
+        metadata = HfApi().get_safetensors_metadata(source, revision=commit)
+        config = json.loads(Path(hf_hub_download(source, "config.json", revision=commit)).read_bytes())
+    except NotASafetensorsRepoError as error:
+        raise SourceError(
+            f"{source}@{commit} has no safetensors weights: convert them and name a revision that has"
+        ) from error
+    except HfHubHTTPError as error:
+        raise SourceError(
+            f"the Hub does not give the headers of {source}@{commit}: {str(error).splitlines()[0]}"
+        ) from error
+    except Exception as error:  # no connection: the HTTP library under huggingface_hub differs between versions
+        raise SourceError(
+            f"the Hub cannot be reached for the headers of {source}@{commit} ({type(error).__name__})"
+        ) from error
+    tensors = {
+        name: (info.dtype, info.shape, info.data_offsets[1] - info.data_offsets[0])
+        for file in metadata.files_metadata.values()
+        for name, info in file.tensors.items()
+    }
+    return {"tensors": tensors, "config": config}

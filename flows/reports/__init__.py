@@ -1,0 +1,1 @@
+"""Pages over verdicts and their history."""

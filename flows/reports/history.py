@@ -1,0 +1,40 @@
+"""What became of a job, time after time: `HOME/history/<release>.jsonl`, one line for each time it was judged."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.manifest.model import Rung
+from flows.planning.jobs import Job
+from flows.store import Record, Store
+
+
+def note_outcome(job: Job, rung: Rung, verdict: Record, store: Store) -> None:
+    """Add a line; a torn last line, from a run that was killed, is ended first."""
+    gates = {gate["name"]: gate["value"] for gate in verdict.result["gates"]}
+    entry = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": rung.name,
+        "passed": verdict.result["passed"],
+        "kld": gates.get("divergence"),
+        "perplexity": gates.get("perplexity"),
+        "size": gates.get("size"),
+        "verdict": verdict.key,
+    }
+    path = store.home / "history" / f"{job.release.replace('/', '--')}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        torn = file.tell() and not path.read_bytes().endswith(b"\n")
+        file.write(b"\n" * bool(torn) + json.dumps(entry).encode() + b"\n")
+
+
+def history(store: Store, release: str) -> list[dict[str, Any]]:
+    """Return the lines of a release, oldest first; a torn one is left out."""
+    path = store.home / "history" / f"{release.replace('/', '--')}.jsonl"
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("{") and line.endswith("}"):
+            found.append(json.loads(line))
+    return found

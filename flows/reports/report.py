@@ -1,0 +1,54 @@
+"""One page over all jobs of some manifests. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from flows.cli.tables import verdict_rows
+from flows.planning.plan import Plan
+from flows.reports.history import history
+from flows.store import Store, write_durably
+from gates.pages.plots import Point, drift, quality_against_size
+
+
+def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
+    """Write the report over a plan's jobs; return where it is: `to`, or `report.html` in the store."""
+    place = (to or store.home / "report.html").absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(place, render(plan, store).encode())
+    return place
+
+
+def render(plan: Plan, store: Store) -> str:
+    """Return one self-contained HTML page over all jobs of a plan: verdicts, quality against size, drift over nights."""
+    rows = verdict_rows(plan, store)
+    models: dict[str, list[dict[str, Any]]] = {}
+    for planned, row in zip(plan.jobs, rows, strict=True):
+        record = store.record("verdict", planned.job.verdict(planned.rung).key)
+        row.setdefault("gates", {})
+        row.setdefault("version", "")
+        row["page"] = ""
+        if record:
+            row["page"] = (store.out("verdict", record.key) / "verdict.html").read_text(encoding="utf-8")
+        models.setdefault(planned.job.release.removesuffix(f"-{planned.job.target.name}"), []).append(row)
+    loader = jinja2.PackageLoader("flows.reports", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    sections = [(model, rows, _plots(rows, store)) for model, rows in models.items()]
+    return environment.get_template("report.html.jinja").render(sections=sections)
+
+
+def _plots(rows: list[dict[str, Any]], store: Store) -> list[tuple[str, str]]:
+    points, lines = [], {}
+    for row in rows:
+        gates = row.get("gates", {})
+        if gates.get("divergence", {}).get("value") is not None and "size" in gates:
+            outcome = "passed" if row["state"] == "released" else "failed"
+            points.append(Point(row["target"], gates["size"]["value"], gates["divergence"]["value"], outcome))
+        nights = [(night["when"], night["kld"]) for night in history(store, row["release"]) if night["kld"] is not None]
+        if len(nights) > 1:
+            lines[row["target"]] = nights
+    plots = [("Quality against size", quality_against_size(points, None, None))] if points else []
+    return [*plots, ("Divergence over time", drift(lines))] if lines else plots

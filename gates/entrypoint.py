@@ -1,0 +1,19 @@
+"""The one door: a request in, files in a directory out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gates.evaluation import baseline, compare
+from gates.evidence import Baseline, Evidence
+from gates.request import BaselineRequest, EvidenceRequest
+
+
+def run(request: BaselineRequest | EvidenceRequest, out: Path) -> Baseline | Evidence:
+    """Run the step that `request` names into the empty directory `out`; `out/result.json` is written last.
+
+    Raises `GateError` for a request, text or original at fault. An artifact at fault is evidence, not an error.
+    """
+    if isinstance(request, BaselineRequest):
+        return baseline.run(request, out)
+    return compare.run(request, out)

@@ -1,0 +1,1 @@
+"""Running original and artifact over the evaluation text."""

@@ -1,0 +1,217 @@
+"""The `evidence` step: load one artifact as its user will, and hold it against the stored original."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gates.checks import behaviour, files, ir, names, weights
+from gates.errors import GateError
+from gates.evaluation import baseline, loaders, probes, scoring, speed, tasks, texts
+from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes, Speed, TaskScores
+from gates.formats import format_of, tools
+from gates.progress import report
+from gates.request import EvidenceRequest
+from gates.statistics.measures import summarize
+from gates.statistics.sequential import looks
+
+# A machine or a request at fault is a failed step; anything else that stops a loader or a model is the artifact's.
+_MACHINE = (MemoryError, ImportError, KeyboardInterrupt, GateError)
+
+
+@dataclass
+class _Findings:
+    """What is known so far; filled in order, and complete whatever the artifact does."""
+
+    checks: dict[str, Check] = field(default_factory=dict)
+    documents: list[Document] = field(default_factory=list)
+    chat: list[Document] = field(default_factory=list)
+    samples: tuple[Sample, ...] = ()
+    speed: Speed | None = None
+    tasks: dict[str, TaskScores] = field(default_factory=dict)
+    runtime: dict[str, str] = field(default_factory=dict)
+
+    def add(self, check: Check) -> bool:
+        self.checks[check.name] = check
+        return check.passed
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Make the check `name`; what the artifact raises on the way fails it."""
+        try:
+            yield
+        except _MACHINE:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
+
+
+def run(request: EvidenceRequest, out: Path) -> Evidence:
+    """Score, check and write `evidence.json`, then `result.json`.
+
+    Whatever is wrong with the artifact is evidence against it, not an error: the check that met it writes it down.
+    """
+    original = baseline.read_result(request.baseline)
+    previous = _previous(request)
+    limit = request.evaluation.max_documents or original.documents
+    limit = min(limit, original.documents)
+    if previous and limit <= previous.looks[-1]:
+        raise GateError(
+            f"{request.previous}: already holds {previous.looks[-1]} documents; ask for more than that, "
+            f"up to the {original.documents} of the baseline."
+        )
+    # Looks at fewer documents are counted whether or not they were taken: a caller that forgets one gains nothing.
+    earlier = {look for look in looks(original.documents) if look < limit} | set(previous.looks if previous else ())
+    taken = (*sorted(earlier), limit)
+    sizes = _sizes(request, original)
+    findings = _Findings()
+    findings.add(files.size(sizes))
+    if findings.add(files.files(request.artifact, format_of(request.format))):
+        _examine(request, original, previous, limit, findings)
+    documents = (*(previous.documents if previous else ()), *findings.documents)
+    chat = (*(previous.chat if previous else ()), *findings.chat)
+    reached = {name: Check(name=name, passed=False, detail="not reached") for name in CHECKS} | findings.checks
+    evidence = Evidence(
+        format=request.format,
+        loader=format_of(request.format).loader,
+        row_tokens=original.row_tokens,
+        available=original.documents,
+        looks=taken,
+        documents=documents,
+        chat=chat,
+        summary=summarize(documents),
+        chat_summary=summarize(chat),
+        size=sizes,
+        checks=tuple(reached.values()),
+        samples=findings.samples,
+        tasks=previous.tasks if previous else findings.tasks,
+        speed=previous.speed if previous else findings.speed,
+        runtime=findings.runtime,
+        tools=tools(request.format),
+    )
+    (out / "evidence.json").write_text(evidence.model_dump_json(indent=1) + "\n")
+    result = EvidenceResult(
+        documents=len(documents),
+        available=original.documents,
+        failed_checks=tuple(check.name for check in evidence.checks if not check.passed),
+        kld=evidence.summary.kld.value if evidence.summary else None,
+        perplexity=evidence.summary.perplexity if evidence.summary else None,
+    )
+    (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
+    return evidence
+
+
+def _previous(request: EvidenceRequest) -> Evidence | None:
+    if request.previous is None:
+        return None
+    path = request.previous / "evidence.json"
+    if not path.is_file():
+        raise GateError(
+            f"{request.previous}: no evidence.json, so there is nothing to carry over. Run the first look first."
+        )
+    return Evidence.model_validate(json.loads(path.read_text()))
+
+
+def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
+    found = baseline.weights_bytes(request.artifact)
+    return Sizes(
+        original_bytes=original.weights_bytes,
+        artifact_bytes=found,
+        expected_bytes=request.expected_bytes,
+        ratio=found / original.weights_bytes,
+    )
+
+
+def _examine(
+    request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: _Findings
+) -> None:
+    """Load and check in the order in which later checks need the earlier ones; stop at what makes them meaningless."""
+    report("artifact: loading", 0, 1)
+    with findings.attempt("config"):
+        findings.add(names.config(request.model, request.artifact))
+    tokenizer = _tokenizer(request, original, limit, findings)
+    loaded = None
+    with findings.attempt("loads"):
+        loaded = loaders.load(request.artifact, request.format, request.device)
+        detail = loaded.faults[0] if loaded.faults else f"{format_of(request.format).loader} reports nothing amiss"
+        findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
+        findings.runtime = loaded.runtime
+    if loaded is None:
+        return
+    with findings.attempt("weights"):
+        findings.add(weights.weights(loaded, request.model))
+    report("artifact: loading", 1, 1)
+    if tokenizer is None:
+        return
+    with findings.attempt("finite"):
+        _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
+    report("artifact: generating", 0, 1)
+    long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
+    with findings.attempt("context"):
+        findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
+    with findings.attempt("generates"):
+        asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
+        check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
+        findings.add(check)
+    report("artifact: generating", 1, 1)
+    if request.speed and not previous:
+        with findings.attempt("speed"):
+            findings.speed = speed.measure(
+                request.model, request.artifact, request.format, request.device, long["ids"].tolist()
+            )
+    if request.tasks and not previous:
+        with findings.attempt("tasks"):
+            _put_tasks(request, loaded, tokenizer, findings)
+
+
+def _put_tasks(request: EvidenceRequest, loaded: loaders.Loaded, tokenizer: Any, findings: _Findings) -> None:
+    original = tasks.ANSWERS.validate_json((request.baseline / "tasks.json").read_bytes())
+    findings.tasks = tasks.compare(original, tasks.answer(loaded, tokenizer, request.tasks, "artifact"))
+    detail = f"answered {len(findings.tasks)} tasks on the same items as the original"
+    findings.add(Check(name="tasks", passed=True, detail=detail))
+
+
+def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: _Findings) -> Any | None:
+    """Check all that lies beside the weights; None when the artifact's tokens are not the original's."""
+    with findings.attempt("tokenizer"):
+        own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
+        findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
+        with findings.attempt("chat-template"):
+            findings.add(names.chat_template(theirs, own))
+        documents = texts.read(request.evaluation.documents)[:limit]
+        if "openvino_tokenizer.xml" in format_of(request.format).files:
+            with findings.attempt("ir-tokenizer"):
+                findings.add(ir.tokenizers(request.artifact, theirs, documents))
+        if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):
+            return own
+    return None
+
+
+def _score(
+    request: EvidenceRequest, original: Baseline, loaded: loaders.Loaded, indices: range, findings: _Findings
+) -> None:
+    """Score the documents at `indices` and, for a model with a chat template, the conversations made of them."""
+    infinite = None
+    chat = range(indices.start, min(indices.stop, original.chat))
+    for what, directory, found, chosen in (
+        ("document", "documents", findings.documents, indices),
+        ("conversation", "chat", findings.chat, chat),
+    ):
+        for index in chosen if infinite is None else ():
+            row = baseline.read_row(request.baseline / directory, index)
+            logits = loaded.logits(row["ids"].long())
+            if not torch.isfinite(logits).all():
+                infinite = f"{what} {index}"
+                break
+            found.append(scoring.compare(index, row, logits))
+            report(f"artifact: scoring {what}s", index + 1 - chosen.start, len(chosen))
+    findings.add(behaviour.finite(infinite))

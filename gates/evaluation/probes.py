@@ -1,0 +1,83 @@
+"""What both models are asked besides scoring text: to continue prompts, and to read one long row.
+
+The original's answers are stored with the baseline (`probes.json`, `long.safetensors`); an artifact's are held against
+them, so that a small model's own habit of repeating itself is not blamed on its quantization.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, takewhile
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from gates.evaluation.loaders import Loaded
+
+PROMPTS = 8
+PROMPT_TOKENS = 24
+NEW_TOKENS = 48
+LONG_ROWS = 4
+"""Length of the long row, in evaluation rows."""
+SEED = 7
+
+
+class Probes(BaseModel):
+    """Prompts and the original's continuations, as token ids."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: tuple[tuple[int, ...], ...]
+    greedy: tuple[tuple[int, ...], ...]
+    sampled: tuple[tuple[int, ...], ...]
+
+
+def prompts_of(rows: list[Tensor]) -> Tensor:
+    """Take the beginnings of the first documents long enough to prompt with, int64 (prompts, tokens)."""
+    fit = [row for row in rows if len(row) >= PROMPT_TOKENS] or [max(rows, key=len)]
+    return torch.stack([row[:PROMPT_TOKENS] for row in fit[:PROMPTS]])
+
+
+def continuations(loaded: Loaded, prompts: Tensor, sample: bool) -> tuple[tuple[int, ...], ...]:
+    """Continue every prompt by at most `NEW_TOKENS` tokens: the likeliest, or drawn at temperature 1, seeded.
+
+    prompts: int64 (prompts, tokens). The token that ends a text is not part of what is returned.
+    """
+    drawn: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    options = drawn if sample else {"do_sample": False}
+    torch.manual_seed(SEED)
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=0,
+            **options,
+        )
+    ends = loaded.model.generation_config.eos_token_id
+    stops = set(ends if isinstance(ends, list) else [ends])
+    return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in out[:, prompts.shape[1] :].tolist())
+
+
+def repetition(texts: tuple[tuple[int, ...], ...]) -> float:
+    """Return the share of token pairs that occurred before in the same continuation; 0 when there are none."""
+    repeated = total = 0
+    for text in texts:
+        pairs = list(pairwise(text))
+        total += len(pairs)
+        repeated += len(pairs) - len(set(pairs))
+    return repeated / total if total else 0.0
+
+
+def long_row(rows: list[Tensor], row_tokens: int, context: int) -> Tensor:
+    """Join documents into one row of at most `LONG_ROWS` x `row_tokens` tokens, never beyond the model's context."""
+    return torch.cat(rows)[: min(LONG_ROWS * row_tokens, context)]
+
+
+def losses(loaded: Loaded, row: Tensor) -> Tensor:
+    """Negative log-likelihood of each token of `row` but the first, float32 (tokens - 1,), in nats."""
+    logits = loaded.logits(row)[:-1]
+    parts = zip(torch.split(logits, 64), torch.split(row[1:], 64), strict=True)
+    return torch.cat([cross_entropy(part.float(), target, reduction="none") for part, target in parts])

@@ -1,0 +1,123 @@
+"""Costs of an artifact beside its original, in one run.
+
+Both are loaded by their stock loaders, each in a process of its own that does nothing else, and measured in turn, so
+that whatever else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from gates.evidence import Speed
+from gates.progress import report
+
+TURNS = 9
+PROMPT_TOKENS = 256
+NEW_TOKENS = 32
+_MARK = "measured:"
+
+
+def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int], turns: int = TURNS) -> Speed:
+    """Measure loading, reading a prompt, decoding and peak memory of both, in turns.
+
+    row: token ids to read, at least one; the prompt is its first `PROMPT_TOKENS`.
+    """
+    meters = [_Meter(model, "transformers", "CPU", row), _Meter(artifact, format_name, device, row)]
+    try:
+        loads = [meter.ask("load")["seconds"] for meter in meters]
+        taken: dict[str, list[list[float]]] = {"prompt": [[], []], "decode": [[], []]}
+        for turn in range(turns + 1):
+            report("speed: original and artifact in turn", turn, turns)
+            for what, seconds in taken.items():
+                for meter, found in zip(meters, seconds, strict=True):
+                    found.append(meter.ask(what)["seconds"])
+        peaks = [int(meter.ask("peak")["bytes"]) for meter in meters]
+    finally:
+        for meter in meters:
+            meter.stop()
+    # The first turn warms caches and compiles kernels.
+    (prompt_original, prompt), (decode_original, decode) = (
+        [tuple(s[1:]) for s in taken[w]] for w in ("prompt", "decode")
+    )
+    return Speed(
+        decode_seconds_original=decode_original,
+        decode_seconds=decode,
+        prompt_seconds_original=prompt_original,
+        prompt_seconds=prompt,
+        load_seconds_original=loads[0],
+        load_seconds=loads[1],
+        peak_bytes_original=peaks[0],
+        peak_bytes=peaks[1],
+    )
+
+
+class _Meter:
+    """A process that holds one model and answers one line per request."""
+
+    def __init__(self, path: Path, format_name: str, device: str, row: list[int]) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "gates.evaluation.speed",
+            str(path),
+            format_name,
+            device,
+            json.dumps(row[:PROMPT_TOKENS]),
+        ]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._path = path
+
+    def ask(self, what: str) -> dict[str, float]:
+        asked, answered = _pipe(self._process.stdin), _pipe(self._process.stdout)
+        asked.write(what + "\n")
+        asked.flush()
+        for line in answered:
+            if line.startswith(_MARK):
+                return dict(json.loads(line.removeprefix(_MARK)))
+        raise RuntimeError(f"{self._path.name} could not be measured: its process ended with {self._process.wait()}")
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
+    import torch
+
+    from gates.evaluation import loaders
+
+    def seconds(work: Any) -> dict[str, float]:
+        start = time.perf_counter()
+        work()
+        return {"seconds": time.perf_counter() - start}
+
+    def generate(tokens: int, new: int) -> None:
+        ids = torch.tensor([row[:tokens]])
+        options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "pad_token_id": 0}
+        with torch.inference_mode():
+            held[0].model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+
+    held: list[loaders.Loaded] = []
+    work: dict[str, Any] = {
+        "load": lambda: seconds(lambda: held.append(loaders.load(path, format_name, device))),
+        "prompt": lambda: seconds(lambda: generate(PROMPT_TOKENS, 1)),
+        "decode": lambda: seconds(lambda: generate(1, NEW_TOKENS)),
+        "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
+    }
+    for line in sys.stdin:
+        print(_MARK + json.dumps(work[line.strip()]()), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))

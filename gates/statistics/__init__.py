@@ -1,0 +1,1 @@
+"""Quantities, their confidence bounds, and when to stop scoring. Imports no torch."""

@@ -1,0 +1,265 @@
+"""The model card: what the release is, how it was made, what was measured, how to load it and how to make it again.
+
+Made from the subject alone: the same subject gives the same card, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from publishers.card.card_evidence import Estimate, Evidence, Gate, Summary, read_evidence, read_verdict
+from publishers.card.license import License
+from publishers.card.loading import client_of, genai_snippet, snippet
+from publishers.contents import NOTICES
+from publishers.provenance import File
+from publishers.request import Subject
+
+CARD = "README.md"
+
+RECIPE_LABELS = {
+    "engine": "Engine",
+    "format": "Format",
+    "dtype": "Stored as",
+    "symmetric": "Grid",
+    "group_size": "Weights per scale",
+    "transform": "Transformation before rounding",
+    "range": "Choice of the scale",
+    "rounding": "Rounding",
+    "ratio": "Share of weights in this type",
+    "skip": "Left as they are",
+    "overrides": "In another type",
+    "embeddings": "Token embeddings",
+}
+"""Order and wording of the recipe table; a field that is not named here follows under its own name."""
+
+NAMES = 4
+"""Linears of another type that the recipe table names, of each type."""
+
+TEXT_LABELS = {"texts": "SHA-256 of the texts", "where": "source", "tokens": "tokens per row"}
+
+RECIPE_WORDS: dict[tuple[str, Any], str] = {
+    ("symmetric", True): "symmetric",
+    ("symmetric", False): "asymmetric, with a zero point per scale",
+    ("group_size", -1): "one scale per output channel",
+    ("transform", "awq"): "AWQ: activation-aware scales, searched",
+    ("transform", "teq"): "TEQ: equivalent scales, trained",
+    ("transform", None): "none",
+    ("ratio", 1.0): "all",
+    ("embeddings", None): "as they are",
+    ("range", "minmax"): "smallest and largest weight (`minmax`)",
+    ("range", "mse"): "least squared error (`mse`)",
+    ("rounding", "nearest"): "to nearest",
+    ("rounding", "compensated"): "compensated: second-order error feedback, as in GPTQ",
+}
+
+
+GATES = {
+    "divergence": ("KL divergence, nats per token", "{:.5f}", "≤"),
+    "perplexity": ("Perplexity change", "{:+.2%}", "≤"),
+    "agreement": ("Top-1 agreement", "{:.2%}", "≥"),
+    "tasks": ("Recovery", "{:.1%}", "≥"),
+    "size": ("Weights over the original's", "{:.1%}", "≤"),
+    "speed": ("Decoding speed over the original's", "{:.2f}", "≥"),
+}
+"""Kind of gate → wording, number format, and on which side of its limit it has to stay."""
+
+DATASET_TYPE = re.compile(r"([\w-]+/)?[\w.-]+\Z", re.ASCII)
+"""What the Hub takes as the type of a data set in a card's results."""
+
+
+def render(subject: Subject, license_: License, files: Mapping[str, File]) -> str:
+    """Write the card of a release whose other files are `files`.
+
+    Raises:
+        PublishError: evidence or verdict lack what a card must show, or the task has no stock loader.
+    """
+    evidence, verdict = read_evidence(subject.evidence), read_verdict(subject.verdict)
+    client = client_of(subject.format, subject.task)
+    sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.name.startswith("sanity.")]
+    return _template().render(
+        metadata=_metadata(subject, license_, evidence),
+        subject=subject,
+        evidence=evidence,
+        verdict=verdict,
+        license=license_,
+        client=client,
+        recipe=recipe_rows(subject.recipe),
+        measurements=_measurements(evidence),
+        gates=[_gate_row(gate) for gate in verdict.gates if not gate.name.startswith("sanity.")],
+        sanity=sanity,
+        texts=_texts(subject),
+        snippet=snippet(subject.format, subject.task, subject.name),
+        genai=genai_snippet(subject.name) if subject.format == "openvino" else None,
+        packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in client.packages],
+        manifest=_yaml({"targets": {subject.target: {key: subject.recipe[key] for key in _ordered(subject.recipe)}}}),
+        tools={**subject.tools, **evidence.tools},
+        files=dict(sorted(files.items())),
+    )
+
+
+def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The recipe as a reader's table, every field of it."""
+    return [(RECIPE_LABELS.get(key, key), _recipe_word(key, recipe[key])) for key in _ordered(recipe)]
+
+
+def _ordered(recipe: Mapping[str, Any]) -> list[str]:
+    return [key for key in RECIPE_LABELS if key in recipe] + sorted(recipe.keys() - RECIPE_LABELS.keys())
+
+
+def _recipe_word(key: str, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(f"`{item}`" for item in value) or "nothing"
+    if key == "overrides":
+        return _overrides_word(value)
+    if isinstance(value, dict):
+        return ", ".join(f"`{k}`: {v}" for k, v in sorted(value.items())) or "nothing"
+    return RECIPE_WORDS.get(
+        (key, value), "none" if value is None else f"`{value}`" if isinstance(value, str) else f"{value}"
+    )
+
+
+def _overrides_word(overrides: Mapping[str, str]) -> str:
+    """Which linears have which dtype; of many, as many as a reader looks at. The recipe below the table has all."""
+    words = []
+    for dtype in sorted(set(overrides.values())):
+        names = [f"`{name}`" for name, own in overrides.items() if own == dtype]
+        more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+        words.append(f"`{dtype}`: {', '.join(names[:NAMES])}{more}")
+    return "; ".join(words) or "none"
+
+
+def _metadata(subject: Subject, license_: License, evidence: Evidence) -> str:
+    """The card's YAML block. `base_model` takes a Hub id alone: a model from a directory has none."""
+    recipe = subject.recipe
+    tags = ["quantmill", "quantized", subject.format, recipe.get("dtype"), recipe.get("transform")]
+    card = ModelCardData(
+        model_name=subject.name,
+        base_model=subject.source.id,
+        base_model_relation="quantized" if subject.source.id else None,
+        library_name=client_of(subject.format, subject.task).library,
+        pipeline_tag=subject.task,
+        license=license_.license,
+        license_name=license_.license_name,
+        license_link=license_.license_link,
+        language=list(license_.language) or None,
+        tags=list(dict.fromkeys(tag for tag in tags if tag)),
+        quantized_by="quantmill",
+        eval_results=_results(subject, evidence),
+    )
+    return str(card.to_yaml()).strip()
+
+
+def _results(subject: Subject, evidence: Evidence) -> list[EvalResult]:
+    source = str(subject.evaluation.get("where") or subject.evaluation.get("source") or "held-out text")
+    first = source.split()[0]
+    measured = {
+        ("perplexity", "Perplexity"): evidence.summary.perplexity,
+        ("kl_divergence", "KL divergence from the original (nats per token)"): evidence.summary.kld.value,
+        ("top1_agreement", "Top-1 agreement with the original"): evidence.summary.agreement.value,
+    }
+    return [
+        EvalResult(
+            task_type=subject.task,
+            dataset_type=first if DATASET_TYPE.match(first) else "held-out-text",
+            dataset_name=source,
+            metric_type=kind,
+            metric_name=words,
+            metric_value=round(value, 6),
+        )
+        for (kind, words), value in measured.items()
+    ]
+
+
+def _measurements(evidence: Evidence) -> list[tuple[str, str, str, str]]:
+    """Rows of (quantity, original, this model, change with its bounds)."""
+    rows = [*_text_rows("", evidence.summary)]
+    if evidence.chat_summary:
+        rows += _text_rows(", through the chat template", evidence.chat_summary)
+    for task, scores in sorted(evidence.tasks.items()):
+        before, after = fmean(scores.original), fmean(scores.artifact)
+        kept = f"{after / before:.1%} kept" if before else "–"
+        rows.append((f"{task} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
+    size = evidence.size
+    rows.append(("Weights", _megabytes(size.original_bytes), _megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
+    return rows
+
+
+def _gate_row(gate: Gate) -> tuple[str, str, str, str]:
+    """One gate as (what it judges, measured, unfavourable bound, limit)."""
+    kind, _, task = gate.name.removeprefix("chat.").partition(".")
+    words, style, side = GATES.get(kind, (gate.name, "{:.4g}", ""))
+    where = f" on {task}" if task else ", through the chat template" if gate.name.startswith("chat.") else ""
+    bound = gate.interval[side == "≤"] if gate.interval else None
+    value, worst = (style.format(number) if number is not None else "–" for number in (gate.value, bound))
+    return words + where, value, worst, f"{side} {style.format(gate.limit)}" if gate.limit is not None else "–"
+
+
+def _text_rows(where: str, found: Summary) -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            f"Perplexity{where}",
+            f"{found.perplexity_original:.4f}",
+            f"{found.perplexity:.4f}",
+            _with_bounds(found.increase, "{:+.2%}"),
+        ),
+        (f"KL divergence from the original{where}, nats per token", "0", _with_bounds(found.kld, "{:.5f}"), ""),
+        (f"Same first choice as the original (top-1){where}", "100%", _with_bounds(found.agreement, "{:.2%}"), ""),
+        (f"Choices that turned right or wrong{where}", "0%", _with_bounds(found.flips, "{:.2%}"), ""),
+    ]
+
+
+def _with_bounds(found: Estimate, style: str) -> str:
+    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (found.low, found.high))
+    return f"{style.format(found.value)} ({low} to {high})"
+
+
+def _texts(subject: Subject) -> list[tuple[str, str]]:
+    rows = []
+    for kind, description in (("Calibration", subject.calibration), ("Evaluation", subject.evaluation)):
+        if description is not None:
+            rows += [(f"{kind}: {TEXT_LABELS.get(key, key)}", _cell(value)) for key, value in _leaves(description)]
+    return rows
+
+
+def _leaves(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in description.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key} ")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB"
+
+
+def _cell(value: Any) -> str:
+    """Text for one cell of a Markdown table."""
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100).strip()
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        autoescape=False,  # Markdown; cells are escaped by the filter `cell`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=_cell, megabytes=_megabytes)
+    environment.tests["notice"] = lambda path: NOTICES.match(path) is not None
+    return environment.get_template("card.md.jinja")

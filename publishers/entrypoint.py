@@ -1,0 +1,47 @@
+"""One release: staged, checked, then put into every place that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from publishers.card.render import CARD
+from publishers.destinations import hub, local
+from publishers.files import remove_tree, write_new
+from publishers.provenance import PROVENANCE
+from publishers.request import Place, Request, Result
+from publishers.stage import stage
+
+STAGE = "stage"
+
+
+def run(request: Request, out: Path) -> Result:
+    """Publish the subject; leave its card, its provenance and, last, `result.json` in `out`.
+
+    Safe to repeat after any failure: what is in place already is found and kept.
+
+    Raises:
+        PublishError: the subject must not or cannot be released as it is; no place holds any of it.
+        HubError: the Hub failed; places before it in `to` hold the release, and the Hub holds all of it or none.
+    """
+    api = hub.connect(write=True) if "hub" in request.to else None
+    remove_tree(out / STAGE)
+    staged = stage(request.subject, out / STAGE, request.home)
+    if api is not None:
+        hub.preflight(api, staged.name, request.private)
+    places: list[Place] = []
+    for to in request.to:
+        if to == "hub" and api is not None:
+            places.append(hub.publish(api, staged))
+        else:
+            places.append(local.publish(staged, request.home))
+    for kept in (CARD, PROVENANCE):
+        (out / kept).unlink(missing_ok=True)
+        write_new(out / kept, (staged.directory / kept).read_bytes())
+    remove_tree(out / STAGE)
+    result = Result(
+        name=staged.name,
+        places=tuple(places),
+        files={path: file.sha256 for path, file in sorted(staged.files.items())},
+    )
+    (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return result

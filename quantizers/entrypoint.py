@@ -1,0 +1,87 @@
+"""The door: one request in, one complete directory per target out, `result.json` last."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from quantizers.errors import QuantizeError
+from quantizers.machine import Compute, compute, tools
+from quantizers.recipe import Recipe
+from quantizers.request import Answer, Made, Question, Request, Result
+
+Told = TypeVar("Told", bound=BaseModel)
+Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
+ENGINES: dict[str, tuple[str, str]] = {
+    "streaming": ("quantizers.engines.streaming", "stream"),
+    "neural-compressor": ("quantizers.engines.neural_compressor", "compress"),
+    "nncf": ("quantizers.engines.nncf", "export"),
+}
+"""Module and function. Imported when asked for: each brings libraries of several hundred megabytes."""
+
+
+def run(request: Request, out: Path) -> Result:
+    """Make every target of `request` in `out/<target>`, then write `out/result.json`.
+
+    Targets of one engine share one pass over the model. What an interrupted run finished is found in `out/.work`
+    and not done again; a target's directory exists only when it is complete.
+
+    Raises:
+        QuantizeError: the model, a recipe or the calibration text is at fault, or the disk is full.
+    """
+    computed = _ready(request, out)
+    made: dict[str, Made] = {}
+    libraries: set[str] = set()
+    for name, (path, function) in ENGINES.items():
+        recipes = {target: recipe for target, recipe in request.targets.items() if recipe.engine == name}
+        if recipes:
+            module = import_module(path)
+            engine: Engine = getattr(module, function)
+            made |= engine(request, recipes, out)
+            libraries |= set(module.TOOLS)
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    result = Result(
+        targets={target: made[target] for target in request.targets},
+        tools=tools(*libraries),
+        compute=str(computed),
+    )
+    return _written(result, out)
+
+
+def answer(question: Question, out: Path) -> Answer:
+    """Measure what each dtype does to each group of linears, then write `out/result.json`.
+
+    Raises:
+        QuantizeError: as `run`.
+    """
+    computed = _ready(question, out)
+    module = import_module("quantizers.sensitivity.measure")
+    choices, fixed, rest, tokens = module.measure(question, out / ".work")
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    found = Answer(
+        choices=choices,
+        fixed=fixed,
+        rest_bytes=rest,
+        probe_tokens=tokens,
+        tools=tools(*module.TOOLS),
+        compute=str(computed),
+    )
+    return _written(found, out)
+
+
+def _ready(asked: Request | Question, out: Path) -> Compute:
+    computed = compute(asked)
+    if not asked.model.is_dir():
+        raise QuantizeError(f"{asked.model}: no such directory. The model is a directory with config.json and weights.")
+    out.mkdir(parents=True, exist_ok=True)
+    return computed
+
+
+def _written(told: Told, out: Path) -> Told:
+    (out / "result.json").write_text(told.model_dump_json(indent=2) + "\n", "utf-8")
+    return told

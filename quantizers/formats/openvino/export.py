@@ -1,0 +1,141 @@
+"""A compressed-tensors artifact as OpenVINO IR: the graph from optimum-intel's exporter, the weights as they are.
+
+The exporter is given a model whose quantized weights are untouched zero pages, which cost no memory; they are replaced
+in the graph. Embeddings, norms and biases come from the artifact, where equivalent scales are folded into them.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from optimum.exporters.openvino.convert import export_from_model
+from optimum.exporters.tasks import TasksManager
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from quantizers.artifact.target import Target
+from quantizers.errors import QuantizeError
+from quantizers.families.experts import stacked, stacks
+from quantizers.families.mixture import MATRICES
+from quantizers.formats.openvino import experts as openvino_experts
+from quantizers.formats.openvino import ir, tokenizer, weights
+from quantizers.model.checkpoint import Checkpoint, read_headers
+from quantizers.model.companions import copy_companions
+from quantizers.model.skeleton import Skeleton
+from quantizers.request import Made
+
+TASK = "text-generation-with-past"
+
+
+def require(model: Path, skeleton: Skeleton) -> None:
+    """Refuse, before any work, a model that cannot become IR.
+
+    Raises:
+        QuantizeError: optimum-intel has no export for it, or it has no tokenizer.
+    """
+    kind = skeleton.model.config.model_type
+    try:
+        supported = TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers")
+    except KeyError:  # a type it has never heard of
+        supported = {}
+    if TASK not in supported:
+        raise QuantizeError(
+            f"{model}: optimum-intel does not export model_type {kind} for text generation. "
+            "Use format compressed-tensors or bitsandbytes for this model."
+        )
+    tokenizer.require(model)
+
+
+def require_linears(model: Path, skeleton: Skeleton) -> None:
+    """Refuse, before any work, weights that the graph cannot take over.
+
+    Raises:
+        QuantizeError: experts are no linears, or rows do not fill bytes.
+    """
+    if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
+        raise QuantizeError(
+            f"{model}: a mixture of experts is written as OpenVINO IR if its model_type is {', '.join(MATRICES)}, and "
+            f"this is {skeleton.model.config.model_type}. Use format compressed-tensors or bitsandbytes for it."
+        )
+    if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
+        raise QuantizeError(
+            f"{model}: {odd[0].name} has {odd[0].in_features} inputs, an odd number, which OpenVINO's 4-bit types cannot "
+            "hold row by row. Use format compressed-tensors for this model."
+        )
+
+
+def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoint, out: Path) -> Made:
+    """Write a finished compressed-tensors artifact, of which `made` tells, as IR into `out`, tokenizers and all.
+
+    Raises:
+        QuantizeError: optimum-intel cannot export the model, or OpenVINO cannot express its tokenizer.
+        AssertionError: the exporter's graph does not hold every linear, or the weights are not of the implied size.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    stored = Checkpoint(target.directory, {}, read_headers(target.directory))
+    scratch = out / ".graph"
+    _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
+    graph = openvino.Core().read_model(scratch / "openvino_model.xml")
+    experts = stacked(skeleton.model)
+    weights.put(graph, stored, tuple(name for name in target.linears if name not in experts))
+    openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
+    expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
+    if made.recipe.embeddings:
+        expected += _put_embeddings(graph, skeleton, stored)
+    ir.save(graph, out / "openvino_model.xml")
+    del graph
+    shutil.rmtree(scratch)
+    tokenizer.convert(checkpoint.directory, out)
+    copy_companions(checkpoint.directory, out, checkpoint.config)
+    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected)})
+
+
+def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint) -> int:
+    """Round the token embeddings and a head tied to them; the change of size in bytes."""
+    table = skeleton.model.get_input_embeddings()
+    name = next(name for name, module in skeleton.model.named_modules() if module is table)
+    tied = {linear.removesuffix(".weight") for linear, twin in skeleton.tied.items() if twin == f"{name}.weight"}
+    weight = stored.whole(f"{name}.weight")
+    rounded = weights.rounded(weight)
+    weights.replace(graph, frozenset({name, *tied}), rounded)
+    return rounded.bytes - weight.nbytes
+
+
+def _trace(model: PreTrainedModel, directory: Path) -> None:
+    try:
+        export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=True)
+    except Exception as error:
+        raise QuantizeError(
+            f"optimum-intel cannot export this model, model_type {model.config.model_type}: {' '.join(str(error).split())} "
+            "Use format compressed-tensors or bitsandbytes for it."
+        ) from error
+
+
+def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> PreTrainedModel:
+    model = copy.deepcopy(skeleton.model)
+    narrow = {path: openvino_experts.stand_in(experts) for path, experts in stacks(model)}
+    for path, module in narrow.items():
+        model.set_submodule(path, module)
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        owner, _, last = name.rpartition(".")
+        if owner in narrow:
+            continue
+        if owner in linears and last == "weight":
+            value = _untouched(tuple(parameter.shape))
+        else:
+            value = stored.whole(skeleton.kept_as(skeleton.tied.get(name, name)))
+        model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
+    model.tie_weights()
+    return model.eval()
+
+
+def _untouched(shape: tuple[int, ...]) -> Tensor:
+    # numpy leaves it to the system's zero page, where torch.zeros would write every byte. In 16 bits the exporter
+    # neither computes with a weight while it traces nor merges products of equal weights.
+    return torch.from_numpy(np.zeros(shape, np.int16)).view(torch.bfloat16)

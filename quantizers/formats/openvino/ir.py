@@ -1,0 +1,115 @@
+"""OpenVINO IR: written without a trace of the process that made it, and checked against what the recipe implies."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import openvino
+import torch
+
+from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.skeleton import Linear, Skeleton
+from quantizers.recipe import Recipe
+from quantizers.request import Made
+
+TOLERANCE = 0.05
+"""Share of the implied size by which shape constants, rotary tables and the exporter's folding may move it."""
+
+FILES = (
+    "config.json",
+    "openvino_model.xml",
+    "openvino_model.bin",
+    "openvino_tokenizer.xml",
+    "openvino_tokenizer.bin",
+    "openvino_detokenizer.xml",
+    "openvino_detokenizer.bin",
+)
+"""What OVModelForCausalLM and OpenVINO GenAI read."""
+
+_COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(\.\d+)?")
+
+
+def node(linear: str) -> str:
+    """Regular expression for the scope the exporter gives the nodes of a linear."""
+    return re.escape(f"__module.{linear}")
+
+
+def save(model: openvino.Model, path: Path) -> None:
+    """Write xml and bin. What was numbered by a counter of the process is numbered by its place in the graph."""
+    model.set_friendly_name("model")
+    for index, op in enumerate(model.get_ordered_ops()):
+        if _COUNTED.fullmatch(op.get_friendly_name()):
+            op.set_friendly_name(f"{op.get_type_name()}_{index}")
+        for port, output in enumerate(op.outputs()):
+            names = output.get_names()
+            if counted := {name for name in names if _COUNTED.fullmatch(name)}:
+                output.get_tensor().set_names(names - counted | {f"{op.get_type_name()}_{index}.{port}"})
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: tuple[str, ...]) -> Made:
+    """Hold what was exported against the recipe.
+
+    Raises:
+        AssertionError: a file is missing, or the weights are not of the size the recipe implies.
+    """
+    expected = _implied(recipe, skeleton, checkpoint, set(names))
+    written = weighed(directory, expected)
+    return Made(
+        recipe=recipe,
+        expected_bytes=expected,
+        weights_bytes=written,
+        quantized=len(names),
+        kept=len(skeleton.source) - len(names),
+        notes=("embeddings are stored in int8, one scale per row",),
+    )
+
+
+def weighed(directory: Path, expected: int) -> int:
+    """Size of the weights in a directory of IR, in bytes.
+
+    Raises:
+        AssertionError: a file is missing, or the size is not the `expected` one.
+    """
+    missing = [name for name in FILES if not (directory / name).is_file()]
+    if missing:
+        raise AssertionError(f"the OpenVINO export in {directory} has no {', '.join(missing)}")
+    written = (directory / "openvino_model.bin").stat().st_size
+    if abs(written - expected) > TOLERANCE * expected + (1 << 16):
+        raise AssertionError(
+            f"openvino_model.bin is {written} bytes where the recipe implies {expected}: "
+            "the exporter stored some layers in another precision than it was told"
+        )
+    return written
+
+
+def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: set[str]) -> int:
+    embeddings = {
+        f"{name}.weight" for name, module in skeleton.model.named_modules() if isinstance(module, torch.nn.Embedding)
+    }
+    head = list(skeleton.linears)[-1]
+    total = 0.0
+    for tensor, key in skeleton.source.items():
+        shape, linear = checkpoint.tensors[key].shape, skeleton.by_weight.get(tensor)
+        if linear is not None and linear.name in names:
+            total += _linear(linear, recipe, wide=linear.name == head and head not in _blocks(skeleton))
+        elif tensor in embeddings:
+            total += shape[0] * (shape[1] + 3)
+        else:
+            total += torch.Size(shape).numel() * checkpoint.tensors[key].dtype.itemsize
+    return round(total)
+
+
+def _blocks(skeleton: Skeleton) -> set[str]:
+    return {name for name in skeleton.linears if re.search(r"\.\d+\.", name)}
+
+
+def _linear(linear: Linear, recipe: Recipe, wide: bool) -> float:
+    rows, columns = linear.out_features, linear.in_features
+    byte = rows * (columns + 3)
+    if recipe.bits == 8 or wide:
+        return byte
+    groups = rows * (1 if recipe.group_size == -1 else columns // recipe.group_size)
+    narrow = rows * columns / 2 + groups * (2 if recipe.symmetric else 2.5)
+    return recipe.ratio * narrow + (1 - recipe.ratio) * byte

@@ -1,0 +1,204 @@
+"""The model without its weights: which tensors it wants, and which of its modules are linears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from quantizers.errors import QuantizeError
+from quantizers.families.experts import STACKS, stacks, unstack
+from quantizers.families.family import Family
+from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.conversion import Piece, pieces
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One matrix that may be quantized."""
+
+    name: str
+    """Full module name; its weight is `{name}.weight`."""
+    out_features: int
+    in_features: int
+    transposed: bool
+    """Whether the checkpoint stores it `[in, out]` (transformers' Conv1D)."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The model on the meta device, its experts as linears, held against the checkpoint."""
+
+    model: PreTrainedModel
+    dtype: torch.dtype
+    """What the stock loader computes in: the configuration's dtype, else that of the weights."""
+    linears: dict[str, Linear]
+    source: dict[str, str]
+    """Tensor of the artifact, under the model's name or a piece's → the checkpoint's name for it; in the model's
+    order, tied duplicates left out."""
+    tied: dict[str, str]
+    """Tensor → the one it shares its values with."""
+    pieces: dict[str, tuple[Piece, ...]]
+    """Model tensor → what the checkpoint holds of it under other names."""
+
+    @cached_property
+    def by_weight(self) -> dict[str, Linear]:
+        """The linears by the names of their weights in `source`."""
+        return {self.kept_as(f"{name}.weight"): linear for name, linear in self.linears.items()}
+
+    def kept_as(self, tensor: str) -> str:
+        """Name, in an artifact that does not quantize it, of a tensor that is in one piece."""
+        return self.pieces[tensor][0].name if tensor in self.pieces else tensor
+
+
+def build(checkpoint: Checkpoint) -> Skeleton:
+    """Build the architecture that config.json names, on the meta device, and match it with the checkpoint's tensors.
+
+    Raises:
+        QuantizeError: transformers does not know the architecture, or tensors are missing, left over, of another
+            shape, or tied and different.
+    """
+    model = _meta(checkpoint)
+    unstack(model, model.config.model_type)
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
+    tied = dict(model.all_tied_weights_keys)
+    linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
+    whole = [key for key in checkpoint.tensors if key.endswith(STACKS)]
+    if whole and any(stacks(model)):
+        raise QuantizeError(
+            f"{checkpoint.directory}: tensor {whole[0]} holds the experts of a block in one. Save the model with "
+            "transformers' save_pretrained, which writes a matrix for each expert."
+        )
+    parts = pieces(checkpoint, model, wanted)
+    source = _match(checkpoint, model, wanted, tied, parts)
+    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts)
+
+
+def blocks_of(skeleton: Skeleton, path: str) -> int:
+    """Blocks in the list at a module path."""
+    return len(skeleton.model.get_submodule(path))  # type: ignore[arg-type]
+
+
+def blocks(skeleton: Skeleton, family: Family) -> tuple[str, ...]:
+    """Module paths of all blocks, in the order that hidden states pass them."""
+    return tuple(f"{path}.{n}" for path in family.blocks for n in range(blocks_of(skeleton, path)))
+
+
+def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
+    where = checkpoint.directory / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise QuantizeError(
+            f"{where}: transformers cannot read this configuration ({_first_line(error)}). "
+            "Models that bring their own code are not run here; name one whose architecture transformers carries."
+        ) from error
+    for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM):
+        if type(config) in auto._model_mapping:
+            # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
+            with init_empty_weights(include_buffers=False):
+                # Grouped kernels for experts know no float64, in which folds are checked.
+                return auto.from_config(config, experts_implementation="eager").eval()  # type: ignore[no-any-return]
+    raise QuantizeError(
+        f"{where}: model_type {config.model_type} is no language model that transformers loads "
+        "(causal, sequence-to-sequence or masked). Name another model."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _match(
+    checkpoint: Checkpoint,
+    model: PreTrainedModel,
+    wanted: dict[str, tuple[int, ...]],
+    tied: dict[str, str],
+    parts: dict[str, tuple[Piece, ...]],
+) -> dict[str, str]:
+    prefix = model.base_model_prefix + "."
+    source: dict[str, str] = {}
+    for name, shape in wanted.items():
+        if name in parts:
+            source |= {piece.name: piece.key for piece in parts[name]}
+            continue
+        bare = name.removeprefix(prefix)
+        key = name if name in checkpoint.tensors else bare if bare in checkpoint.tensors else None
+        if key is None and name in tied:
+            continue
+        if key is None:
+            raise QuantizeError(
+                f"{checkpoint.directory}: config.json wants tensor {name} {list(shape)}, which the weights do not hold. "
+                "The configuration and the weights are of different models, or a shard is missing: fetch the model again."
+            )
+        stored = checkpoint.tensors[key]
+        if stored.shape != shape:
+            raise QuantizeError(
+                f"{stored.file}: tensor {key} is {list(stored.shape)}, but config.json says {list(shape)}. "
+                "The configuration and the weights are of different models: fetch the model again."
+            )
+        source[name] = key
+    unknown = sorted(checkpoint.tensors.keys() - set(source.values()) - _buffers(checkpoint, model))
+    if unknown:
+        raise QuantizeError(
+            f"{checkpoint.directory}: config.json has no place for tensor {unknown[0]}"
+            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}. "
+            "The configuration and the weights are of different models: fetch the model again."
+        )
+    for name, twin in tied.items():
+        if name in source and twin in source:
+            _same(checkpoint, source[name], source[twin])
+            del source[name]
+        elif name in source:
+            raise QuantizeError(
+                f"{checkpoint.directory}: {name} shares its values with {twin}, but the weights hold {name} alone. "
+                "Save the model with save_pretrained, which stores the shared tensor under its first name."
+            )
+    return source
+
+
+def _buffers(checkpoint: Checkpoint, model: PreTrainedModel) -> set[str]:
+    """Names of tensors that older versions stored and the model now computes (rotary tables, causal masks)."""
+    computed = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+    buffers = {name.removeprefix(model.base_model_prefix + ".") for name, _ in model.named_buffers()}
+    names = checkpoint.tensors
+    stale = {n for n in names if n.endswith(computed) or n.endswith("position_ids")}
+    return stale | {n for n in names if n.removeprefix(model.base_model_prefix + ".") in buffers}
+
+
+def _same(checkpoint: Checkpoint, name: str, twin: str) -> None:
+    for (_, mine), (_, other) in zip(checkpoint.chunks(name), checkpoint.chunks(twin), strict=True):
+        if not torch.equal(mine, other):
+            raise QuantizeError(
+                f"{checkpoint.directory}: config.json ties {name} to {twin}, but the weights hold two different "
+                "tensors. Set tie_word_embeddings to false in config.json if both are meant, or fetch the model again."
+            )
+
+
+def _dtype(checkpoint: Checkpoint, model: PreTrainedModel) -> torch.dtype:
+    named = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
+    dtype = getattr(torch, str(named), None)
+    if not isinstance(dtype, torch.dtype):
+        floating = (s.dtype for s in checkpoint.tensors.values() if s.dtype.is_floating_point)
+        dtype = next(floating, torch.float32)
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise QuantizeError(
+            f"{checkpoint.directory / 'config.json'}: dtype {str(dtype).removeprefix('torch.')} is none that "
+            "quantized models run in; use float32, float16 or bfloat16."
+        )
+    return dtype
+
+
+def _linear(name: str, module: nn.Module) -> Linear | None:
+    if type(module) is nn.Linear:
+        return Linear(name, module.out_features, module.in_features, False)
+    if type(module) is Conv1D:
+        rows, columns = cast(Tensor, module.weight).shape
+        return Linear(name, columns, rows, True)
+    return None

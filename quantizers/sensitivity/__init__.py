@@ -1,0 +1,1 @@
+"""What each dtype does to each group of linears."""
