@@ -23,7 +23,7 @@ from flows.manifest.model import Auto, Search
 from flows.planning.mixed_precision import Mix, ladder, mixes_of, size_of
 from quantizers.entrypoint import answer, run
 from quantizers.recipe import Recipe
-from quantizers.request import Answer, Choice, Question, Request
+from quantizers.request import GroupCost, Request, SensitivityRequest, SensitivityResult
 
 BASE = Recipe(group_size=64)
 DTYPES = ("int4", "int8")
@@ -94,7 +94,7 @@ class Mixes:
             output = self._layers[index](hidden, **self._arguments)
             yield from self._below(index + 1, output, groups, (*above, *dtypes))
 
-    def one(self, found: Answer, mix: Mix) -> float:
+    def one(self, found: SensitivityResult, mix: Mix) -> float:
         """Divergence of one mix."""
         for choice, dtype in zip(found.choices, mix, strict=True):
             for linear in choice.linears:
@@ -111,14 +111,14 @@ def _weights(artifact: Path) -> dict[str, Tensor]:
     return {f"{n}.weight": m.weight.data for n, m in model.named_modules() if isinstance(m, nn.Linear)}
 
 
-def merged(found: Answer) -> Answer:
+def merged(found: SensitivityResult) -> SensitivityResult:
     """The same sensitivities for whole parts of blocks: what they add up to."""
-    parts: dict[tuple[int, str], list[Choice]] = {}
+    parts: dict[tuple[int, str], list[GroupCost]] = {}
     for choice in found.choices:
         _, _, index, part, _ = choice.linears[0].split(".")
         parts.setdefault((int(index), part), []).append(choice)
     whole = tuple(
-        Choice(
+        GroupCost(
             linears=tuple(name for choice in choices for name in choice.linears),
             bytes={d: sum(choice.bytes[d] for choice in choices) for d in DTYPES},
             kld={d: sum(choice.kld[d] for choice in choices) for d in DTYPES},
@@ -133,7 +133,9 @@ def main() -> None:
     """Print the table, write `bench/results/auto.json`, and judge."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        found = answer(Question(model=MODEL, recipe=BASE, dtypes=DTYPES, calibration=calibration(64)), place / "answer")
+        found = answer(
+            SensitivityRequest(model=MODEL, recipe=BASE, dtypes=DTYPES, calibration=calibration(64)), place / "answer"
+        )
         whole = {dtype: BASE.model_copy(update={"dtype": dtype}) for dtype in DTYPES}
         run(Request(model=MODEL, targets=whole), place / "made")
         mixes = Mixes({dtype: place / "made" / dtype for dtype in DTYPES})
@@ -152,7 +154,12 @@ def main() -> None:
 
 
 def _compare(
-    budget: float, found: Answer, grid: Answer, scored: dict[Mix, float], mixes: Mixes, scratch: Path
+    budget: float,
+    found: SensitivityResult,
+    grid: SensitivityResult,
+    scored: dict[Mix, float],
+    mixes: Mixes,
+    scratch: Path,
 ) -> dict[str, Any]:
     best = min(grid.rest_bytes + size_of(grid, mix) for mix, kld in scored.items() if kld <= budget)
     search = Search(auto=Auto(max_kld=budget), base=BASE)

@@ -17,7 +17,7 @@ RTN = Recipe(dtype="int4", symmetric=False, group_size=64)
 CALIBRATED = Recipe(dtype="int4", symmetric=False, group_size=64, transform="awq", rounding="compensated")
 
 
-def through_the_door(name: str, model: Path, scratch: Path, *recipes: Recipe) -> dict[str, Any]:
+def by_entrypoint(name: str, model: Path, scratch: Path, *recipes: Recipe) -> dict[str, Any]:
     """One run of `python -m quantizers` for all `recipes`; the artifacts are thrown away."""
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         request = Request(

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.cost import CALIBRATED, RTN, through_the_door
+from bench.cost import CALIBRATED, RTN, by_entrypoint
 from bench.models import LLAMA_1B, LLAMA_8B, write_random
 from bench.table import Column, gigabytes, ratio, report, verdicts
 
@@ -44,7 +44,7 @@ def main() -> None:
             model = Path(scratch) / "model"
             size = write_random(model, shape, num_hidden_layers=depth)
             for name, recipe in RECIPES.items():
-                row = through_the_door(name, model, Path(scratch), recipe) | {"shape": label, "model_bytes": size}
+                row = by_entrypoint(name, model, Path(scratch), recipe) | {"shape": label, "model_bytes": size}
                 if shape is LLAMA_8B:
                     limit = 4.0 if recipe.calibrated else 1.2
                     checks.append((f"{name}, {label}: peak (GB)", row["peak_bytes"] / 1e9, "<=", limit))

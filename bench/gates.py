@@ -24,10 +24,10 @@ from bench.gates_models import noisy, original, rounded, rows, scores
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes
 from gates.spec import Divergence, Gates, Perplexity
 from gates.statistics.measures import measure
-from gates.statistics.sequential import looks
+from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
 
-PLANS: dict[str, tuple[int, ...]] = {"16": (16,), "32": (32,), "64": (64,), "128": (128,), "looks": looks(256)}
+PLANS: dict[str, tuple[int, ...]] = {"16": (16,), "32": (32,), "64": (64,), "128": (128,), "looks": interim_looks(256)}
 TIMES = {"at": 1.0, "half": 2.0, "twice": 0.5}
 MOST = {"at": 0.05, "twice": 0.0}
 LEAST = {"half": 0.9, "identical": 1.0}

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.cost import CALIBRATED, RTN, peer, through_the_door
+from bench.cost import CALIBRATED, RTN, by_entrypoint, peer
 from bench.models import LLAMA_1B, write_random
 from bench.table import Column, gigabytes, ratio, report, seconds, verdicts
 
@@ -41,7 +41,7 @@ def main() -> None:
             if not fnmatchcase(name, chosen.only):
                 continue
             ours = name in OURS
-            row = through_the_door(name, model, Path(scratch), OURS[name]) if ours else peer(name, model, Path(scratch))
+            row = by_entrypoint(name, model, Path(scratch), OURS[name]) if ours else peer(name, model, Path(scratch))
             rows.append({**row, "memory_ratio": row["peak_bytes"] / size})
             print(f"{name}: {row['peak_bytes'] / 1e9:.2f} GB, {row['process_seconds']:.0f} s", flush=True)
     report(

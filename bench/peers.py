@@ -19,7 +19,7 @@ from quantizers.dtypes import dequantize, grid_of
 from quantizers.engines.neural_compressor import codes_of, quantized
 from quantizers.entrypoint import run
 from quantizers.model.checkpoint import open_checkpoint
-from quantizers.model.selection import chosen
+from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Request
@@ -62,7 +62,7 @@ def neural_compressor(
     )
     checkpoint = open_checkpoint(model)
     skeleton = build(checkpoint)
-    linears = chosen(skeleton, recipe, "t")
+    linears = select_linears(skeleton, recipe, "t")
     made = quantized(
         skeleton, checkpoint, recipe, linears, rows_of("calibration", model, samples) if transform else None
     )

@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench.cost import through_the_door
+from bench.cost import by_entrypoint
 from bench.models import LLAMA_1B, write_random
 from bench.table import Column, gigabytes, report, seconds, verdicts
 from quantizers.recipe import Recipe
@@ -34,8 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as scratch:
         model = Path(scratch) / "model"
         write_random(model, LLAMA_1B, num_hidden_layers=chosen.blocks)
-        rows = [through_the_door("all six at once", model, Path(scratch), *RECIPES.values())]
-        rows += [through_the_door(name, model, Path(scratch), recipe) for name, recipe in RECIPES.items()]
+        rows = [by_entrypoint("all six at once", model, Path(scratch), *RECIPES.values())]
+        rows += [by_entrypoint(name, model, Path(scratch), recipe) for name, recipe in RECIPES.items()]
     apart = sum(row["process_seconds"] for row in rows[1:])
     report("targets", f"Six targets of {chosen.blocks} blocks of the 1.1 B shape", COLUMNS, rows, apart_seconds=apart)
     if not verdicts([("seconds of one run / six runs", rows[0]["process_seconds"] / apart, "<=", 0.5)]):

@@ -23,11 +23,11 @@ from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
 from flows.planning.batches import batches
 from flows.planning.jobs import Job, Step
-from flows.planning.plan import Plan, Planned, look, plan, read, refuse_without_token, remember, verdict_of
+from flows.planning.plan import Plan, Planned, plan, plan_job, read, refuse_without_token, remember, verdict_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.store import Record, Store
-from gates.statistics.sequential import looks
+from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
             raise
         failed: list[str] = []
         for job, rung in missing:
-            with _apart(f"{job.release} {rung.name}", failed):
+            with _isolated(f"{job.release} {rung.name}", failed):
                 _make([(job, rung)], f"{label}: {rung.name} alone", store)
         if failed:
             raise StepsFailed("; ".join(failed)) from None
@@ -142,7 +142,7 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
         )
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     before: Record | None = None
-    for documents in looks(original.result["documents"]):
+    for documents in interim_looks(original.result["documents"]):
         step = job.evidence(rung, documents, artifact.content)
         request = requests.evidence(job, rung, documents, artifact, before, store)
         label = f"{job.target.name}: gate {rung.name}, {documents} documents"
@@ -177,7 +177,7 @@ def publish(job: Job, rung: Rung, store: Store) -> None:
 
 
 @contextmanager
-def _apart(name: str, failed: list[str]) -> Iterator[None]:
+def _isolated(name: str, failed: list[str]) -> Iterator[None]:
     """Keep a piece of work that fails from stopping the others: add a line to `failed`."""
     try:
         yield
@@ -195,9 +195,9 @@ def mill(todo: Plan, store: Store, *, retry: bool = False) -> list[str]:
     for planned in todo.stale:
         models.setdefault(planned.job.baseline.key, []).append(planned)
     for group in models.values():
-        with _apart(group[0].job.original.name, failed):
-            ready = settled(prepare(group, store, failed), store, failed, retry=retry)
-            climb(ready, store, failed, retry=retry)
+        with _isolated(group[0].job.original.name, failed):
+            ready = with_sensitivities(prepare(group, store, failed), store, failed, retry=retry)
+            run_ladders(ready, store, failed, retry=retry)
     return failed
 
 
@@ -206,7 +206,7 @@ def prepare(group: list[Planned], store: Store, failed: list[str]) -> list[Plann
     directory = fetch(group[0].job, store)
     ready = [replace(p, job=replace(p.job, original=replace(p.job.original, directory=directory))) for p in group]
     for job in {(p.job.evaluation.key, p.job.calibration and p.job.calibration.key): p.job for p in ready}.values():
-        with _apart(f"{job.original.name}: texts", failed):
+        with _isolated(f"{job.original.name}: texts", failed):
             texts(job, store)
     # A target that reads no calibration text goes on without it.
     later = ("baseline", "sensitivity")
@@ -216,27 +216,27 @@ def prepare(group: list[Planned], store: Store, failed: list[str]) -> list[Plann
     return ready
 
 
-def settled(ready: list[Planned], store: Store, failed: list[str], *, retry: bool) -> list[Planned]:
+def with_sensitivities(ready: list[Planned], store: Store, failed: list[str], *, retry: bool) -> list[Planned]:
     """Measure sensitivities where recipes follow from them; return the jobs with work to do, all recipes known."""
-    known_now = [planned for planned in ready if planned.job.settled]
-    for planned in (planned for planned in ready if not planned.job.settled):
-        with _apart(f"{planned.job.release}: sensitivity", failed):
+    known_now = [planned for planned in ready if planned.job.recipes_known]
+    for planned in (planned for planned in ready if not planned.job.recipes_known):
+        with _isolated(f"{planned.job.release}: sensitivity", failed):
             sensitivity(planned.job, store)
-            known_now.append(look(planned.job, store, retry=retry))
+            known_now.append(plan_job(planned.job, store, retry=retry))
     return [planned for planned in known_now if planned.state == "stale"]
 
 
-def climb(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:
+def run_ladders(todo: list[Planned], store: Store, failed: list[str], *, retry: bool) -> None:
     """Make, gate and release; what its gates refuse goes on to its ladder's next rung, until none is left."""
     while todo:
         for label, work in batches([p for p in todo if p.steps[0] != "publish"]):
-            with _apart(label, failed):
+            with _isolated(label, failed):
                 quantize(work, label, store)
         after = []
         for planned in todo:
-            with _apart(planned.job.release, failed):
+            with _isolated(planned.job.release, failed):
                 if _judge_and_release(planned, store):
-                    after.append(look(planned.job, store, retry=retry))
+                    after.append(plan_job(planned.job, store, retry=retry))
         todo = [planned for planned in after if planned.state == "stale"]
 
 

@@ -35,7 +35,7 @@ class ServerError(RuntimeError):
     """The run's own Prefect server did not come up."""
 
 
-def settle() -> None:
+def apply_prefect_settings() -> None:
     """Put our settings into the environment, where it does not say otherwise."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -44,7 +44,7 @@ def settle() -> None:
 @contextmanager
 def prefect_server(home: Path, *, patience: float = 90.0) -> Iterator[str]:
     """Yield the address of a Prefect API: the one in PREFECT_API_URL, or that of a server that ends with this process."""
-    settle()
+    apply_prefect_settings()
     if address := os.environ.get("PREFECT_API_URL"):
         yield address
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from publishers.destinations.client import settle
+from publishers.destinations.client import apply_hub_settings
 from publishers.progress import tell
 from publishers.request import Request
 
@@ -18,7 +18,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     tell()
-    settle()
+    apply_hub_settings()
     from publishers.entrypoint import run
 
     run(Request.model_validate_json(arguments.request.read_bytes()), arguments.out)

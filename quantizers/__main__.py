@@ -14,20 +14,20 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 from quantizers.entrypoint import answer, run
 from quantizers.machine import return_freed_memory
-from quantizers.request import Question, Request
+from quantizers.request import Request, SensitivityRequest
 
-ASKED: TypeAdapter[Request | Question] = TypeAdapter(Request | Question)
+ASKED: TypeAdapter[Request | SensitivityRequest] = TypeAdapter(Request | SensitivityRequest)
 
 
 def main() -> None:
     """Read the request, make its targets or answer its question, write `OUT_DIR/result.json` last."""
     parser = argparse.ArgumentParser(prog="python -m quantizers", description="Weights in, smaller weights out.")
-    parser.add_argument("request", type=Path, help="JSON file: a Request or a Question of quantizers.request")
+    parser.add_argument("request", type=Path, help="JSON file: a Request or a SensitivityRequest of quantizers.request")
     parser.add_argument("out", type=Path, help="directory that takes one directory per target, and result.json")
     arguments = parser.parse_args()
     return_freed_memory()
     asked = ASKED.validate_json(arguments.request.read_text("utf-8"))
-    if isinstance(asked, Question):
+    if isinstance(asked, SensitivityRequest):
         answer(asked, arguments.out)
     else:
         run(asked, arguments.out)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from quantizers.errors import QuantizeError
 from quantizers.machine import Compute, compute, tools
 from quantizers.recipe import Recipe
-from quantizers.request import Answer, Made, Question, Request, Result
+from quantizers.request import Made, Request, Result, SensitivityRequest, SensitivityResult
 
 Told = TypeVar("Told", bound=BaseModel)
 Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
@@ -53,17 +53,17 @@ def run(request: Request, out: Path) -> Result:
     return _written(result, out)
 
 
-def answer(question: Question, out: Path) -> Answer:
+def answer(request: SensitivityRequest, out: Path) -> SensitivityResult:
     """Measure what each dtype does to each group of linears, then write `out/result.json`.
 
     Raises:
         QuantizeError: as `run`.
     """
-    computed = _ready(question, out)
+    computed = _ready(request, out)
     module = import_module("quantizers.sensitivity.measure")
-    choices, fixed, rest, tokens = module.measure(question, out / ".work")
+    choices, fixed, rest, tokens = module.measure(request, out / ".work")
     shutil.rmtree(out / ".work", ignore_errors=True)
-    found = Answer(
+    found = SensitivityResult(
         choices=choices,
         fixed=fixed,
         rest_bytes=rest,
@@ -74,7 +74,7 @@ def answer(question: Question, out: Path) -> Answer:
     return _written(found, out)
 
 
-def _ready(asked: Request | Question, out: Path) -> Compute:
+def _ready(asked: Request | SensitivityRequest, out: Path) -> Compute:
     computed = compute(asked)
     if not asked.model.is_dir():
         raise QuantizeError(f"{asked.model}: no such directory. The model is a directory with config.json and weights.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
-from quantizers.request import Question, Request
+from quantizers.request import Request, SensitivityRequest
 
 
 def device(name: str) -> torch.device:
@@ -63,7 +63,7 @@ def _fast_bfloat16() -> bool:
     return _cpu("amx_bf16") or (_cpu("avx512_bf16") and not _cpu("avx512_fp16"))
 
 
-def compute(request: Request | Question) -> Compute:
+def compute(request: Request | SensitivityRequest) -> Compute:
     """How blocks run for a request; `auto` is what is fastest on its device, float32 where no text is read.
 
     Fastest is bfloat16 on accelerators and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs with AVX512-FP16 (Sapphire

@@ -46,10 +46,10 @@ class Request(BaseModel):
     """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
 
 
-class Question(BaseModel):
+class SensitivityRequest(BaseModel):
     """The other thing the door takes: what would it cost to store each linear of a model in this dtype or in that?
 
-    Writes `OUT_DIR/result.json`, an `Answer`, and no weights.
+    Writes `OUT_DIR/result.json`, an `SensitivityResult`, and no weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,7 +66,7 @@ class Question(BaseModel):
     """Budget for hidden states kept in memory; beyond it they spill to disk below OUT_DIR."""
 
 
-class Choice(BaseModel):
+class GroupCost(BaseModel):
     """Linears that share an input, and what each dtype does to the model when they alone are stored in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,12 +79,12 @@ class Choice(BaseModel):
     """By dtype: mean KL divergence from the original, nats per token."""
 
 
-class Answer(BaseModel):
-    """`OUT_DIR/result.json` of a `Question`."""
+class SensitivityResult(BaseModel):
+    """`OUT_DIR/result.json` of a `SensitivityRequest`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    choices: tuple[Choice, ...]
+    choices: tuple[GroupCost, ...]
     """In the model's order."""
     fixed: tuple[str, ...]
     """Linears that the recipe quantizes and that are in no block: they keep the recipe's dtype."""

@@ -163,11 +163,11 @@ def deploy(
     import os
 
     from flows.errors import UsageError
-    from flows.server import settle
+    from flows.server import apply_prefect_settings
 
     if not manifests.is_dir():
         raise UsageError(f"{manifests} is not a directory: name the one that holds your manifests")
-    settle()
+    apply_prefect_settings()
     if not os.environ.get("PREFECT_API_URL"):
         raise UsageError(
             "a deployment lives on a Prefect server: start one with `prefect server start` and set "

@@ -80,9 +80,9 @@ def pull(
     debug: Debug = False,
 ) -> None:
     """Fetch a release by name, check every hash, and print how to load it."""
-    from publishers.destinations.client import settle
+    from publishers.destinations.client import apply_hub_settings
 
-    settle()
+    apply_hub_settings()
     from publishers.pull import pull as fetch
 
     name, version = split(release)
@@ -103,9 +103,9 @@ def verify(
     release: ReleaseName, hub: FromHub = False, home: Home = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """Check every file of a release against its record and its commit."""
-    from publishers.destinations.client import settle
+    from publishers.destinations.client import apply_hub_settings
 
-    settle()
+    apply_hub_settings()
     from publishers.verify import verify as check
 
     name, version = split(release)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.planning.plan import Plan, look, plan, read, refuse_without_token
+from flows.planning.plan import Plan, plan, plan_job, read, refuse_without_token
 from flows.server import prefect_server
 from flows.store import Store
 
@@ -39,7 +39,7 @@ def run(
         stack.enter_context(prefect_server(store.home))
     _build(manifests, store, console, target, retry, allow_path)
     # Held against what was planned: sources may have moved on in the meantime.
-    return Plan(tuple(look(planned.job, store, retry=True) for planned in todo.jobs)), True
+    return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True
 
 
 def _build(

@@ -52,7 +52,7 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
                 "state": planned.state,
                 "steps": list(planned.steps),
                 "why": planned.why,
-                "key": planned.job.publish(planned.rung).key if planned.job.settled else None,
+                "key": planned.job.publish(planned.rung).key if planned.job.recipes_known else None,
                 "predicted": cost
                 and {
                     "peak_memory_bytes": cost.memory_bytes,

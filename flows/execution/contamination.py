@@ -12,7 +12,7 @@ from gates.errors import GateError
 
 def refuse_overlap(job: Job, calibration: Step, store: Store) -> None:
     """Compare the two texts once for their content. Raises GateError, naming what they share."""
-    step = job.apart(calibration)
+    step = job.contamination(calibration)
     if store.complete(step.kind, step.key):
         return
     try:

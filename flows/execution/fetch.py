@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.errors import FetchError
 from flows.files.documents import DocumentError, documents
 from flows.planning.sources import PATTERNS
-from publishers.destinations.client import settle
+from publishers.destinations.client import apply_hub_settings
 
 
 class Request(BaseModel):
@@ -93,7 +93,7 @@ def _where(request: Request) -> str:
 
 def main() -> None:
     """Run the request in `sys.argv`."""
-    settle()
+    apply_hub_settings()
     request = Request.model_validate_json(Path(sys.argv[1]).read_bytes())
     out = Path(sys.argv[2])
     result = fetch_model(request) if request.what == "model" else fetch_texts(request, out)

@@ -18,7 +18,7 @@ from typing import Any
 
 from flows.files.documents import DocumentError, documents
 from flows.files.headers import HeaderError, shapes
-from flows.manifest.directory import Room
+from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import shown
 from flows.manifest.model import Manifest, Texts
 from flows.manifest.yaml_source import Key, Source, read
@@ -58,7 +58,7 @@ class _Finding:
         """Raise when a file below a local source is a link that leads out of the manifest's directory."""
         if path.is_symlink() and not self.allow_path:
             base = self.manifest.path.parent
-            Room(self.source(), base, False).keep_inside(key, str(path.relative_to(base)), path.resolve())
+            ManifestDirectory(self.source(), base, False).keep_inside(key, str(path.relative_to(base)), path.resolve())
 
 
 @contextmanager

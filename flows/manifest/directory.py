@@ -12,7 +12,7 @@ _PATHS = ("./", "../", "/", "~")
 
 
 @dataclass(frozen=True)
-class Room:
+class ManifestDirectory:
     """The directory a manifest may name files in."""
 
     source: Source

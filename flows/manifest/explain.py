@@ -43,7 +43,7 @@ def explain(source: Source, error: ValidationError, model: type[BaseModel], key:
 
 
 def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key) -> ManifestError:
-    where = source.settle((*key, *details["loc"]))
+    where = source.nearest_written((*key, *details["loc"]))
     kind, context = details["type"], details.get("ctx", {})
     value = source.written(where)
     if kind == "missing":

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from flows.files.documents import READERS
-from flows.manifest.directory import Room
+from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
@@ -38,7 +38,7 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     except ValidationError as error:
         raise explain(source, error, Form) from error
     absolute = path.parent.resolve() / path.name
-    room = Room(source, absolute.parent, allow_path)
+    room = ManifestDirectory(source, absolute.parent, allow_path)
     manifest = Manifest(
         path=absolute,
         model=form.model,
@@ -69,7 +69,7 @@ def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[
     return manifests
 
 
-def _directory(room: Room, model: Model) -> Path | None:
+def _directory(room: ManifestDirectory, model: Model) -> Path | None:
     key = ("model", "source")
     if room.is_path(model.source):
         if room.source.written(("model", "revision")) is not None:
@@ -82,7 +82,7 @@ def _directory(room: Room, model: Model) -> Path | None:
     return None
 
 
-def _placed(room: Room, section: str, texts: T) -> T:
+def _placed(room: ManifestDirectory, section: str, texts: T) -> T:
     if not texts.files:
         if texts.source and (problem := fault_of_id(texts.source)):
             raise room.source.error((section, "source"), f"{texts.source!r} {problem}; local documents go into files")

@@ -39,7 +39,7 @@ class Source:
     data: Any
     lines: dict[Key, int]
 
-    def settle(self, key: Key) -> Key:
+    def nearest_written(self, key: Key) -> Key:
         """Return `key` without what is below a value: `files` may be written as one word, and is loaded as a list."""
         for length in range(1, len(key)):
             if key[:length] in self.lines and not isinstance(self.written(key[:length]), dict | list):
@@ -60,7 +60,7 @@ class Source:
 
     def error(self, key: Key, problem: str) -> ManifestError:
         """Return the error of `key`, with its line; the line of the nearest key above when it is not written."""
-        key = above = self.settle(key)
+        key = above = self.nearest_written(key)
         while above not in self.lines:
             above = above[:-1]
         return ManifestError(self.path, self.lines[above], dotted(key), problem)

@@ -147,7 +147,7 @@ def _calibrated_seconds(job: Job) -> float:
 def _sensitivity(job: Job) -> Cost:
     """Predict the search of a target with `auto`; nothing where its outcome is known, or where none is needed."""
     search = job.target.search
-    if job.settled or search is None:
+    if job.recipes_known or search is None:
         return Cost(0, 0, 0.0)
     blocks, _ = _blocks(job.original)
     elements = sum(blocks)

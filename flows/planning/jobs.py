@@ -41,7 +41,7 @@ class Job:
     """Scoring the original; the same for every target of the model."""
     endpoint: str
     """The Hub it would go to, when it goes to the Hub."""
-    settled: bool = True
+    recipes_known: bool = True
     """Whether the target's recipes are known; those of a search follow from its sensitivities (`mixed_precision`)."""
     _made: dict[tuple[str, str], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -55,10 +55,10 @@ class Job:
         """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
         if self.calibration is None or not reads_calibration(self.target):
             return [self.evaluation, self.baseline]
-        steps = [self.evaluation, self.calibration, self.apart(self.calibration), self.baseline]
+        steps = [self.evaluation, self.calibration, self.contamination(self.calibration), self.baseline]
         return [*steps, self.sensitivity(self.target.search)] if self.target.search else steps
 
-    def apart(self, calibration: Step) -> Step:
+    def contamination(self, calibration: Step) -> Step:
         """Making sure that the evaluation text shares no content with the calibration text."""
         texts = {"evaluation": self.evaluation.key, "calibration": calibration.key}
         return Step("contamination", {**texts, "tools": versions("contamination")})
@@ -99,7 +99,7 @@ class Job:
             "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
         }
         # Nothing is ever stored under the keys of a recipe that is not known yet.
-        return inputs if self.settled else {**inputs, "recipe": None}
+        return inputs if self.recipes_known else {**inputs, "recipe": None}
 
     def evidence(self, rung: Rung, documents: int, content: str) -> Step:
         """Scoring one artifact, these very bytes, against the baseline on its first `documents` documents."""
@@ -222,7 +222,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
             calibration,
             baseline,
             endpoint,
-            settled=target.search is None,
+            recipes_known=target.search is None,
         )
         for target in manifest.targets.values()
     ]

@@ -10,7 +10,7 @@ from flows.manifest.presets import name_of
 from flows.planning.jobs import Job
 from flows.store import Store
 from quantizers.recipe import BITS, Recipe
-from quantizers.request import Answer, Choice
+from quantizers.request import GroupCost, SensitivityResult
 
 OPTIMISM = 1.1
 """Predicted divergence of the first rung over the budget: predictions are up to a sixth too low on the demo model, and
@@ -24,10 +24,10 @@ Mix = tuple[str, ...]
 """A dtype for each choice of an answer."""
 
 
-def settle(job: Job, store: Store) -> Job:
+def with_known_recipes(job: Job, store: Store) -> Job:
     """Return the job with the recipes that follow from its sensitivities, or as it is while these are not known."""
     search = job.target.search
-    if job.settled or search is None:
+    if job.recipes_known or search is None:
         return job
     step = job.sensitivity(search)
     record = store.record(step.kind, step.key)
@@ -35,11 +35,11 @@ def settle(job: Job, store: Store) -> Job:
         return job
     gate = job.manifest.gates.size
     most = gate.max_ratio * job.original.bytes if gate else None
-    rungs = ladder(search, Answer.model_validate(record.result), job.original.bytes, most)
-    return replace(job, target=job.target.model_copy(update={"rungs": rungs}), settled=True)
+    rungs = ladder(search, SensitivityResult.model_validate(record.result), job.original.bytes, most)
+    return replace(job, target=job.target.model_copy(update={"rungs": rungs}), recipes_known=True)
 
 
-def ladder(search: Search, answer: Answer, original: int, most: float | None) -> tuple[Rung, ...]:
+def ladder(search: Search, answer: SensitivityResult, original: int, most: float | None) -> tuple[Rung, ...]:
     """Return the recipes to try, the smallest first.
 
     Args:
@@ -60,14 +60,14 @@ def ladder(search: Search, answer: Answer, original: int, most: float | None) ->
     return tuple(named.values())
 
 
-def mixes_of(search: Search, answer: Answer, original: int) -> list[Mix]:
+def mixes_of(search: Search, answer: SensitivityResult, original: int) -> list[Mix]:
     """Return the mixes that a search tries, the smallest first, whatever gates may say."""
     if search.auto.max_kld is None:
         return _within(search, answer, original)
     return _climbing(search.auto.max_kld, answer)
 
 
-def _within(search: Search, answer: Answer, original: int) -> list[Mix]:
+def _within(search: Search, answer: SensitivityResult, original: int) -> list[Mix]:
     from flows.planning.pareto import front
 
     room = (search.auto.max_ratio or 1.0) * original - answer.rest_bytes
@@ -75,7 +75,7 @@ def _within(search: Search, answer: Answer, original: int) -> list[Mix]:
     return [found.mix(max(found.fitting(room), 0))]
 
 
-def _climbing(budget: float, answer: Answer) -> list[Mix]:
+def _climbing(budget: float, answer: SensitivityResult) -> list[Mix]:
     from flows.planning.pareto import front
 
     found = front(answer.choices)
@@ -89,12 +89,12 @@ def _climbing(budget: float, answer: Answer) -> list[Mix]:
     return mixes if widest in mixes else [*mixes, widest]
 
 
-def size_of(answer: Answer, mix: Mix) -> int:
+def size_of(answer: SensitivityResult, mix: Mix) -> int:
     """Return the bytes of a mix's linears."""
     return sum(choice.bytes[dtype] for choice, dtype in zip(answer.choices, mix, strict=True))
 
 
-def recipe_of(base: Recipe, answer: Answer, mix: Mix) -> Recipe:
+def recipe_of(base: Recipe, answer: SensitivityResult, mix: Mix) -> Recipe:
     """Return the recipe of a mix: the dtype that most weights have, and the linears of the others by name."""
     dtypes = {name: dtype for c, dtype in zip(answer.choices, mix, strict=True) for name in c.linears}
     dtypes |= dict.fromkeys(answer.fixed, base.dtype)
@@ -106,7 +106,7 @@ def recipe_of(base: Recipe, answer: Answer, mix: Mix) -> Recipe:
     return Recipe.model_validate({**base.model_dump(), "dtype": usual, "overrides": overrides})
 
 
-def _name(recipe: Recipe, answer: Answer, mix: Mix) -> str:
+def _name(recipe: Recipe, answer: SensitivityResult, mix: Mix) -> str:
     """Return the recipe's name with the mean width of its weights, such as `w4.75-rtn-g64`."""
     if not recipe.overrides:
         return name_of(recipe)
@@ -116,7 +116,7 @@ def _name(recipe: Recipe, answer: Answer, mix: Mix) -> str:
     return f"w{width:.3g}{plain.removeprefix(f'w{recipe.bits}')}"
 
 
-def _weights(choice: Choice) -> int:
+def _weights(choice: GroupCost) -> int:
     """Return how many weights a choice is about: scales take the same room in every dtype, the difference is theirs."""
     one, other = sorted(choice.bytes, key=BITS.__getitem__)[:2]
     return 8 * (choice.bytes[other] - choice.bytes[one]) // (BITS[other] - BITS[one])

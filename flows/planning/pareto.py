@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quantizers.request import Choice
+from quantizers.request import GroupCost
 
 POINTS = 1 << 14
 """Mixes kept after each group. Up to that many the front is exact; beyond, each step may miss a mix smaller by one part
@@ -42,7 +42,7 @@ class Front:
         return tuple(reversed(found))
 
 
-def front(choices: Sequence[Choice]) -> Front:
+def front(choices: Sequence[GroupCost]) -> Front:
     """Return the front over all mixes of the choices' dtypes."""
     size, kld = np.zeros(1, dtype=np.int64), np.zeros(1)
     dtypes, trail = [], []

@@ -15,10 +15,10 @@ from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, Step, jobs
-from flows.planning.mixed_precision import settle
+from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.store import Record, Store, write_durably
-from gates.statistics.sequential import looks
+from gates.statistics.sequential import interim_looks
 
 State = Literal["released", "failed", "stale", "quarantined"]
 QUARANTINE = 3
@@ -72,12 +72,12 @@ def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = No
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
     hashes.save()
-    return Plan(tuple(look(job, store, retry=retry) for job in found if target in (None, job.target.name)))
+    return Plan(tuple(plan_job(job, store, retry=retry) for job in found if target in (None, job.target.name)))
 
 
-def look(job: Job, store: Store, *, retry: bool = False) -> Planned:
+def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
     """Say where a job stands, walking its rungs in order; those of a search, once it is known what they are."""
-    job = settle(job, store)
+    job = with_known_recipes(job, store)
     refused: Planned | None = None
     for rung in job.target.rungs:
         verdict = verdict_of(job, rung, store)
@@ -114,7 +114,9 @@ def scorings(job: Job, rung: Rung, store: Store) -> list[Step]:
     artifact = store.record("quantize", job.quantize(rung).key)
     if baseline is None or artifact is None:
         return []
-    return [job.evidence(rung, documents, artifact.content) for documents in looks(baseline.result["documents"])]
+    return [
+        job.evidence(rung, documents, artifact.content) for documents in interim_looks(baseline.result["documents"])
+    ]
 
 
 def verdict_of(job: Job, rung: Rung, store: Store) -> Record | None:

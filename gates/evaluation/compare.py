@@ -21,7 +21,7 @@ from gates.formats import format_of, tools
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.statistics.measures import summarize
-from gates.statistics.sequential import looks
+from gates.statistics.sequential import interim_looks
 
 # A machine or a request at fault is a failed step; anything else that stops a loader or a model is the artifact's.
 _MACHINE = (MemoryError, ImportError, KeyboardInterrupt, GateError)
@@ -70,7 +70,9 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
             f"up to the {original.documents} of the baseline."
         )
     # Looks at fewer documents are counted whether or not they were taken: a caller that forgets one gains nothing.
-    earlier = {look for look in looks(original.documents) if look < limit} | set(previous.looks if previous else ())
+    earlier = {look for look in interim_looks(original.documents) if look < limit} | set(
+        previous.looks if previous else ()
+    )
     taken = (*sorted(earlier), limit)
     sizes = _sizes(request, original)
     findings = _Findings()

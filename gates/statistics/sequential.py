@@ -5,7 +5,7 @@ from __future__ import annotations
 FIRST = 64
 
 
-def looks(available: int) -> tuple[int, ...]:
+def interim_looks(available: int) -> tuple[int, ...]:
     """Return the numbers of documents at which to judge: 64, doubling, up to all `available`.
 
     The last step but one is left out when it would come within a factor 1.5 of the end.

@@ -31,7 +31,7 @@ RECIPE_LABELS = {
     "symmetric": "Grid",
     "group_size": "Weights per scale",
     "transform": "Transformation before rounding",
-    "range": "Choice of the scale",
+    "range": "GroupCost of the scale",
     "rounding": "Rounding",
     "ratio": "Share of weights in this type",
     "skip": "Left as they are",

@@ -7,7 +7,7 @@ import os
 _HUB = "https://huggingface.co"
 
 
-def settle() -> None:
+def apply_hub_settings() -> None:
     """Settle how the client talks to the Hub; call it before anything imports huggingface_hub.
 
     Without a Xet store behind it a server refuses uploads that the client sends there by default, and the client does

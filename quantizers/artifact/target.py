@@ -19,7 +19,7 @@ from quantizers.formats.format import Format
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
 from quantizers.model.conversion import Piece
-from quantizers.model.selection import chosen
+from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton
 from quantizers.parts import RANGES, format_of
 from quantizers.recipe import Recipe
@@ -92,10 +92,10 @@ class Target:
         if outside := [name for name in self.linears if not name.startswith(blocks)]:
             self.notes.append(f"outside the calibrated blocks, rounded to nearest: {', '.join(outside)}")
 
-    def begin(self, through: tuple[str, ...]) -> None:
-        """Lay out the artifact; tensors whose names begin like one of `through` are there from an interrupted run."""
+    def begin(self, finished: tuple[str, ...]) -> None:
+        """Lay out the artifact; tensors whose names begin like one of `finished` are there from an interrupted run."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        filled = {name for name in self.slots if name.startswith(through)}
+        filled = {name for name in self.slots if name.startswith(finished)}
         self.weights = open_weights(self.directory, self.slots, filled)
 
     def finish(self, checkpoint: Checkpoint, skeleton: Skeleton) -> Made:
@@ -163,7 +163,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
     Raises:
         QuantizeError: the recipe does not fit the model.
     """
-    linears = recipe.of(chosen(skeleton, recipe, name))
+    linears = recipe.of(select_linears(skeleton, recipe, name))
     style = format_of(recipe.format)
     slots: dict[str, Slot] = {}
     picked = {skeleton.kept_as(f"{linear}.weight"): skeleton.linears[linear] for linear in linears}

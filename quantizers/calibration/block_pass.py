@@ -99,7 +99,9 @@ def _block(
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         last = position == len(targets) - 1
-        solve(target, block if last else copy.deepcopy(block), prefix, groups, moments, check, found, spent=last)
+        solve(
+            target, block if last else copy.deepcopy(block), prefix, groups, moments, check, found, consume_inputs=last
+        )
 
 
 def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:

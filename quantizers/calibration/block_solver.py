@@ -24,7 +24,7 @@ from quantizers.transforms.fold import attainable, fold, in_features, let_go, we
 from quantizers.transforms.teq import train
 
 
-class Taker(Protocol):
+class BlockSink(Protocol):
     """Who a block is solved for: a target that is written, or a measurement."""
 
     @property
@@ -69,14 +69,14 @@ Findings = dict[tuple[object, ...], Finding]
 
 
 def solve(
-    target: Taker,
+    target: BlockSink,
     block: nn.Module,
     prefix: str,
     groups: tuple[Group, ...],
     moments: list[Moments],
     check: Callable[[nn.Module], None],
     found: Findings,
-    spent: bool = False,
+    consume_inputs: bool = False,
 ) -> None:
     """Fold scales into `block`, round its linears and write its tensors.
 
@@ -88,7 +88,7 @@ def solve(
         moments: of each group's input.
         check: raises unless the folded block computes what it did.
         found: scales that other targets' searches found for this block; those of this target's are added.
-        spent: nobody reads block and moments afterwards: each weight and each moment is let go of once it was used.
+        consume_inputs: nobody reads block and moments afterwards: each weight and each moment is let go of once it was used.
     """
     scales: list[Tensor | None] = [None] * len(groups)
     if target.recipe.transform:
@@ -104,20 +104,20 @@ def solve(
         group, scale, moment = groups[place], scales[place], moments[place]
         alike = _alike(target, prefix, group)
         for number, (recipe, names) in enumerate(alike, 1):
-            last = spent and number == len(alike)
+            last = consume_inputs and number == len(alike)
             if group.experts:
                 _round_experts(target, recipe, block, prefix, names, moment, scale, last)
             else:
                 _round(target, recipe, block, prefix, names, moment.pooled, scale, last)
             quantized |= {f"{name}.weight" for name in names}
-        if spent:
+        if consume_inputs:
             moment.let_go()
     for name, value in block.named_parameters():
         if name not in quantized:
             target.keep_whole(f"{prefix}.{name}", value)
 
 
-def _alike(target: Taker, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
+def _alike(target: BlockSink, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
     """The quantized linears of a group, those of one recipe together, the fewest bits first."""
     found: dict[Recipe, list[str]] = {}
     for name in group.linears:
@@ -127,30 +127,30 @@ def _alike(target: Taker, prefix: str, group: Group) -> list[tuple[Recipe, list[
 
 
 def _round_experts(
-    target: Taker,
+    target: BlockSink,
     recipe: Recipe,
     block: nn.Module,
     prefix: str,
     names: list[str],
     moments: Moments,
     folded: Tensor | None,
-    spent: bool,
+    consume_inputs: bool,
 ) -> None:
     """Round each expert by the tokens it read; to nearest where these are too few."""
     for reader, matrices in groupby(names, moments.reader):
         if moments.enough(reader):
-            _round(target, recipe, block, prefix, list(matrices), moments.own[reader], folded, spent)
+            _round(target, recipe, block, prefix, list(matrices), moments.own[reader], folded, consume_inputs)
             continue
         for name in matrices:
             weight = weight_of(block, name)
             target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[reader])
             target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
-            if spent:
+            if consume_inputs:
                 let_go(block, [name])
 
 
 def _scale(
-    target: Taker, block: nn.Module, prefix: str, group: Group, moments: Moments, found: Findings
+    target: BlockSink, block: nn.Module, prefix: str, group: Group, moments: Moments, found: Findings
 ) -> Tensor | None:
     alike = _alike(target, prefix, group)
     if not alike or group.absorber is None or (group.experts and not _all_read(target, prefix, group, moments)):
@@ -168,7 +168,7 @@ def _scale(
     return _representable(target, block, group, found[transforms[-1], *place].scale)
 
 
-def _all_read(target: Taker, prefix: str, group: Group, moments: Moments) -> bool:
+def _all_read(target: BlockSink, prefix: str, group: Group, moments: Moments) -> bool:
     """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""
     return moments.enough() and all(f"{prefix}.{name}" in target.linears for name in group.linears)
 
@@ -201,7 +201,7 @@ def _search(
     return Finding(reachable(scale), {"teq error ratio": ratio})
 
 
-def _representable(target: Taker, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
+def _representable(target: BlockSink, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
     """The scale next to `scale` whose quotient the norm can store: what is folded then undoes itself exactly."""
     if group.kind not in ("norm", "norm_plus_one") or group.absorber is None:
         return scale
@@ -213,18 +213,18 @@ def _representable(target: Taker, block: nn.Module, group: Group, scale: Tensor)
 
 
 def _round(
-    target: Taker,
+    target: BlockSink,
     recipe: Recipe,
     block: nn.Module,
     prefix: str,
     names: list[str],
     moment: Tensor,
     folded: Tensor | None,
-    spent: bool,
+    consume_inputs: bool,
 ) -> None:
     shapes = [weight_of(block, name).shape for name in names]
     weight = _stacked(block, names)
-    if spent:
+    if consume_inputs:
         let_go(block, names)
     size, grid = recipe.group_size, grid_of(recipe)
     scale_in = torch.ones(len(moment)) if folded is None else folded
@@ -234,10 +234,10 @@ def _round(
         q = nearest(weight, scale, zero, grid, size)
     elif recipe.range == "mse":
         q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
-        q = refine(weight, q, grid, damped(moment if spent else moment.clone(), scale_in), target.stored)
+        q = refine(weight, q, grid, damped(moment if consume_inputs else moment.clone(), scale_in), target.stored)
     else:
         factor = factorize(moment, scale_in)
-        if spent:
+        if consume_inputs:
             moment.set_()  # type: ignore[call-overload]
         q = compensated(weight, scale, zero, grid, size, factor)
         del factor

@@ -17,7 +17,7 @@ from quantizers.formats.openvino import export as openvino_export
 from quantizers.formats.openvino import ir, tokenizer
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.companions import copy_companions
-from quantizers.model.selection import chosen
+from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
@@ -34,7 +34,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     """
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint)
-    names = {target: chosen(skeleton, recipe, target) for target, recipe in recipes.items()}
+    names = {target: select_linears(skeleton, recipe, target) for target, recipe in recipes.items()}
     openvino_export.require(request.model, skeleton)
     for key in skeleton.source.values():
         for _ in checkpoint.chunks(key):  # reading is what finds NaN and damaged shards

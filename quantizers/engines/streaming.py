@@ -54,7 +54,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     resume.begin(work, resume.fingerprint(request, checkpoint, TOOLS), targets)
     with ExitStack() as stack:
         for target in targets:
-            target.begin(_through(checkpoint, skeleton, resume.finished(work)))
+            target.begin(finished_prefixes(checkpoint, skeleton, resume.finished(work)))
             stack.enter_context(target.opened)
         if calibrated:
             from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
@@ -63,10 +63,10 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
                 if data_free:
                     names = [name for name in skeleton.source if name.startswith(prefix)]
                     deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
-        through = _through(checkpoint, skeleton, resume.finished(work))
+        finished = finished_prefixes(checkpoint, skeleton, resume.finished(work))
         for target in calibrated:
-            target.note_uncalibrated(through)
-        rest = [name for name in skeleton.source if not name.startswith(through)]
+            target.note_uncalibrated(finished)
+        rest = [name for name in skeleton.source if not name.startswith(finished)]
         for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
             progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))
@@ -96,7 +96,7 @@ def _source(name: str, recipes: dict[str, Recipe]) -> str:
     return min(alike, key=lambda n: recipes[n].format)
 
 
-def _through(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:
+def finished_prefixes(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:
     """Prefixes of the tensors of the first `done` blocks."""
     if not done:
         return ()

@@ -15,7 +15,7 @@ _CASTS = {"switch_transformers": ["wo"]}
 """Linears whose input their family casts to the dtype of their weight: packed in bytes, that of bitsandbytes is uint8."""
 
 
-def kept(model: PreTrainedModel, names: tuple[str, ...], format: str) -> frozenset[str]:
+def never_quantized(model: PreTrainedModel, names: tuple[str, ...], format: str) -> frozenset[str]:
     """Those of `names` that stay as they are in any artifact of this format.
 
     Routers, whose choice of experts is no place to save a byte; experts that transformers stacks, for it loads quantized

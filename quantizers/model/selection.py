@@ -8,12 +8,12 @@ from math import gcd
 
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacks
-from quantizers.model.loadable import kept, unreadable
+from quantizers.model.loadable import never_quantized, unreadable
 from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
 
 
-def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
+def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
     """Names of the linears that `recipe` quantizes, in the model's order.
 
     Raises:
@@ -21,7 +21,7 @@ def chosen(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str, ...]:
             into groups, or the format cannot hold it; the message names target and layers.
     """
     names = tuple(n for n in skeleton.linears if not any(fnmatchcase(n, pattern) for pattern in recipe.skip))
-    stay = kept(skeleton.model, names, recipe.format)
+    stay = never_quantized(skeleton.model, names, recipe.format)
     names = tuple(name for name in names if name not in stay)
     if not names:
         raise QuantizeError(

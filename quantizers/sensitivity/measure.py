@@ -35,7 +35,7 @@ from quantizers.model.skeleton import Skeleton, build
 from quantizers.parts import RANGES
 from quantizers.progress import progress
 from quantizers.recipe import BITS, Recipe
-from quantizers.request import Choice, Question
+from quantizers.request import GroupCost, SensitivityRequest
 from quantizers.rounding.nearest import nearest
 from quantizers.sensitivity.divergence import divergences
 from quantizers.transforms.fold import present, weight_of
@@ -89,18 +89,18 @@ class Damage:
     """By stream: places of the groups that were rounded in it."""
 
 
-def measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[str, ...], int, int]:
+def measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, ...], tuple[str, ...], int, int]:
     """Groups with bytes and divergence by dtype, fixed linears, bytes of the rest, and tokens that were probed.
 
     Raises:
         QuantizeError: the model, the recipe or the text is at fault.
     """
     with torch.no_grad():
-        return _measure(question, work)
+        return _measure(request, work)
 
 
-def _measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[str, ...], int, int]:
-    checkpoint = open_checkpoint(question.model)
+def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, ...], tuple[str, ...], int, int]:
+    checkpoint = open_checkpoint(request.model)
     family = family_of(checkpoint.config)
     if len(family.stacks) != 1:
         raise QuantizeError(
@@ -108,20 +108,20 @@ def _measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[
             "stack of blocks. Give a recipe with overrides, or a ladder."
         )
     skeleton = build(checkpoint)
-    dtypes: list[str] = sorted(question.dtypes, key=BITS.__getitem__)
+    dtypes: list[str] = sorted(request.dtypes, key=BITS.__getitem__)
     targets = {
-        dtype: prepare("auto", question.recipe.model_copy(update={"dtype": dtype}), skeleton, checkpoint, work)
+        dtype: prepare("auto", request.recipe.model_copy(update={"dtype": dtype}), skeleton, checkpoint, work)
         for dtype in dtypes
     }
     takers = {d: Rounded(t.recipe, t.linears, t.dtype, t.stored) for d, t in targets.items()}
-    probe, rest = _rows(question, skeleton)
-    hidden, calibration = Activations(work / "probe", None), Activations(work / "stream", question.memory_bytes)
+    probe, rest = _rows(request, skeleton)
+    hidden, calibration = Activations(work / "probe", None), Activations(work / "stream", request.memory_bytes)
     blocks = first_inputs(checkpoint, skeleton, family, 0, probe, hidden, None)
-    if question.recipe.calibrated:
+    if request.recipe.calibrated:
         first_inputs(checkpoint, skeleton, family, 0, rest, calibration, None)
-    streams = Activations(work / "streams", question.memory_bytes)
+    streams = Activations(work / "streams", request.memory_bytes)
     one = torch.cat(list(hidden))
-    damages, on = [], compute(question)
+    damages, on = [], compute(request)
     for index in range(blocks.count):
         progress(f"sensitivity of block {index + 1} of {blocks.count}", index, blocks.count + 1)
         prefix = f"{blocks.stack.path}.{index}"
@@ -140,21 +140,21 @@ def _measure(question: Question, work: Path) -> tuple[tuple[Choice, ...], tuple[
     linears = targets[dtypes[0]].linears
     choices = tuple(_choices(damages, blocks, kld, linears, bytes_of))
     chosen = {name for choice in choices for name in choice.linears}
-    own = prepare("auto", question.recipe, skeleton, checkpoint, work).slots
+    own = prepare("auto", request.recipe, skeleton, checkpoint, work).slots
     others = [slot.bytes for name, slot in own.items() if name.rpartition(".")[0] not in chosen]
     fixed = tuple(name for name in linears if name not in chosen)
     return choices, fixed, sum(others) + HEADER_BYTES * len(own), probe.numel()
 
 
-def _rows(question: Question, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def _rows(request: SensitivityRequest, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Rows to probe and rows to calibrate on, int64 `[rows, tokens]`: what a recipe was fitted to shows less damage."""
     vocabulary = skeleton.model.get_input_embeddings().num_embeddings
-    rows = read_rows(question.calibration, question.model, vocabulary)
-    if not question.recipe.calibrated:
+    rows = read_rows(request.calibration, request.model, vocabulary)
+    if not request.recipe.calibrated:
         return rows[: max(1, PROBE_TOKENS // rows.shape[1])], rows[:0]
     if len(rows) < 2:
         raise QuantizeError(
-            f"{question.calibration.documents}: one row of {rows.shape[1]} tokens. A search among dtypes calibrates on "
+            f"{request.calibration.documents}: one row of {rows.shape[1]} tokens. A search among dtypes calibrates on "
             "some rows and measures on others: give more text, or fewer tokens per row."
         )
     probes = min(max(1, PROBE_TOKENS // rows.shape[1]), len(rows) // 2)
@@ -241,7 +241,7 @@ def _choices(
     kld: list[float],
     linears: dict[str, Recipe],
     bytes_of: dict[str, dict[str, int]],
-) -> Iterator[Choice]:
+) -> Iterator[GroupCost]:
     narrowest = next(iter(bytes_of))
     for index, damage in enumerate(damages):
         for number, places in damage.streams.items():
@@ -250,7 +250,7 @@ def _choices(
                 path = f"{blocks.stack.path}.{index}"
                 members = (f"{path}.{name}" for group in damage.groups[place] for name in group.linears)
                 names = tuple(name for name in members if name in linears)
-                yield Choice(
+                yield GroupCost(
                     linears=names,
                     bytes={
                         dtype: sum(size for name, size in sizes.items() if name.rpartition(".")[0] in names)

@@ -12,7 +12,7 @@ from flows.execution.steps import note
 from flows.files.fingerprint import ContentHashes
 from flows.files.headers import HeaderError, shapes
 from flows.planning.jobs import Job, Step
-from flows.planning.plan import look, plan, read, remember
+from flows.planning.plan import plan, plan_job, read, remember
 from flows.planning.sources import Sources
 from flows.planning.tool_versions import versions
 from flows.store import Store
@@ -126,7 +126,7 @@ def test_the_plan_says_what_changed_since_the_last_time(tmp_path: Path) -> None:
     manifest, store = room(tmp_path), Store(tmp_path / "home")
     job = job_of(manifest, store.home)
     remember(job, store)
-    assert "no longer in the store" in look(job, store).why
+    assert "no longer in the store" in plan_job(job, store).why
     edit("max_kld: 0.05", "max_kld: 0.04")(manifest)
     flip_a_weight(manifest)
     why = planned(manifest, store.home)["int4"]["why"]
@@ -145,9 +145,9 @@ def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_
     snapshot = store.home / "hub" / "models--demo--docstring-llama-int4" / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "README.md").touch()
-    assert look(job, store).state == "released"
+    assert plan_job(job, store).state == "released"
     (snapshot / "README.md").unlink()
-    gone = look(job, store)
+    gone = plan_job(job, store)
     assert (gone.state, gone.steps) == ("stale", ("publish",))
 
 
@@ -157,12 +157,12 @@ def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> 
     step = job.quantize(job.target.rungs[0])
     for _ in range(2):
         store.fail(step.kind, step.key, "out of memory", tmp_path)
-    assert look(job, store).state == "stale"
+    assert plan_job(job, store).state == "stale"
     store.fail(step.kind, step.key, "out of memory", tmp_path)
-    left = look(job, store)
+    left = plan_job(job, store)
     assert left.state == "quarantined"
     assert "--retry" in left.why
-    assert look(job, store, retry=True).state == "stale"
+    assert plan_job(job, store, retry=True).state == "stale"
 
 
 @pytest.mark.xdist_group("nights")
@@ -242,22 +242,22 @@ def test_a_verdict_about_damaged_files_is_void(kind: str, tmp_path: Path) -> Non
     rung = job.target.rungs[0]
     made(job, store)
     assert not void_if_lost(job, rung, store)
-    assert look(job, store).steps == ("publish",)
+    assert plan_job(job, store).steps == ("publish",)
     (path,) = (store.home / "store" / kind).glob("*/out/*.json")
     path.write_text("damaged")
     assert void_if_lost(job, rung, store)
-    assert "gate" in look(job, store).steps
+    assert "gate" in plan_job(job, store).steps
 
 
 def test_a_verdict_is_about_these_very_bytes(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
     made(job, store)
-    assert look(job, store).steps == ("publish",)
+    assert plan_job(job, store).steps == ("publish",)
     note(store, job.quantize(job.target.rungs[0]), {}, {"config.json": "{ }"})
-    assert look(job, store).steps == ("texts", "baseline", "gate", "publish")
+    assert plan_job(job, store).steps == ("texts", "baseline", "gate", "publish")
     store.forget("quantize", job.quantize(job.target.rungs[0]).key)
-    assert "quantize" in look(job, store).steps
+    assert "quantize" in plan_job(job, store).steps
 
 
 def test_recipes_share_a_pass_only_with_the_same_calibration(tmp_path: Path) -> None:

@@ -92,6 +92,6 @@ def test_experts_in_ir_are_predicted_within_a_factor_of_two(recipe, peak, second
 
 def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path):
     unknown = job(tmp_path, "{preset: w4-awq-compensated-asym-g64, auto: {max_kld: 0.01}}", "1.1 B")
-    known = replace(unknown, settled=True)
+    known = replace(unknown, recipes_known=True)
     rung = unknown.target.rungs[0]
     assert predict(unknown, rung).seconds > predict(known, rung).seconds + 200

@@ -12,10 +12,10 @@ from flows.execution.steps import note
 from flows.manifest.model import Auto, Search
 from flows.planning.mixed_precision import Mix, ladder, mixes_of, size_of
 from flows.planning.pareto import front
-from flows.planning.plan import look
+from flows.planning.plan import plan_job
 from flows.store import Store
 from quantizers.recipe import Recipe
-from quantizers.request import Answer, Choice
+from quantizers.request import GroupCost, SensitivityResult
 from tests.flows.conftest import room
 from tests.flows.test_plan import job_of, planned
 
@@ -23,13 +23,13 @@ BASE = Recipe(group_size=64)
 DTYPES = {"int3": 3, "int4": 4, "int8": 8}
 
 
-def made_up(groups: int, dtypes: tuple[str, ...], seed: int = 0) -> list[Choice]:
+def made_up(groups: int, dtypes: tuple[str, ...], seed: int = 0) -> list[GroupCost]:
     draw = random.Random(seed)
     found = []
     for group in range(groups):
         weights, harm = 8 * draw.randint(1000, 6000), draw.uniform(0.1, 3)
         found.append(
-            Choice(
+            GroupCost(
                 linears=(f"model.layers.{group}.a", f"model.layers.{group}.b"),
                 bytes={d: weights * DTYPES[d] // 8 + 16 for d in dtypes},
                 kld={d: harm * 4.0 ** -DTYPES[d] for d in dtypes},
@@ -38,13 +38,15 @@ def made_up(groups: int, dtypes: tuple[str, ...], seed: int = 0) -> list[Choice]
     return found
 
 
-def answer(groups: int = 16, dtypes: tuple[str, ...] = ("int4", "int8"), fixed: tuple[str, ...] = ()) -> Answer:
-    return Answer(
+def answer(
+    groups: int = 16, dtypes: tuple[str, ...] = ("int4", "int8"), fixed: tuple[str, ...] = ()
+) -> SensitivityResult:
+    return SensitivityResult(
         choices=tuple(made_up(groups, dtypes)), fixed=fixed, rest_bytes=1000, probe_tokens=1, tools={}, compute=""
     )
 
 
-def harm(found: Answer, mix: Mix) -> float:
+def harm(found: SensitivityResult, mix: Mix) -> float:
     return sum(choice.kld[dtype] for choice, dtype in zip(found.choices, mix, strict=True))
 
 
@@ -136,7 +138,7 @@ def test_recipes_follow_once_the_sensitivities_are_known(tmp_path: Path) -> None
     assert (rows["int4"]["recipe"], rows["int4"]["key"]) == ("auto-w4-rtn-g64", None)
     job = job_of(manifest, store.home)
     search = job.target.search
-    assert search is not None and not job.settled
+    assert search is not None and not job.recipes_known
     assert job.manifest.gates.divergence is not None and job.manifest.gates.divergence.max_kld == 0.01
     note(store, job.sensitivity(search), json.loads(answer().model_dump_json()))
     row = planned(manifest, store.home)["int4"]
@@ -144,11 +146,11 @@ def test_recipes_follow_once_the_sensitivities_are_known(tmp_path: Path) -> None
     tighter = manifest.with_name("tighter.yaml")
     tighter.write_text(manifest.read_text().replace("max_kld: 0.01", "max_kld: 0.02"))
     other = job_of(tighter, store.home)
-    assert look(other, store).rung != look(job, store).rung, "another budget, from the same sensitivities"
+    assert plan_job(other, store).rung != plan_job(job, store).rung, "another budget, from the same sensitivities"
 
 
 def test_an_artifact_of_the_base_is_not_taken_for_that_of_the_search(tmp_path: Path) -> None:
     manifest, store = auto_room(tmp_path), Store(tmp_path / "home")
     plain = job_of(room(tmp_path / "plain"), store.home)
     note(store, plain.quantize(plain.target.rungs[0]), {})
-    assert "quantize" in look(job_of(manifest, store.home), store).steps
+    assert "quantize" in plan_job(job_of(manifest, store.home), store).steps

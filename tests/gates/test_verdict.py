@@ -10,7 +10,7 @@ import pytest
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes, Speed, TaskScores
 from gates.spec import Gates
 from gates.statistics.measures import summarize
-from gates.statistics.sequential import confidence_at, looks
+from gates.statistics.sequential import confidence_at, interim_looks
 from gates.verdict import judge
 
 SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in CHECKS)
@@ -100,11 +100,11 @@ def test_unlucky_start_is_undecided_while_there_is_more() -> None:
 
 def test_early_looks_spend_part_of_the_risk() -> None:
     assert confidence_at((100,), 100, 0.95) == pytest.approx(0.95)
-    plan = looks(512)
+    plan = interim_looks(512)
     assert plan == (64, 128, 256, 512)
     spent = sum(1 - confidence_at(plan[: i + 1], 512, 0.95) for i in range(len(plan)))
     assert spent == pytest.approx(0.05)
-    assert looks(90) == (90,) and looks(122) == (64, 122) and looks(1) == (1,)
+    assert interim_looks(90) == (90,) and interim_looks(122) == (64, 122) and interim_looks(1) == (1,)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -15,7 +15,7 @@ from quantizers.artifact.target import starved
 from quantizers.entrypoint import answer, run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
-from quantizers.request import Calibration, Question
+from quantizers.request import Calibration, SensitivityRequest
 from tests.quantizers.families.tiny_models import DECODER
 from tests.quantizers.formats.test_openvino import constants, stock, values, with_tokenizer
 from tests.quantizers.models import DEMO, edit_tensors
@@ -221,7 +221,9 @@ def test_a_search_gives_all_experts_of_a_matrix_one_dtype(tmp_path):
     model = save("mixtral", tmp_path / "model")
     text = Calibration(documents=DEMO / "calibration.jsonl", samples=16, tokens=32)
     recipe = Recipe(**IR, rounding="compensated")
-    found = answer(Question(model=model, recipe=recipe, dtypes=("int4", "int8"), calibration=text), tmp_path / "asked")
+    found = answer(
+        SensitivityRequest(model=model, recipe=recipe, dtypes=("int4", "int8"), calibration=text), tmp_path / "asked"
+    )
     first = [choice.linears for choice in found.choices if choice.linears[0].startswith("model.layers.0.mlp")]
     matrices = [{name.rpartition(".")[2] for name in linears} for linears in first]
     assert matrices == [{"w1", "w3"}, {"w2"}] and [len(linears) for linears in first] == [8, 4]

@@ -10,7 +10,7 @@ from quantizers.calibration.text import read_rows
 from quantizers.entrypoint import answer, run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
-from quantizers.request import Answer, Calibration, Question, Request
+from quantizers.request import Calibration, Request, SensitivityRequest, SensitivityResult
 from tests.quantizers.models import DEMO, edit_tensors
 from tests.quantizers.test_calibrated import MODEL, divergence
 
@@ -21,12 +21,12 @@ TEXT = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=64)
 ROWS = read_rows(TEXT, MODEL, 1 << 20)
 
 
-def asked(model=MODEL, recipe=RTN, **changes) -> Question:
-    return Question(model=model, recipe=recipe, dtypes=("int8", "int4"), calibration=TEXT, **changes)
+def asked(model=MODEL, recipe=RTN, **changes) -> SensitivityRequest:
+    return SensitivityRequest(model=model, recipe=recipe, dtypes=("int8", "int4"), calibration=TEXT, **changes)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> Answer:
+def found(tmp_path_factory) -> SensitivityResult:
     return answer(asked(), tmp_path_factory.mktemp("answer"))
 
 
@@ -93,5 +93,5 @@ def test_a_calibrated_recipe_is_measured_as_it_rounds_and_on_rows_it_was_not_fit
 
 def test_the_answer_is_the_same_every_time(found, tmp_path):
     assert answer(asked(), tmp_path) == found
-    assert Answer.model_validate_json((tmp_path / "result.json").read_text()) == found
+    assert SensitivityResult.model_validate_json((tmp_path / "result.json").read_text()) == found
     assert torch.is_grad_enabled()

@@ -48,17 +48,17 @@ def test_what_nobody_reads_afterwards_is_let_go_and_changes_no_bit(name, index, 
     on = Compute(torch.device("cpu"), torch.float32)
     moments = advance(block, blocks, groups, stream, on, within(prefix, target.linears))
 
-    def solved(spent: bool) -> Rounded:
+    def solved(consume_inputs: bool) -> Rounded:
         taker = Rounded(target.recipe, target.linears, target.dtype, target.stored)
         twin, sums = copy.deepcopy(block), copy.deepcopy(moments)
-        solve(taker, twin, prefix, groups, sums, lambda folded: None, {}, spent)
+        solve(taker, twin, prefix, groups, sums, lambda folded: None, {}, consume_inputs)
         left = [weight_of(twin, n.removeprefix(f"{prefix}.")).numel() for n in taker.dense]
         left += [moment.numel() for each in sums if each.own for moment in (*each.own.values(), each.pooled)]
-        assert not any(left) if spent else all(left)
+        assert not any(left) if consume_inputs else all(left)
         return taker
 
-    kept, spent = solved(False), solved(True)
+    kept, consume_inputs = solved(False), solved(True)
     quantized = {n for n in target.linears if n.startswith(f"{prefix}.")}
-    assert kept.dense.keys() == spent.dense.keys() == quantized != set()
+    assert kept.dense.keys() == consume_inputs.dense.keys() == quantized != set()
     for linear, weight in kept.dense.items():
-        assert torch.equal(weight, spent.dense[linear]), linear
+        assert torch.equal(weight, consume_inputs.dense[linear]), linear

@@ -17,7 +17,7 @@ from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.model.checkpoint import open_checkpoint
-from quantizers.model.selection import chosen
+from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
@@ -80,7 +80,7 @@ def test_codes_and_scales_stand_for_the_weights_that_neural_compressor_recovers(
     skeleton = build(checkpoint)
     for transform, rows in ((None, None), ("awq", torch.arange(64).reshape(2, 32) + 100)):
         recipe = Recipe(**INC, transform=transform, symmetric=symmetric)  # type: ignore[arg-type]
-        linears = chosen(skeleton, recipe, "t")
+        linears = select_linears(skeleton, recipe, "t")
         model = quantized(skeleton, checkpoint, recipe, linears, rows)
         for name in (linears[0], linears[-1]):
             module = model.get_submodule(name)
