@@ -196,6 +196,8 @@ def doctor(home: Home = None, as_json: Json = False, debug: Debug = False) -> No
         print_json(found)
     else:
         out.print(tables.facts(found))
+        if found["missing_packages"]:
+            out.print("Install quantmill again, from its constraints.txt, to have what is missing.", highlight=False)
 
 
 def main() -> None:

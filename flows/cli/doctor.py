@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
 import psutil
+from packaging.requirements import Requirement
 
 from flows.planning.tool_versions import installed
 
@@ -20,7 +23,7 @@ _TOOLS = (
 
 
 def examine(home: Path) -> dict[str, Any]:
-    """Return instruction set, memory, disk, OpenVINO devices, versions and settings."""
+    """Return instruction set, memory, disk, OpenVINO devices, versions, what is missing, and settings."""
     flags = set()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -38,12 +41,31 @@ def examine(home: Path) -> dict[str, Any]:
         "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},
         "openvino_devices": _devices(),
         "versions": {name: installed(name) for name in _TOOLS},
+        "missing_packages": list(unmet(_requirements())),
         "hub": {
             "endpoint": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
             "token": "set" if os.environ.get("HF_TOKEN") else "not set",
         },
         "prefect_api": os.environ.get("PREFECT_API_URL", "none: a run starts a server of its own"),
     }
+
+
+def _requirements() -> list[str]:
+    try:
+        return requires("quantmill") or []
+    except PackageNotFoundError:  # a source tree that was not installed
+        return ["quantmill"]
+
+
+def unmet(requirements: Iterable[str]) -> Iterator[str]:
+    """Yield each requirement that does not hold here, with what is installed instead; those of extras are passed over."""
+    for written in requirements:
+        wanted = Requirement(written)
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        found = installed(wanted.name)
+        if found == "absent" or not wanted.specifier.contains(found, prereleases=True):
+            yield f"{wanted.name}{wanted.specifier} ({'not installed' if found == 'absent' else f'{found} is installed'})"
 
 
 def _devices() -> list[str]:

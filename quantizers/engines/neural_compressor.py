@@ -86,8 +86,8 @@ def quantized(
         from neural_compressor.torch import quantization as inc
     except ImportError as error:
         raise QuantizeError(
-            "engine neural-compressor: the package neural_compressor_pt is not installed. Install quantmill with its "
-            "extra `peers`, or use engine streaming, which needs no package of Intel's."
+            f"engine neural-compressor: the package neural_compressor_pt cannot be imported ({error}). Install quantmill "
+            "again (`quantmill doctor` says what is missing), or use engine streaming."
         ) from error
     torch.manual_seed(0)
     model = type(skeleton.model).from_pretrained(checkpoint.directory, dtype=torch.float32, local_files_only=True)

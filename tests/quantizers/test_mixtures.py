@@ -165,7 +165,6 @@ def test_nncf_compresses_experts_and_leaves_alone_routers_and_what_is_skipped(tm
 
 @pytest.mark.parametrize("name", ["mixtral", "qwen2_moe"])
 def test_neural_compressor_keeps_experts_as_ours_does(name, tmp_path):
-    pytest.importorskip("neural_compressor.torch")
     model = save(name, tmp_path / "model")
     recipe = {"dtype": "int8", "group_size": 8}
     run(asked(model, ours=recipe, theirs=recipe | {"engine": "neural-compressor"}), tmp_path / "out")

@@ -1,0 +1,29 @@
+import tomllib
+from pathlib import Path
+
+import numpy as np
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from flows.cli.doctor import unmet
+from flows.planning import tool_versions
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_what_an_engine_or_a_format_takes_is_installed_with_quantmill() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    used = {
+        name
+        for table in (tool_versions._BY_ENGINE, tool_versions._BY_FORMAT)
+        for names in table.values()
+        for name in names
+    }
+    brought = {"optimum"}  # by optimum-intel, which pins it
+    assert {canonicalize_name(name) for name in used - brought} <= declared
+
+
+def test_a_package_that_is_absent_or_of_another_version_is_named_with_what_is_there() -> None:
+    found = list(unmet(["numpy", "numpy<1", "no-such-package>=2", 'no-such-package; extra == "dev"']))
+    assert found == [f"numpy<1 ({np.__version__} is installed)", "no-such-package>=2 (not installed)"]
