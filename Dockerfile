@@ -7,6 +7,7 @@ WORKDIR /quantmill
 # TORCH_INDEX, or leave it empty for the default.
 ARG TORCH_INDEX=""
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY catalog catalog
 COPY flows flows
 COPY quantizers quantizers
 COPY gates gates

@@ -16,8 +16,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from catalog.errors import Fault, StepFault
 from flows.execution import requests
-from flows.execution.child import Network, StepError
+from flows.execution.child import Network
 from flows.execution.contamination import refuse_overlap
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
@@ -26,21 +27,21 @@ from flows.planning.jobs import Job, Step
 from flows.planning.plan import Plan, Planned, plan, plan_job, read, refuse_without_token, remember, verdict_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
-from flows.store import Record, Store
+from flows.store import DamagedEntry, Record, Store
 from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
 
 log = logging.getLogger(__name__)
 
 
-class StepsFailed(RuntimeError):
+class StepsFailed(StepFault):
     """Some steps did not finish; what could be done without them is done."""
 
 
 def _transient(task: Any, run: Any, state: Any) -> bool:
     """Whether to try a network step again: not when the request itself was refused."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, StepError) and error.fault == "step"
+    return isinstance(error, Fault) and error.retried
 
 
 @task(
@@ -112,7 +113,7 @@ def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
     missing = [(job, rung) for job, rung in unique.values() if known(store, job.quantize(rung)) is None]
     try:
         _make(missing, label, store)
-    except StepError:
+    except Fault:
         if len(missing) == 1:
             raise
         failed: list[str] = []
@@ -135,10 +136,8 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
     original = known(store, job.baseline)
     artifact = known(store, job.quantize(rung))
     if original is None or artifact is None:
-        raise StepError(
-            f"{job.release}: the artifact or the baseline was damaged in the store and is removed; run again to make it anew",
-            fault="step",
-            log=store.home,
+        raise DamagedEntry(
+            f"{job.release}: the artifact or the baseline was damaged in the store and is removed; run again to make it anew"
         )
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     before: Record | None = None

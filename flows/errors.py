@@ -1,9 +1,13 @@
 """Errors a user can mend; the message is one paragraph: what, where, what to do."""
 
+from __future__ import annotations
 
-class FetchError(ValueError):
+from catalog.errors import InputError
+
+
+class FetchError(InputError):
     """A model or text that is there but is not what the manifest says."""
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """A command that cannot be carried out as given."""

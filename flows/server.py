@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from catalog.errors import EnvironmentFault
+
 _LAUNCHER = Path(__file__).parent / "execution" / "launch.py"
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -31,7 +33,7 @@ SETTINGS = {
 """An ephemeral server would outlive a killed run; a lease kept in memory would end a task when the server restarts."""
 
 
-class ServerError(RuntimeError):
+class ServerError(EnvironmentFault):
     """The run's own Prefect server did not come up."""
 
 

@@ -13,15 +13,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from catalog.errors import EnvironmentFault, Fault
 from flows.files.fingerprint import file_sha256, fingerprint
 
 
-class DamagedEntry(ValueError):
+class DamagedEntry(EnvironmentFault):
     """A finished entry whose files are not what its record says."""
 
 
@@ -58,17 +59,17 @@ class Record(BaseModel):
 
 
 class Failure(BaseModel):
-    """A step that failed, and how often in a row."""
+    """A step that failed, and how often in a row for a reason that lies in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: str
     key: str
     attempts: int
-    fault: Literal["input", "step"]
-    """Whether what was given is at fault, or the work itself failed."""
+    fault: str
+    """Name of the kind of error, one of `catalog.errors.FAULTS`."""
     message: str
-    log: str
+    log: str | None
 
 
 class Store:
@@ -158,11 +159,12 @@ class Store:
         except (FileNotFoundError, ValidationError):
             return None
 
-    def fail(self, step: str, key: str, message: str, log: Path, fault: Literal["input", "step"] = "step") -> Failure:
-        """Note one more failed attempt."""
+    def fail(self, step: str, key: str, error: Fault) -> Failure:
+        """Note how a step failed, and one more attempt if that counts against it."""
         before = self.failed(step, key)
-        attempts = (before.attempts if before else 0) + 1
-        failure = Failure(step=step, key=key, attempts=attempts, fault=fault, message=message, log=str(log))
+        attempts = (before.attempts if before else 0) + error.quarantines
+        log = error.log and str(error.log)
+        failure = Failure(step=step, key=key, attempts=attempts, fault=error.fault, message=str(error), log=log)
         (self.home / "failures").mkdir(parents=True, exist_ok=True)
         write_durably(self.home / "failures" / f"{step}-{key}.json", failure.model_dump_json(indent=1).encode())
         return failure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from catalog.errors import InputError
 
-class GateError(ValueError):
+
+class GateError(InputError):
     """The input is at fault; the message is the paragraph the user reads: what, where, what to do."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from catalog.errors import InputError, NetworkFault
 
-class PublishError(ValueError):
+
+class PublishError(InputError):
     """The release, its name, its place or its token is at fault; the message says what, where and what to do."""
 
 
-class HubError(RuntimeError):
+class HubError(NetworkFault):
     """The Hub, or the way to it, failed; nothing is wrong with the release and publishing again is safe."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from catalog.errors import InputError
 
-class QuantizeError(ValueError):
+
+class QuantizeError(InputError):
     """The model, the recipe or the calibration text is at fault; the message is the paragraph the user reads."""

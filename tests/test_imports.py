@@ -8,12 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
+    "catalog": {"flows", "quantizers", "gates", "publishers", "prefect", "torch", "transformers", "tests", "bench"},
     "flows": {"torch", "transformers", "nncf", "optimum", "tests", "bench"},
     "quantizers": {"flows", "gates", "publishers", "prefect", "tests", "bench"},
     "gates": {"flows", "quantizers", "publishers", "prefect", "tests", "bench"},
     "publishers": {"flows", "quantizers", "gates", "prefect", "torch", "tests", "bench"},
 }
 LIGHT = [
+    "catalog.errors",
     "quantizers.recipe",
     "quantizers.request",
     "gates.spec",

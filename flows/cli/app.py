@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 all passed, 1 a gate failed, 2 bad input, 3 a step failed."""
+"""The command line. Exit codes: 0 all passed, 1 a gate failed; those of errors are their classes' (`catalog.errors`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from catalog.errors import FAULTS, EnvironmentFault, Fault, InputError, StepFault
 from flows.cli.options import AllowPath, Debug, Home, Json, Manifests, OnlyTarget, err, out, print_json
 from flows.cli.release_commands import app as release_commands
 from flows.cli.release_names import find_home
@@ -77,13 +78,15 @@ def run(
         print_json(rows)
     else:
         _show_run(rows, worked, store.home)
-    raise typer.Exit(_exit_code(rows))
+    raise typer.Exit(exit_code(rows))
 
 
-def _exit_code(rows: list[dict[str, Any]]) -> int:
-    faults = {row.get("fault", "step") for row in rows if row["state"] not in ("released", "failed")}
-    if faults:
-        return 3 if "step" in faults else 2
+def exit_code(rows: list[dict[str, Any]]) -> int:
+    """Return that of the worst that happened: a step that failed, then the machine's fault, then the input's."""
+    unfinished = [row for row in rows if row["state"] not in ("released", "failed")]
+    if unfinished:
+        codes = {FAULTS[row.get("fault", StepFault.fault)].exit_code for row in unfinished}
+        return next(kind.exit_code for kind in (StepFault, EnvironmentFault, InputError) if kind.exit_code in codes)
     return 1 if any(row["state"] == "failed" for row in rows) else 0
 
 
@@ -210,13 +213,12 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        foreseen = isinstance(error, ValueError) and type(error).__module__ != "builtins"
-        label = "Error" if foreseen else f"Error ({type(error).__name__})"
+        label = error.label if isinstance(error, Fault) else f"Error ({type(error).__name__})"
         err.print(f"[red]{label}:[/red] ", end="")
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        if not foreseen and "--debug" not in sys.argv:
+        if not isinstance(error, Fault) and "--debug" not in sys.argv:
             err.print("Run it with --debug for the traceback.")
-        sys.exit(2 if foreseen else 3)
+        sys.exit(error.exit_code if isinstance(error, Fault) else StepFault.exit_code)
 
 
 if __name__ == "__main__":

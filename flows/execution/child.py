@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
+
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parents[2])
 # Nothing in a child may reach out, ask a hub for something newer than what was fetched, or phone home.
@@ -30,16 +32,6 @@ _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
 
 Network = Literal["none", "read", "token"]
 Progress = Callable[[str, int, int], None]
-
-
-class StepError(RuntimeError):
-    """A step that did not finish; the message is one paragraph for the user."""
-
-    def __init__(self, message: str, *, fault: Literal["input", "step"], log: Path) -> None:
-        super().__init__(message)
-        self.fault = fault
-        """`input`: what was given is at fault; `step`: the work itself failed."""
-        self.log = log
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,8 @@ def run(
     """Run `python -m module REQUEST.json OUT` in a child and wait for it.
 
     Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. A step runs offline
-    unless it may use the `network`, and sees no token of the Hub unless that is why. Raises StepError.
+    unless it may use the `network`, and sees no token of the Hub unless that is why. Raises
+    the kind of Fault that the child ended with.
     """
     (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
@@ -87,10 +80,11 @@ def run(
             assert child.stdout
             child.stdout.close()
     if child.returncode != 0 or "error" in told:
-        error = told.get("error") or {"fault": "step", "message": _how_it_died(child.returncode, log)}
-        raise StepError(error["message"], fault=error["fault"], log=log)
+        if error := told.get("error"):
+            raise FAULTS[error["fault"]](error["message"], log=log)
+        raise _how_it_died(child.returncode, log)
     if not (scratch / "out" / "result.json").is_file():
-        raise StepError(f"{module} ended without a result; its log is {log}", fault="step", log=log)
+        raise StepFault(f"{module} ended without a result; its log is {log}", log=log)
     return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
 
 
@@ -121,7 +115,9 @@ def _event(line: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _how_it_died(code: int, log: Path) -> str:
+def _how_it_died(code: int, log: Path) -> Fault:
+    """Say how a process ended that said nothing itself; nothing in it can have killed it with signal 9."""
+    kind: type[Fault] = EnvironmentFault if code == -signal.SIGKILL else StepFault
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
     if code == -signal.SIGKILL:
         why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
@@ -129,4 +125,4 @@ def _how_it_died(code: int, log: Path) -> str:
         why = f"was ended by signal {-code} ({signal.Signals(-code).name})"
     else:
         why = f"ended with code {code}"
-    return f"the step's process {why}; its log is {log}" + (f" and ends: {tail}" if tail else "")
+    return kind(f"the step's process {why}; its log is {log}" + (f" and ends: {tail}" if tail else ""), log=log)

@@ -18,6 +18,6 @@ def refuse_overlap(job: Job, calibration: Step, store: Store) -> None:
     try:
         found = overlap(documents(store, calibration), documents(store, job.evaluation))
     except GateError as error:
-        store.fail(step.kind, step.key, str(error), documents(store, job.evaluation), "input")
+        store.fail(step.kind, step.key, error)
         raise
     note(store, step, found.model_dump())

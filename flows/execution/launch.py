@@ -1,8 +1,8 @@
 """The child's side of a step: `python launch.py MODULE REQUEST.json OUT_DIR`. Needs nothing but the standard library.
 
 Runs the module as a program and makes it die with its parent. A failure is told as one JSON line on standard output,
-`{"error": {"fault": "input" | "step", "message": …}}`, with exit code 2 or 3; its traceback goes to standard error. At
-the end of a good run comes `{"peak_memory_bytes": …}`.
+`{"error": {"fault": …, "message": …}}`, with the exit code of its class (`catalog.errors`); its traceback goes to standard
+error. At the end of a good run comes `{"peak_memory_bytes": …}`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def main() -> int:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Exception as error:
         traceback.print_exc()
-        fault = "input" if isinstance(error, ValueError) and type(error).__module__.endswith(".errors") else "step"
+        from catalog.errors import Fault, StepFault
+
         message = " ".join(str(error).split()) or "no message"
-        if fault == "step":
-            message = f"{type(error).__name__}: {message}"
-        print(json.dumps({"error": {"fault": fault, "message": message}}), flush=True)
-        return 2 if fault == "input" else 3
+        told = error if isinstance(error, Fault) else StepFault(f"{type(error).__name__}: {message}")
+        print(json.dumps({"error": {"fault": told.fault, "message": " ".join(str(told).split())}}), flush=True)
+        return told.exit_code
     print(json.dumps({"peak_memory_bytes": peak_memory_bytes()}), flush=True)
     return 0
 

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from catalog.errors import Fault
 from flows.execution import child
-from flows.execution.child import Network, StepError
+from flows.execution.child import Network
 from flows.execution.progress import watcher
 from flows.files.fingerprint import fingerprint
 from flows.planning.jobs import Step
@@ -41,7 +42,7 @@ def perform(
     *,
     network: Network = "none",
 ) -> Record:
-    """Return the step's record, running `module` in a child when there is none. Raises StepError, noted in the store."""
+    """Return the step's record, running `module` in a child when there is none. Raises a Fault, noted in the store."""
     if record := known(store, step):
         return record
     with store.heavy():
@@ -127,9 +128,9 @@ def _follow(
 
     try:
         ended = child.run(module, request, scratch, progress=progress, network=network)
-    except StepError as error:
+    except Fault as error:
         for step in steps:
-            store.fail(step.kind, step.key, str(error), error.log, error.fault)
+            store.fail(step.kind, step.key, error)
         tell.ended(label, str(error), ok=False)
         raise
     except BaseException:

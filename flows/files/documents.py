@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from catalog.errors import InputError
 
-class DocumentError(ValueError):
+
+class DocumentError(InputError):
     """A data file that does not hold what its name and the manifest say; `str()` says what, where and what is allowed."""
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from catalog.errors import InputError
+
 _LARGEST_HEADER = 100_000_000
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "I64": 64, "I32": 32, "I16": 16}
 
 
-class HeaderError(ValueError):
+class HeaderError(InputError):
     """A weight file whose header cannot be believed."""
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from catalog.errors import InputError
 
-class ManifestError(ValueError):
+
+class ManifestError(InputError):
     """A manifest that cannot be carried out. `str()` is one paragraph: `file:line: key: what is wrong; what is allowed`."""
 
     def __init__(self, path: Path, line: int | None, key: str, problem: str) -> None:

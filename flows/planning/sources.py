@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from catalog.errors import InputError
 from flows.files.fingerprint import ContentHashes, fingerprint
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest, Texts
@@ -32,7 +33,7 @@ PATTERNS = (
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class SourceError(ValueError):
+class SourceError(InputError):
     """A model or data set that cannot be pinned; the message says what to do."""
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from catalog.errors import EnvironmentFault, Fault, InputError, StepFault
 from flows.execution import child
-from flows.execution.child import StepError
 
 ROOT = Path(__file__).parents[2]
 DOORS = {
@@ -19,7 +19,9 @@ DOORS = {
     "open(sys.argv[2] + '/result.json', 'w').write('{}')",
     "quiet": "pass",
     "breaks": "raise RuntimeError('it broke')",
-    "refuses": "from refusing.errors import Refusal\nraise Refusal('the input is wrong')",
+    "refuses": "from refusing.words import Refusal\nraise Refusal('the input is wrong')",
+    "poses": "from refusing.errors import Refusal\nraise Refusal('it is no error of ours')",
+    "crashes": "import os; os.kill(os.getpid(), 11)",
     "killed": "import os; os.kill(os.getpid(), 9)",
     "sees": "import json,os,sys\nopen(sys.argv[2] + '/result.json', 'w').write(json.dumps(dict(os.environ)))",
     "fat": "import sys; x = bytearray(300_000_000); open(sys.argv[2] + '/result.json', 'w').write('{}')",
@@ -33,6 +35,9 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"door_{name}.py").write_text(text)
     (tmp_path / "refusing").mkdir()
     (tmp_path / "refusing" / "__init__.py").touch()
+    (tmp_path / "refusing" / "words.py").write_text(
+        "from catalog.errors import InputError\nclass Refusal(InputError): pass"
+    )
     (tmp_path / "refusing" / "errors.py").write_text("class Refusal(ValueError): pass")
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -54,18 +59,21 @@ def test_progress_is_passed_on_and_chatter_goes_to_the_log(scratch: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("door", "fault", "words"),
+    ("door", "kind", "words"),
     [
-        ("breaks", "step", "RuntimeError: it broke"),
-        ("refuses", "input", "the input is wrong"),
-        ("killed", "step", "memory ran out"),
-        ("quiet", "step", "without a result"),
+        ("breaks", StepFault, "RuntimeError: it broke"),
+        ("poses", StepFault, "Refusal: it is no error of ours"),
+        ("refuses", InputError, "the input is wrong"),
+        ("killed", EnvironmentFault, "memory ran out"),
+        ("crashes", StepFault, "SIGSEGV"),
+        ("quiet", StepFault, "without a result"),
     ],
 )
-def test_every_way_to_fail_is_told_apart(scratch: Path, door: str, fault: str, words: str) -> None:
-    with pytest.raises(StepError, match=words) as caught:
+def test_every_way_to_fail_is_told_apart(scratch: Path, door: str, kind: type[Fault], words: str) -> None:
+    with pytest.raises(Fault, match=words) as caught:
         run(scratch, door)
-    assert caught.value.fault == fault
+    assert type(caught.value) is kind
+    assert caught.value.log == scratch / "log.txt"
 
 
 def test_only_steps_that_need_them_see_the_network_and_the_token(
@@ -96,7 +104,7 @@ def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path
 
 def test_a_child_dies_with_its_parent(scratch: Path) -> None:
     program = (
-        "from pathlib import Path\nfrom flows import child\n"
+        "from pathlib import Path\nfrom flows.execution import child\n"
         f"child._PATH = {child._PATH!r}\n"
         f"child.run('door_sleeps', {{}}, Path({str(scratch)!r}), progress=lambda *event: None)"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from catalog.errors import EnvironmentFault, NetworkFault, StepFault
 from flows.build import batches, void_if_lost
 from flows.execution import requests
 from flows.execution.steps import note
@@ -151,14 +152,25 @@ def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_
     assert (gone.state, gone.steps) == ("stale", ("publish",))
 
 
+def test_a_machine_at_fault_leaves_no_step_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(room(tmp_path), store.home)
+    step = job.quantize(job.target.rungs[0])
+    for kind in (EnvironmentFault, NetworkFault) * 3:
+        store.fail(step.kind, step.key, kind("the disk is full"))
+    assert plan_job(job, store).state == "stale"
+    failure = store.failed(step.kind, step.key)
+    assert failure and failure.fault == "network"
+
+
 def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
     step = job.quantize(job.target.rungs[0])
     for _ in range(2):
-        store.fail(step.kind, step.key, "out of memory", tmp_path)
+        store.fail(step.kind, step.key, StepFault("it broke"))
     assert plan_job(job, store).state == "stale"
-    store.fail(step.kind, step.key, "out of memory", tmp_path)
+    store.fail(step.kind, step.key, StepFault("it broke"))
     left = plan_job(job, store)
     assert left.state == "quarantined"
     assert "--retry" in left.why

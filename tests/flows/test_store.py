@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.errors import StepFault
 from flows.execution.steps import known
 from flows.planning.jobs import Step
 from flows.store import DamagedEntry, Record, Store
@@ -57,8 +58,8 @@ def test_an_interrupted_scratch_is_emptied_unless_it_is_to_be_resumed(tmp_path: 
 
 def test_failures_are_counted_until_the_step_succeeds(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.fail("quantize", "k", "no memory", tmp_path / "log")
-    assert store.fail("quantize", "k", "no memory", tmp_path / "log").attempts == 2
+    store.fail("quantize", "k", StepFault("it broke"))
+    assert store.fail("quantize", "k", StepFault("it broke")).attempts == 2
     sealed(store)
     assert store.failed("quantize", "k") is None
 
