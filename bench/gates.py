@@ -37,7 +37,7 @@ SOUND = tuple(Check(name=name, passed=True, detail="") for name in CHECKS)
 
 def evidence(documents: list[Document], plan: tuple[int, ...], look: int) -> Evidence:
     """Build the evidence that a look at the first `plan[look]` documents would write."""
-    return Evidence.model_construct(
+    return Evidence.model_construct(  # type: ignore[call-arg]
         available=plan[-1],
         looks=plan[: look + 1],
         documents=tuple(documents[: plan[look]]),

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from catalog.errors import EnvironmentFault, NetworkFault, StepFault
-from flows.build import batches, void_if_lost
+from flows.build import void_if_lost
 from flows.execution import requests
 from flows.execution.steps import note
 from flows.files.fingerprint import ContentHashes
 from flows.files.headers import HeaderError, shapes
+from flows.planning.batches import batches
 from flows.planning.jobs import Job, Step
 from flows.planning.plan import plan, plan_job, read, remember
 from flows.planning.sources import Sources
