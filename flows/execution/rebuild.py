@@ -26,7 +26,7 @@ class Rebuilt:
     differing: tuple[str, ...]
     """Files that are not what the release holds; none when it is reproduced."""
     tools: tuple[str, ...]
-    """Libraries whose version is not the one the release was made with."""
+    """Libraries whose version, and instructions whose set, is not the one that the release was made with."""
 
 
 def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
@@ -47,6 +47,8 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
         tell = watcher()
         tell.started(label)
         request["targets"] = {"0": request["targets"][artifact.result["place"]]}
+        if request["calibration"]:
+            request["calibration"]["compute"] = artifact.result["compute"].partition(",")[0]
         ended = child.run("quantizers", request, Path(scratch), progress=lambda *event: tell.moved(label, *event))
         tell.ended(label, f"{ended.seconds:.1f} s", ok=True)
         made = Path(scratch) / "out" / "0"
@@ -54,7 +56,7 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
         result = json.loads((Path(scratch) / "out" / "result.json").read_bytes())
     held = {path: release.provenance.files[path].sha256 for path in artifact.files}
     differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
-    before, now = artifact.result["tools"], result["tools"]
+    before, now = ({"compute": made["compute"], **made["tools"]} for made in (artifact.result, result))
     tools = tuple(
         f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]
     )

@@ -12,6 +12,7 @@ from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
 from gates.spec import Divergence, Size
+from quantizers.compute import fastest
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ class Job:
         publish = self.manifest.publish
         said: dict[str, Any] = {
             "model": self.original.revision,
-            "calibration": self.calibration and self.calibration.inputs["source"],
+            "calibration": self.calibration
+            and {**self.calibration.inputs["source"], **self.manifest.calibration.reading},
             "evaluation": {**self.evaluation.inputs["source"], **self.baseline.inputs["evaluation"]},
             "device": self.target.device,
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
@@ -187,6 +189,18 @@ def budgeted(manifest: Manifest, target: Target) -> Manifest:
     return manifest.model_copy(update={"gates": gates})
 
 
+def with_compute_dtype(manifest: Manifest) -> Manifest:
+    """Return the manifest with the dtype that `calibration.compute: auto` stands for on this machine.
+
+    Products in another dtype round other bits: what is chosen goes into keys, records and requests.
+    """
+    calibration = manifest.calibration
+    if calibration.compute != "auto":
+        return manifest
+    chosen = calibration.model_copy(update={"compute": fastest(calibration.device)})
+    return manifest.model_copy(update={"calibration": chosen})
+
+
 def reads_calibration(target: Target) -> bool:
     """Whether a target's recipes, or the search for them, read calibration text."""
     return target.search is not None or any(rung.recipe.calibrated for rung in target.rungs)
@@ -194,6 +208,7 @@ def reads_calibration(target: Target) -> bool:
 
 def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     """Return the manifest's jobs, one a target, with model and texts pinned. Raises SourceError."""
+    manifest = with_compute_dtype(manifest)
     original = sources.original(manifest)
     tools = versions("texts")
     evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})

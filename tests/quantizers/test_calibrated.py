@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM
 
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
-from quantizers.machine import compute
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from tests.quantizers.models import DEMO, edit_json, edit_tensors, make_llama
@@ -269,17 +268,3 @@ def test_blocks_run_in_bfloat16_when_asked(tmp_path, tokens):
     assert not torch.equal(rounded[name], wide[name]), "the block's products were not taken in bfloat16"
     found = [divergence(MODEL, tmp_path / dtype / "int3", tokens) for dtype in ("bfloat16", "float32")]
     assert found[0] == pytest.approx(found[1], rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("flags", "chosen"),
-    [
-        ({"amx_bf16", "avx512_bf16", "avx512_fp16"}, "bfloat16, AMX"),
-        ({"avx512_bf16"}, "bfloat16, AVX512-BF16"),
-        ({"avx512_bf16", "avx512_fp16"}, "float32, "),
-        (set(), "float32, "),
-    ],
-)
-def test_the_instruction_set_chooses_what_blocks_compute_in(flags, chosen, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True))
-    assert str(compute(request(MODEL, t=COMPENSATED))).startswith(chosen)
