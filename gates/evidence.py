@@ -153,35 +153,3 @@ class Evidence(_Frozen):
     """How the loader computed: dtype, or OpenVINO's precision hints."""
     tools: dict[str, str] = Field(default_factory=dict)
     """Library → version, of all that had a hand in the numbers."""
-
-
-class Baseline(_Frozen):
-    """`OUT_DIR/result.json` of a `baseline` step."""
-
-    documents: int
-    """Documents scored, one file below `documents/` each."""
-    left_out: int
-    """Texts of fewer than two tokens: they predict nothing."""
-    tokens: int
-    """Predicted positions."""
-    row_tokens: int
-    perplexity: float
-    vocabulary: int
-    """Width of the logits."""
-    kept: int
-    """Log-probabilities kept per position, the largest first."""
-    chat: int = 0
-    """Documents scored through the chat template, one file below `chat/` each."""
-    weights_bytes: int
-    tools: dict[str, str]
-
-
-class EvidenceResult(_Frozen):
-    """`OUT_DIR/result.json` of an `evidence` step."""
-
-    evidence: str = "evidence.json"
-    documents: int
-    available: int
-    failed_checks: tuple[str, ...]
-    kld: float | None
-    perplexity: float | None

@@ -5,47 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from gates.evidence import CHECKS, Check, Evidence
+from gates.results import GateVerdict, Outcome, Verdict
 from gates.spec import Gates
 from gates.statistics.intervals import Estimate
 from gates.statistics.measures import measure
 from gates.statistics.recovery import recovery, speed_ratio
 from gates.statistics.sequential import confidence_at
-
-Outcome = Literal["passed", "failed", "undecided"]
-
-
-class GateVerdict(BaseModel):
-    """What one gate concluded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """`divergence`, `perplexity`, `agreement`, `size`, `speed`, `tasks.<task>`, `chat.<gate>` or `sanity.<check>`."""
-    outcome: Outcome
-    value: float | None = None
-    """Point estimate."""
-    interval: tuple[float | None, float | None] | None = None
-    """One-sided bounds at `confidence`; None on a side that the documents cannot bound."""
-    confidence: float | None = None
-    limit: float | None = None
-    sentence: str
-
-
-class Verdict(BaseModel):
-    """Whether the artifact may be released, and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    passed: bool
-    outcome: Outcome
-    """`failed` when any gate failed, else `undecided` when any is, else `passed`."""
-    more: bool
-    """Whether more documents are at hand and could decide."""
-    sentence: str
-    gates: tuple[GateVerdict, ...]
 
 
 def judge(evidence: Evidence, gates: Gates) -> Verdict:

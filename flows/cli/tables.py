@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.planning.cost import predict
-from flows.planning.jobs import Step
 from flows.planning.plan import Plan, Planned, scorings, verdict_of
 from flows.store import Failure, Store
 
@@ -93,8 +92,8 @@ def verdict_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
 def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     job, rung = planned.job, planned.rung
     verdict = verdict_of(job, rung, store)
-    artifact = store.record("quantize", job.quantize(rung).key)
-    published = store.record("publish", job.publish(rung).key)
+    artifact = store.record(job.quantize(rung))
+    published = store.record(job.publish(rung))
     row: dict[str, Any] = {
         "release": job.release,
         "target": job.target.name,
@@ -105,24 +104,24 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
         row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
     if verdict and planned.fresh:
-        row["why"] = verdict.result["sentence"]
+        row["why"] = verdict.result.sentence
     if verdict:
-        row["gates"] = {g["name"]: g for g in verdict.result["gates"]}
+        row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
     if artifact:
-        row["weights_bytes"] = artifact.result["weights_bytes"]
+        row["weights_bytes"] = artifact.result.weights_bytes
         row["seconds"] = artifact.seconds
         row["peak_memory_bytes"] = artifact.peak_memory_bytes
     if published and planned.state == "released":
-        row["places"] = published.result["places"]
-        row["version"] = published.result["places"][0]["version"]
+        row["places"] = [place.model_dump(mode="json") for place in published.result.places]
+        row["version"] = published.result.places[0].version
     return row
 
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
     job, rung = planned.job, planned.rung
-    fetch = Step("fetch", {"model": job.original.identity})
-    steps = [fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
-    return next((failure for step in steps if (failure := store.failed(step.kind, step.key))), None)
+    fetch = [job.original.fetch] if job.original.id else []
+    steps = [*fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
+    return next((failure for step in steps if (failure := store.failed(step))), None)
 
 
 def verdict_table(rows: list[dict[str, Any]]) -> Group:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -44,7 +46,7 @@ class Ended:
 
 def run(
     module: str,
-    request: dict[str, Any],
+    request: BaseModel,
     scratch: Path,
     *,
     progress: Progress,
@@ -57,7 +59,7 @@ def run(
     unless it may use the `network`, and sees no token of the Hub unless that is why. Raises
     the kind of Fault that the child ended with.
     """
-    (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
+    (scratch / "request.json").write_text(request.model_dump_json(indent=1))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = _PATH
     if network != "token":

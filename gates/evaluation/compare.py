@@ -16,10 +16,11 @@ from torch import Tensor
 from gates.checks import behaviour, files, ir, names, weights
 from gates.errors import GateError
 from gates.evaluation import baseline, loaders, probes, scoring, speed, tasks, texts
-from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes, Speed, TaskScores
+from gates.evidence import CHECKS, Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
 from gates.formats import format_of, tools
 from gates.progress import report
 from gates.request import EvidenceRequest
+from gates.results import Baseline, EvidenceResult
 from gates.statistics.measures import summarize
 from gates.statistics.sequential import interim_looks
 

@@ -11,8 +11,8 @@ import jinja2
 
 from gates.evidence import Evidence
 from gates.pages.plots import Point, per_document, quality_against_size
+from gates.results import GateVerdict, Verdict
 from gates.spec import Gates
-from gates.verdict import GateVerdict, Verdict
 
 _STYLES = {"perplexity": "{:+.2%}", "agreement": "{:.2%}", "size": "{:.2%}", "tasks": "{:.2%}"}
 _FLOORS = frozenset({"agreement", "tasks", "speed"})

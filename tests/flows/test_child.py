@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pydantic import BaseModel
 
 from catalog.errors import EnvironmentFault, Fault, InputError, StepFault
 from flows.execution import child
@@ -45,9 +46,13 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Asked(BaseModel):
+    a: int = 1
+
+
 def run(scratch: Path, door: str, **options: Any) -> tuple[child.Ended, list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
-    ended = child.run(f"door_{door}", {"a": 1}, scratch, progress=lambda *event: seen.append(event), **options)
+    ended = child.run(f"door_{door}", Asked(), scratch, progress=lambda *event: seen.append(event), **options)
     return ended, seen
 
 
@@ -104,9 +109,9 @@ def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path
 
 def test_a_child_dies_with_its_parent(scratch: Path) -> None:
     program = (
-        "from pathlib import Path\nfrom flows.execution import child\n"
+        "from pathlib import Path\nfrom pydantic import create_model\nfrom flows.execution import child\n"
         f"child._PATH = {child._PATH!r}\n"
-        f"child.run('door_sleeps', {{}}, Path({str(scratch)!r}), progress=lambda *event: None)"
+        f"child.run('door_sleeps', create_model('Nothing')(), Path({str(scratch)!r}), progress=lambda *event: None)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     deadline = time.monotonic() + 20

@@ -7,11 +7,12 @@ import pytest
 
 from catalog.errors import InputError
 from flows.execution import child
+from flows.execution.fetch import Request
 
 
 def fetch(tmp_path: Path, **request: object) -> list[str]:
     (tmp_path / "work" / "out").mkdir(parents=True)
-    asked = {"what": "texts", "cache": str(tmp_path / "cache"), **request}
+    asked = Request.model_validate({"what": "texts", "cache": tmp_path / "cache", **request})
     child.run("flows.execution.fetch", asked, tmp_path / "work", progress=lambda *event: None)
     lines = (tmp_path / "work" / "out" / "documents.jsonl").read_text().split("\n")
     return [json.loads(line)["text"] for line in lines if line]
