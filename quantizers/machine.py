@@ -9,8 +9,8 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
+from catalog.errors import EnvironmentFault
 from quantizers.compute import BFLOAT16, cpu_flags
-from quantizers.errors import QuantizeError
 from quantizers.request import Request, SensitivityRequest
 
 
@@ -18,11 +18,11 @@ def device(name: str) -> torch.device:
     """The torch device of that name: cpu, cuda or xpu.
 
     Raises:
-        QuantizeError: torch finds none here.
+        EnvironmentFault: torch finds none here.
     """
     present = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "xpu": torch.xpu.is_available}
     if not present[name]():
-        raise QuantizeError(
+        raise EnvironmentFault(
             f"calibration.device {name}: this torch ({torch.__version__}) finds no {name} device on this machine. "
             f"Ask for device cpu, or install a torch that was built for {name}."
         )
@@ -57,7 +57,7 @@ def compute(request: Request | SensitivityRequest) -> Compute:
     """How blocks run for a request: as it says, and on the CPU in float32 where no text is read.
 
     Raises:
-        QuantizeError: torch finds no such device here.
+        EnvironmentFault: torch finds no such device here.
     """
     if request.calibration is None:
         return Compute(torch.device("cpu"), torch.float32)

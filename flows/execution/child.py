@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
+from catalog.foreign_errors import last_words
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parents[2])
@@ -119,8 +120,8 @@ def _event(line: bytes) -> dict[str, Any]:
 
 def _how_it_died(code: int, log: Path) -> Fault:
     """Say how a process ended that said nothing itself; nothing in it can have killed it with signal 9."""
-    kind: type[Fault] = EnvironmentFault if code == -signal.SIGKILL else StepFault
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+    kind = EnvironmentFault if code == -signal.SIGKILL else last_words(tail)
     if code == -signal.SIGKILL:
         why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
     elif code < 0:
