@@ -33,7 +33,7 @@ def test_too_little_memory_is_no_verdict(bench: Bench, tmp_path: Path, monkeypat
     (tmp_path / "starved.py").write_text(STARVED)
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(child, "_PATH", f"{ROOT}{os.pathsep}{tmp_path}")
-    request = bench.request(bench.artifact).model_dump(mode="json")
+    request = bench.request(bench.artifact)
     # An exception, or, where a library aborts, the words it ends with.
     with pytest.raises(EnvironmentFault, match="memory"):
         child.run("starved", request, tmp_path, progress=lambda *event: None)
