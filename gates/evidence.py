@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gates.statistics.intervals import Estimate
+from gates.statistics.estimate import Estimate
 
 CONFIDENCE = 0.95
 """One-sided confidence of the bounds in a summary; a verdict computes its own from the documents."""
@@ -30,24 +30,16 @@ class _Frozen(BaseModel):
 
 
 class Document(_Frozen):
-    """One document of held-out text, scored by both models: sums over its predicted positions."""
+    """One document of held-out text, scored by both models: what the kinds of gates keep of its predicted positions."""
 
     index: int
     """Place among the distinct evaluation texts, from 0."""
     tokens: int
     """Predicted positions: tokens of the row but the first."""
-    loss_original: float
-    """Summed negative log-likelihood under the original, in nats."""
-    loss: float
-    """Summed negative log-likelihood under the artifact, in nats."""
-    kld: float
-    """Summed KL divergence of the artifact from the original, in nats."""
-    agree: int
-    """Positions where both rank the same token first."""
-    lost: int
-    """Positions where the original's first choice is the true token and the artifact's is not."""
-    gained: int
-    """Positions where the artifact's first choice is the true token and the original's is not."""
+    sums: dict[str, float]
+    """By name (`gates.gate.Gate.sums`): numbers that add up over positions."""
+    tops: dict[str, tuple[float, ...]] = {}
+    """By name (`gates.gate.Gate.tops`): numbers of single positions."""
 
 
 class Check(_Frozen):

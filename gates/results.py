@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Outcome = Literal["passed", "failed", "undecided"]
+Side = Literal["at most", "at least"]
+NOTHING = "–"
+"""Stands where there is no number."""
 
 
 class _Frozen(BaseModel):
@@ -45,11 +48,27 @@ class EvidenceResult(_Frozen):
     perplexity: float | None
 
 
+class Shown(_Frozen):
+    """How a gate reads in a card, on a page and in a table: they print it as it is."""
+
+    label: str
+    """What is judged, with its unit."""
+    measured: str
+    bound: str
+    """The unfavourable end of the interval."""
+    allowed: str
+    """The limit, with the side it is on."""
+    column: str | None = None
+    """Heading in a table of many targets; None: it stands in none."""
+    cell: str = NOTHING
+    """The figure below that heading."""
+
+
 class GateVerdict(_Frozen):
     """What one gate concluded."""
 
     name: str
-    """`divergence`, `perplexity`, `agreement`, `size`, `speed`, `tasks.<task>`, `chat.<gate>` or `sanity.<check>`."""
+    """`divergence`, `perplexity`, …, `tasks.<task>`, `tail.<part>`, `chat.<gate>` or `sanity.<check>`."""
     outcome: Outcome
     value: float | None = None
     """Point estimate."""
@@ -57,7 +76,18 @@ class GateVerdict(_Frozen):
     """One-sided bounds at `confidence`; None on a side that the documents cannot bound."""
     confidence: float | None = None
     limit: float | None = None
+    side: Side | None = None
+    """On which side of the limit it must stay."""
     sentence: str
+    shown: Shown | None = None
+    """None for what is not a number: a check that no limit overrides."""
+    timed: bool = False
+    """Whether it was measured by the clock, so that it is never the same twice."""
+
+    @property
+    def worst(self) -> float | None:
+        """The unfavourable end of the interval."""
+        return None if self.interval is None else self.interval[1 if self.side == "at most" else 0]
 
 
 class Verdict(_Frozen):

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from gates.spec import Fraction, Gates
+from gates.fraction import Fraction
+from gates.spec import Gates
 from quantizers.recipe import BITS, Dtype, Recipe
 
 Device = Literal["CPU", "GPU", "NPU"]

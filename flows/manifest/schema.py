@@ -21,7 +21,6 @@ from pydantic.json_schema import GenerateJsonSchema
 from flows.manifest.form import Form
 from flows.manifest.model import Auto, Calibration, Device, Evaluation, Model, Publish
 from flows.manifest.presets import shipped
-from gates import spec
 from quantizers.recipe import Recipe
 
 FILE = Path(__file__).parents[2] / "manifests" / "schema.json"
@@ -35,7 +34,7 @@ def schema() -> dict[str, Any]:
     definitions = found["$defs"]
     definitions["Auto"] = Auto.model_json_schema()
     places = {**definitions, Form.__name__: found, Recipe.__name__: recipe}
-    for model in (*_DESCRIBED, *_gates()):
+    for model in _DESCRIBED:
         if model.__name__ in places:  # a base of others stands in the schema only as a part of them
             _describe(places[model.__name__], model)
     named = {
@@ -84,11 +83,6 @@ def _undefaulted(properties: dict[str, Any]) -> dict[str, Any]:
         }
         for name, field in properties.items()
     }
-
-
-def _gates() -> list[type[BaseModel]]:
-    found = vars(spec).values()
-    return [each for each in found if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
 
 
 def _describe(found: dict[str, Any], model: type[BaseModel]) -> None:

@@ -23,8 +23,10 @@ from flows.planning.kinds import (
 from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
 from flows.step import Kind, Result, Step
+from gates.kinds.divergence import Divergence
+from gates.kinds.size import Size
 from gates.results import Baseline, EvidenceResult, Overlap
-from gates.spec import Divergence, Size
+from gates.spec import SUMS, TOPS
 from publishers.request import Result as Published
 from quantizers.compute import fastest
 from quantizers.request import SensitivityResult
@@ -118,6 +120,7 @@ class Job:
             "documents": documents,
             "device": self.target.device,
             "speed": self.manifest.gates.speed is not None,
+            "measured": sorted(SUMS | TOPS),
             "tools": versions("evidence", format=rung.recipe.format),
         }
         return EVIDENCE.step(inputs)
@@ -131,7 +134,8 @@ class Job:
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
             "device": self.target.device,
-            "gates": self.manifest.gates.model_dump(mode="json"),
+            # A gate that is not asked for is not in the key, so that a new kind of gate judges nothing anew.
+            "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "evaluator": versions("evidence", format=rung.recipe.format),
             "tools": versions("verdict"),
         }

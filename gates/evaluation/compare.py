@@ -23,8 +23,8 @@ from gates.formats import format_of, tools
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
-from gates.statistics.measures import summarize
 from gates.statistics.sequential import interim_looks
+from gates.summary import summarize
 
 
 @dataclass

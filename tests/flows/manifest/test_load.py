@@ -15,7 +15,10 @@ from flows.manifest.errors import ManifestError
 from flows.manifest.load import load, load_all
 from flows.manifest.names import fault_of_id
 from flows.manifest.presets import name_of, shipped
-from gates.spec import Divergence, Gates, Perplexity, Task
+from gates.kinds.divergence import Divergence
+from gates.kinds.perplexity import Perplexity
+from gates.kinds.tasks import Task
+from gates.spec import Gates
 from quantizers.recipe import Recipe
 from tests.flows.manifest.room import REPOSITORY, furnish
 
