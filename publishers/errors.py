@@ -10,4 +10,4 @@ class PublishError(InputError):
 
 
 class HubError(NetworkFault):
-    """The Hub, or the way to it, failed; nothing is wrong with the release and publishing again is safe."""
+    """The Hub, or the way to it, failed; nothing is wrong with what was asked, and asking again is safe."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from catalog.foreign_errors import machine_fault
 from publishers.errors import PublishError
 
 PROVENANCE = "quantmill.json"
@@ -70,7 +69,7 @@ def read_provenance(directory: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise machine_fault(error) or PublishError(
+        raise PublishError(
             f"{directory} holds no readable {PROVENANCE} ({error.strerror}), so it is not a release of quantmill: "
             "name one that `quantmill list` shows."
         ) from error

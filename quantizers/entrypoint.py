@@ -32,8 +32,7 @@ def run(request: Request, out: Path) -> Result:
     and not done again; a target's directory exists only when it is complete.
 
     Raises:
-        QuantizeError: the model, a recipe or the calibration text is at fault.
-        EnvironmentFault: the disk is full, or a device or package is missing.
+        QuantizeError: the model, a recipe or the calibration text is at fault, or the disk is full.
     """
     computed = _ready(request, out)
     made: dict[str, Made] = {}

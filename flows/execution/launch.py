@@ -49,16 +49,20 @@ def main() -> int:
     if parent := os.environ.pop("QUANTMILL_PARENT", ""):
         die_with(int(parent))
     sys.argv = [module, *arguments]
+    if os.environ.get("HF_HUB_OFFLINE") == "0":  # the step may use the network: every request of it has a deadline
+        from publishers.destinations.client import apply_hub_settings
+
+        apply_hub_settings()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Exception as error:
         traceback.print_exc()
-        from catalog.foreign_errors import as_fault
+        from catalog.errors import Fault, StepFault
 
-        fault = as_fault(error)
-        message = " ".join(str(fault).split()) or "no message"
-        print(json.dumps({"error": {"fault": fault.fault, "message": message}}), flush=True)
-        return fault.exit_code
+        message = " ".join(str(error).split()) or "no message"
+        told = error if isinstance(error, Fault) else StepFault(f"{type(error).__name__}: {message}")
+        print(json.dumps({"error": {"fault": told.fault, "message": " ".join(str(told).split())}}), flush=True)
+        return told.exit_code
     print(json.dumps({"peak_memory_bytes": peak_memory_bytes()}), flush=True)
     return 0
 

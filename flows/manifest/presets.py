@@ -1,12 +1,11 @@
-"""Named recipes: those shipped in presets.yaml, and those that the nearest `targets.yaml` above a manifest adds."""
+"""Named recipes: the nearest `targets.yaml` above a manifest, so that a room of manifests decides on its own names."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.resources import as_file, files
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ FILE = "targets.yaml"
 
 @dataclass(frozen=True)
 class Presets:
-    """The presets that a manifest may name."""
+    """The presets of one `targets.yaml`."""
 
     path: Path | None
-    """The `targets.yaml` that adds to those shipped; None: there is none above the manifest."""
+    """None: there is no such file above the manifest."""
     written: dict[str, dict[str, Any]]
     """The fields each preset gives, for a target to override."""
     recipes: dict[str, Recipe]
@@ -36,15 +35,8 @@ def presets_for(directory: Path) -> Presets:
     for place in (directory, *directory.parents):
         path = place / FILE
         if os.path.lexists(path):
-            return _with_shipped(path, _state(path))
-    return shipped()
-
-
-@cache
-def shipped() -> Presets:
-    """Return the presets that come with quantmill."""
-    with as_file(files("flows.manifest") / "presets.yaml") as path:
-        return Presets(None, *_read(path))
+            return _presets(path, _state(path))
+    return Presets(None, {}, {})
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
@@ -56,12 +48,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=256)
-def _with_shipped(path: Path, state: tuple[int, int, int] | None) -> Presets:
-    written, recipes = _read(path)
-    return Presets(path, {**shipped().written, **written}, {**shipped().recipes, **recipes})
-
-
-def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Recipe]]:
+def _presets(path: Path, state: tuple[int, int, int] | None) -> Presets:
     source = read(shown(path), PRESETS)
     recipes = {}
     for name, fields in source.data.items():
@@ -70,7 +57,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Recipe]]:
                 (name,), "is not a preset; a preset is a mapping of recipe fields, such as {dtype: int4}"
             )
         recipes[name] = recipe_at(source, (name,), fields)
-    return source.data, recipes
+    return Presets(path, source.data, recipes)
 
 
 def recipe_at(source: Source, key: Key, fields: dict[str, Any]) -> Recipe:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from catalog.errors import InputError
-from flows.files.fingerprint import ContentHashes
+from flows.files.fingerprint import ContentHashes, fingerprint
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest, Texts
-from flows.planning.kinds import FETCH, Fetched
-from flows.step import Step
-from flows.store import Store, write_durably
+from flows.store import write_durably
+from publishers.errors import HubError
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
 PATTERNS = (
@@ -33,6 +33,10 @@ PATTERNS = (
     "USE_POLICY*",
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_DELAYS = (1.0, 4.0)
+"""Seconds between attempts to reach the Hub: somebody may be sitting there."""
+
+T = TypeVar("T")
 
 
 class SourceError(InputError):
@@ -59,20 +63,9 @@ class Original:
         return {"id": self.id, "revision": self.revision}
 
     @property
-    def fetch(self) -> Step[Fetched]:
-        """Bringing it here from the Hub."""
-        assert self.id, "a directory is here already"
-        return fetching(self.id, self.revision)
-
-    @property
     def bytes(self) -> int:
         """Size of the weights."""
         return sum(tensor.bytes for tensor in self.tensors.values())
-
-
-def fetching(source: str, commit: str) -> Step[Fetched]:
-    """Return the step that brings a model of the Hub here."""
-    return FETCH.step({"model": {"id": source, "revision": commit}})
 
 
 def task_file(manifest: Manifest, file: str) -> Path:
@@ -81,17 +74,16 @@ def task_file(manifest: Manifest, file: str) -> Path:
 
 
 class Sources:
-    """Resolves names once per process; `HOME/sources` is a cache in the layout of huggingface_hub."""
+    """Resolves names once per process; `home/sources` is a cache in the layout of huggingface_hub."""
 
-    def __init__(self, store: Store, hashes: ContentHashes) -> None:
-        self.store = store
-        self.home = store.home
+    def __init__(self, home: Path, hashes: ContentHashes) -> None:
+        self.home = home
         self.hashes = hashes
         self._originals: dict[tuple[Any, ...], Original] = {}
         self._commits: dict[tuple[str, str, str], str] = {}
 
     def original(self, manifest: Manifest) -> Original:
-        """Pin the manifest's model. Raises SourceError when the Hub does not know it or cannot be reached."""
+        """Pin the manifest's model. Raises SourceError when the Hub does not know it, HubError when it cannot be reached."""
         model = manifest.model
         key = (model.source if manifest.directory is None else manifest.directory, model.revision, model.name)
         if key not in self._originals:
@@ -153,24 +145,10 @@ class Sources:
                 f"{kind} {source}@{revision} was never resolved here and HF_HUB_OFFLINE is set: unset it once, name a "
                 "40-hex commit, or point the manifest at a local directory"
             )
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            info = HfApi().repo_info(source, revision=revision, repo_type=kind, timeout=30)
-        except HfHubHTTPError as error:
-            raise SourceError(
-                f"the Hub does not show {kind} {source}@{revision} ({str(error).splitlines()[0]}): check the spelling and the "
-                "revision; a private or gated one needs a token with access in HF_TOKEN"
-            ) from error
-        except Exception as error:  # no connection: the HTTP library under huggingface_hub differs between versions
-            raise SourceError(
-                f"the Hub cannot be reached to resolve {kind} {source}@{revision} ({type(error).__name__}: {error}): check the "
-                "network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched before"
-            ) from error
+        sha = ask_hub(f"{kind} {source}@{revision}", lambda: _resolve(kind, source, revision))
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(memory, str(info.sha).encode())
-        return str(info.sha)
+        write_durably(memory, sha.encode())
+        return sha
 
     def _from_directory(self, manifest: Manifest) -> Original:
         directory = manifest.directory
@@ -192,40 +170,63 @@ class Sources:
 
     def snapshot(self, source: str, commit: str) -> Path | None:
         """Return the directory of a fetched model, or None."""
-        path = self.home / "sources" / f"models--{source.replace('/', '--')}" / "snapshots" / commit
         # The directory alone says nothing: a fetch that was killed leaves one that is not whole.
-        return path if (path / "config.json").exists() and self.store.complete(fetching(source, commit)) else None
+        fetched = fingerprint({"step": "fetch", "model": {"id": source, "revision": commit}})
+        path = self.home / "sources" / f"models--{source.replace('/', '--')}" / "snapshots" / commit
+        whole = (self.home / "store" / "fetch" / fetched / "record.json").is_file()
+        return path if whole and (path / "config.json").exists() else None
 
     def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         memory = self.home / "cache" / "headers" / source / f"{commit}.json"
         if not memory.is_file():
             memory.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(memory, json.dumps(_ask_headers(source, commit)).encode())
+            found = ask_hub(f"the headers of {source}@{commit}", lambda: _headers(source, commit))
+            write_durably(memory, json.dumps(found).encode())
         known = json.loads(memory.read_bytes())
         tensors = {name: Tensor(dtype, tuple(shape), size) for name, (dtype, shape, size) in known["tensors"].items()}
         return tensors, known["config"]
 
 
-def _ask_headers(source: str, commit: str) -> dict[str, Any]:
-    """Read the headers of a model's weight files from the Hub with range requests; no weight is transferred."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError
+def ask_hub(what: str, question: Callable[[], T], delays: Sequence[float] = _DELAYS) -> T:
+    """Ask the Hub, again where that helps. Raises SourceError: the name is at fault; HubError: the way there is."""
+    from publishers.destinations.client import apply_hub_settings
+
+    apply_hub_settings()
+    from huggingface_hub.errors import NotASafetensorsRepoError
+
+    from publishers.destinations.patience import Patience, is_local, is_transient, retried
 
     try:
-        metadata = HfApi().get_safetensors_metadata(source, revision=commit)
-        config = json.loads(Path(hf_hub_download(source, "config.json", revision=commit)).read_bytes())
+        return retried(question, Patience(delays=delays))
     except NotASafetensorsRepoError as error:
+        raise SourceError(f"{what} has no safetensors weights: convert them and name a revision that has") from error
+    except Exception as error:  # what the network raises differs between versions of huggingface_hub
+        if is_local(error):
+            raise
+        said = " ".join(str(error).split()) or "no words"
+        if is_transient(error):
+            raise HubError(
+                f"the Hub cannot be reached for {what}, or does not answer as it should ({type(error).__name__}: {said}): "
+                "check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched before"
+            ) from error
         raise SourceError(
-            f"{source}@{commit} has no safetensors weights: convert them and name a revision that has"
+            f"the Hub does not show {what} ({said}): check the spelling and the revision; a private or gated one needs a "
+            "token with access in HF_TOKEN"
         ) from error
-    except HfHubHTTPError as error:
-        raise SourceError(
-            f"the Hub does not give the headers of {source}@{commit}: {str(error).splitlines()[0]}"
-        ) from error
-    except Exception as error:  # no connection: the HTTP library under huggingface_hub differs between versions
-        raise SourceError(
-            f"the Hub cannot be reached for the headers of {source}@{commit} ({type(error).__name__})"
-        ) from error
+
+
+def _resolve(kind: str, source: str, revision: str) -> str:
+    from huggingface_hub import HfApi
+
+    return str(HfApi().repo_info(source, revision=revision, repo_type=kind).sha)
+
+
+def _headers(source: str, commit: str) -> dict[str, Any]:
+    """Read the headers of a model's weight files from the Hub with range requests; no weight is transferred."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    metadata = HfApi().get_safetensors_metadata(source, revision=commit)
+    config = json.loads(Path(hf_hub_download(source, "config.json", revision=commit)).read_bytes())
     tensors = {
         name: (info.dtype, info.shape, info.data_offsets[1] - info.data_offsets[0])
         for file in metadata.files_metadata.values()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from publishers.destinations import protocol
 from publishers.destinations.hub import connect
-from publishers.errors import PublishError
+from publishers.destinations.patience import patiently
+from publishers.errors import HubError, PublishError
 from publishers.files import remove_tree
 from publishers.progress import progress
 
@@ -33,13 +37,19 @@ def download(name: str, version: str | None, directory: Path) -> Fetched:
         HubError: the Hub did not answer.
     """
     api = connect(write=False)
-    try:
-        api.repo_info(name)
-    except RepositoryNotFoundError as error:
+
+    def is_there() -> bool:
+        try:
+            api.repo_info(name)
+        except RepositoryNotFoundError:
+            return False
+        return True
+
+    if not patiently(api, f"find {name}", is_there):
         raise PublishError(
             f"The Hub at {api.endpoint} holds no release called {name!r}, or shows it to nobody without a token: check the "
             "name, and export HF_TOKEN if it is private."
-        ) from error
+        )
     versions = protocol.versions_of(api, name)
     commit = protocol.head_of(api, name) if version is None else versions.get(version)
     if commit is None:
@@ -47,11 +57,15 @@ def download(name: str, version: str | None, directory: Path) -> Fetched:
         raise PublishError(f"{name} has no version {version!r} on the Hub. It has {known}.")
     tree = protocol.tree_of(api, name, commit)
     progress(f"download {name}", 0, 1)
-    protocol.patiently(
-        api,
-        f"download {name}",
-        lambda: api.snapshot_download(name, revision=commit, local_dir=directory, ignore_patterns=".gitattributes"),
-    )
+    patiently(api, f"download {name}", lambda: _download(api, name, commit, tree, directory), seconds=math.inf)
     remove_tree(directory / ".cache")
     found = version or next((v for v, target in versions.items() if target == commit), commit)
     return Fetched(directory, found, commit, tree)
+
+
+def _download(api: HfApi, name: str, commit: str, tree: Mapping[str, str], directory: Path) -> None:
+    api.snapshot_download(name, revision=commit, local_dir=directory, ignore_patterns=".gitattributes")
+    # Where the server does not answer, the client is content with what an earlier attempt left there.
+    missing = [path for path in tree if path != ".gitattributes" and not (directory / path).is_file()]
+    if missing:
+        raise HubError(f"The Hub did not send {', '.join(missing)} of {name}: run it again.")

@@ -8,29 +8,23 @@ The tag comes last: it is the promise.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+import math
+from collections.abc import Mapping
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
+from publishers.destinations.patience import Patience, explain, patiently, status_of
 from publishers.errors import HubError, PublishError
 from publishers.files import is_listed_as
 from publishers.provenance import PROVENANCE, VERSION
 from publishers.stage import Staged
 
-T = TypeVar("T")
-
-DELAYS = (1.0, 4.0, 16.0)
-"""Seconds between attempts."""
 MAX_FILES = 100
 """The Hub asks for at most 50 to 100 files per commit; more may outlast its time limit."""
 FURNITURE = frozenset({".gitattributes", "README.md"})
 """What a repository may hold that never held a release: the Hub or its owner put it there at creation."""
-WORTH_RETRYING = frozenset({408, 409, 412, 425, 429})
-"""Client errors that the same request may outlive; 412 also comes from a head read through a cache that lags."""
 
 
 def preflight(api: HfApi, name: str, private: bool) -> None:
@@ -44,7 +38,7 @@ def preflight(api: HfApi, name: str, private: bool) -> None:
         try:
             api.auth_check(name, write=True)
         except HfHubHTTPError as error:
-            if _status(error) in (401, 404):
+            if status_of(error) in (401, 404):
                 return False
             raise
         return True
@@ -53,7 +47,7 @@ def preflight(api: HfApi, name: str, private: bool) -> None:
         patiently(api, f"create {name}", lambda: api.create_repo(name, private=private, exist_ok=True))
 
 
-def commit(api: HfApi, staged: Staged, delays: Sequence[float] = DELAYS) -> str:
+def commit(api: HfApi, staged: Staged) -> str:
     """Bring the head of `main` to the release's tree with one commit; return the commit that has it.
 
     Raises:
@@ -65,36 +59,35 @@ def commit(api: HfApi, staged: Staged, delays: Sequence[float] = DELAYS) -> str:
             f"{staged.name} has {len(staged.files)} files, and one commit takes {MAX_FILES}: save the weights in fewer, "
             "larger shards."
         )
-    parent = head_of(api, staged.name, delays)
-    tree = tree_of(api, staged.name, parent, delays)
+    parent = head_of(api, staged.name)
+    tree = tree_of(api, staged.name, parent)
     if not differences(tree, staged):
         return parent
     _refuse_foreign(staged.name, tree)
-    for delay in (*delays, None):
+    patience = Patience(seconds=math.inf)  # an attempt may be hours of uploading
+    while True:
         try:
             return _commit_once(api, staged, parent, tree)
         except Exception as error:
-            head = head_of(api, staged.name, delays)
-            if not differences(tree_of(api, staged.name, head, delays), staged):
+            head = head_of(api, staged.name)
+            if not differences(tree_of(api, staged.name, head), staged):
                 return head
             if head != parent:
                 raise PublishError(
                     f"Somebody else committed {head[:12]} to {staged.name} on the Hub while {parent[:12]} was being "
                     "replaced, and this release did not land. Look at that commit, then run again to publish on top of it."
                 ) from error
-            if delay is None or not _is_transient(error):
-                raise _explain(api, error, f"The commit to {staged.name} failed and its main is unchanged") from error
-            time.sleep(delay)
-    raise AssertionError("the last attempt returns or raises")
+            if not patience.allows_another(error):
+                raise explain(api, error, f"The commit to {staged.name} failed and its main is unchanged") from error
 
 
-def confirm(api: HfApi, staged: Staged, revision: str, delays: Sequence[float] = DELAYS) -> None:
+def confirm(api: HfApi, staged: Staged, revision: str) -> None:
     """Compare what the Hub lists at a commit with the release, file by file and hash by hash.
 
     Raises:
         HubError: they differ; the commit stays untagged.
     """
-    wrong = differences(tree_of(api, staged.name, revision, delays), staged)
+    wrong = differences(tree_of(api, staged.name, revision), staged)
     if wrong:
         raise HubError(
             f"The Hub lists other content than was sent at {staged.name}@{revision[:12]}: {', '.join(wrong)}. The commit "
@@ -102,14 +95,15 @@ def confirm(api: HfApi, staged: Staged, revision: str, delays: Sequence[float] =
         )
 
 
-def tag(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELAYS) -> str:
+def tag(api: HfApi, name: str, revision: str) -> str:
     """Give a commit the next version, unless it has one; return its version.
 
     Raises:
         HubError: the tag could not be made; the commit is whole, and publishing again tags it.
     """
-    for delay in (*delays, None):
-        versions = versions_of(api, name, delays)
+    patience = Patience()
+    while True:
+        versions = versions_of(api, name)
         for version, target in versions.items():
             if target == revision:
                 return version
@@ -118,21 +112,19 @@ def tag(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELAYS) 
             api.create_tag(name, tag=following, revision=revision)
             return following
         except Exception as error:
-            if delay is None or not _is_transient(error):
-                raise _explain(api, error, f"{name}@{revision[:12]} is on the Hub but could not be tagged") from error
-            time.sleep(delay)
-    raise AssertionError("the last attempt returns or raises")
+            if not patience.allows_another(error):
+                raise explain(api, error, f"{name}@{revision[:12]} is on the Hub but could not be tagged") from error
 
 
-def head_of(api: HfApi, name: str, delays: Sequence[float] = DELAYS) -> str:
+def head_of(api: HfApi, name: str) -> str:
     """Commit at the head of `main`."""
-    sha = patiently(api, f"read the head of {name}", lambda: api.repo_info(name, revision="main").sha, delays)
+    sha = patiently(api, f"read the head of {name}", lambda: api.repo_info(name, revision="main").sha)
     if sha is None:
         raise HubError(f"The Hub names no commit for {name}@main: its answer is not that of a Hub; check HF_ENDPOINT.")
     return sha
 
 
-def tree_of(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELAYS) -> dict[str, str]:
+def tree_of(api: HfApi, name: str, revision: str) -> dict[str, str]:
     """Path → SHA-256 of a large file, or git's SHA-1 of a regular one, at a commit."""
 
     def listing() -> dict[str, str]:
@@ -140,12 +132,12 @@ def tree_of(api: HfApi, name: str, revision: str, delays: Sequence[float] = DELA
         files = (entry for entry in entries if isinstance(entry, RepoFile))
         return {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
 
-    return patiently(api, f"list the files of {name}", listing, delays)
+    return patiently(api, f"list the files of {name}", listing)
 
 
-def versions_of(api: HfApi, name: str, delays: Sequence[float] = DELAYS) -> dict[str, str]:
+def versions_of(api: HfApi, name: str) -> dict[str, str]:
     """Version → commit."""
-    refs = patiently(api, f"list the versions of {name}", lambda: api.list_repo_refs(name), delays)
+    refs = patiently(api, f"list the versions of {name}", lambda: api.list_repo_refs(name))
     return {ref.name: ref.target_commit for ref in refs.tags if VERSION.match(ref.name)}
 
 
@@ -158,23 +150,6 @@ def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
         if not is_listed_as(staged.directory / path, staged.files[path].sha256, tree[path])
     }
     return sorted(changed | (staged.files.keys() ^ found))
-
-
-def patiently(api: HfApi, what: str, call: Callable[[], T], delays: Sequence[float] = DELAYS) -> T:
-    """Call until it answers; give up on what waiting cannot mend, or after the last delay.
-
-    Raises:
-        PublishError: the token or the name is refused.
-        HubError: the Hub failed.
-    """
-    for delay in (*delays, None):
-        try:
-            return call()
-        except Exception as error:
-            if delay is None or not _is_transient(error):
-                raise _explain(api, error, f"Could not {what}") from error
-            time.sleep(delay)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _commit_once(api: HfApi, staged: Staged, parent: str, tree: Mapping[str, str]) -> str:
@@ -200,34 +175,3 @@ def _refuse_foreign(name: str, tree: Mapping[str, str]) -> None:
             f"The repository {name} on the Hub holds files that quantmill did not publish ({some}), and a release would "
             "replace them. Publish under another namespace or target name, or empty the repository."
         )
-
-
-def _status(error: Exception) -> int | None:
-    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether waiting may help: the server's faults and the network's, not a refusal."""
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in WORTH_RETRYING
-    return not isinstance(error, ValueError | TypeError | AssertionError)
-
-
-def _explain(api: HfApi, error: Exception, what: str) -> Exception:
-    """One paragraph on a failed call; a server's answer that echoes the token is quoted without it."""
-    if isinstance(error, HubError | PublishError):
-        return error
-    said = " ".join(str(error).split())
-    if isinstance(api.token, str):
-        said = said.replace(api.token, "***")
-    if _status(error) in (401, 403):
-        return PublishError(
-            f"{what}: {said}. Check that HF_TOKEN is valid and has write access to this namespace, and that HF_ENDPOINT "
-            f"({api.endpoint}) is the server it belongs to."
-        )
-    if _is_transient(error):
-        return HubError(
-            f"{what}: {said or type(error).__name__}. Publishing again is safe and completes what is missing."
-        )
-    return PublishError(f"{what}: the Hub refuses it: {said}")

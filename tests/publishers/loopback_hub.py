@@ -33,6 +33,8 @@ class Answer(Exception):
 
 DROPPED = 0
 """Status of an Answer that is none: the connection is closed instead."""
+HELD = -1
+"""Status of an Answer that never comes: the connection stays open, and nothing is sent."""
 
 Fault = Callable[[str, str], Answer | None]
 
@@ -54,6 +56,7 @@ class LoopbackHub:
         self.before: Fault = lambda method, path: None
         self.after: Fault = lambda method, path: None
         self.lock = threading.RLock()
+        self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -64,6 +67,7 @@ class LoopbackHub:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -124,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.status == DROPPED:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if answer.status == HELD:
+            self.hub.closing.wait()
+            self.close_connection = True
             return
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from publishers.destinations import hub, protocol
+from publishers.destinations import hub, patience
 from publishers.errors import HubError, PublishError
 from publishers.pull import pull
 from publishers.request import Place, Subject
@@ -21,7 +21,7 @@ from tests.publishers.loopback_repository import File
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("publishers.destinations.protocol.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_flipped_bit_on_the_server_is_found(
     file = loopback.repositories[staged.name].commits[place.commit][path]
     listed = file.row(path)
     damaged = File(file.content[:-1] + bytes([file.content[-1] ^ 1]), file.large)
-    damaged.row = lambda path: listed  # type: ignore[method-assign]
+    damaged.row = lambda _: listed  # type: ignore[method-assign]
     loopback.repositories[staged.name].commits[place.commit][path] = damaged
     with pytest.raises(PublishError, match=path):
         pull(staged.name, "v1", tmp_path / "pulled", home, source="hub")
@@ -140,7 +140,7 @@ def test_commit_that_never_succeeds_leaves_main_alone(staged: Staged, loopback: 
         publish(staged)
     repository = loopback.repositories[staged.name]
     assert len(repository.history) == 1 and repository.tags == {}
-    assert loopback.count("POST", "/commit/main") == len(protocol.DELAYS) + 1
+    assert loopback.count("POST", "/commit/main") == len(patience.DELAYS) + 1
     loopback.before = lambda method, path: None
     assert publish(staged).version == "v1"
 
