@@ -27,7 +27,10 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
         raise GateError(f"{request.evaluation.documents}: no document has two tokens, so there is nothing to predict.")
     loaded = loaders.load_original(request.model)
     if loaded.faults:
-        raise GateError(f"{request.model}: the original does not load cleanly: {loaded.faults[0]}.")
+        raise GateError(
+            f"{request.model}: the original does not load cleanly: {loaded.faults[0]}. Its configuration and its weights do "
+            "not belong together, or a file is missing: fetch the model again."
+        )
     losses = _score(loaded, [(row, 1) for row in scored], out / "documents", "documents")
     talks = chats.rows(tokenizer, scored)
     _score(loaded, talks, out / "chat", "conversations")

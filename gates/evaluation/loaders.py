@@ -66,15 +66,39 @@ def _load_transformers(path: Path, **options: Any) -> Loaded:
 
     with _alarms() as faults:
         model, info = AutoModelForCausalLM.from_pretrained(
-            path, output_loading_info=True, local_files_only=True, trust_remote_code=False, **options
+            path,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are faults, and told by name
+            **options,
         )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info[kind]:
-            found = sorted(str(key) for key in info[kind])
-            faults.append(f"{len(found)} {kind.replace('_', ' ')}, such as {found[0]}")
+    # What the loader logs of these is a table of all of them, for a terminal.
+    faults[:] = _misfits(model, info) or faults
     model.eval()
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
     return Loaded(model, "transformers.AutoModelForCausalLM", {"dtype": ", ".join(dtypes)}, faults)
+
+
+def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
+    """Tensors that the weights lack, have in another shape, or have in vain: how many, and the first in the model's order."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    order = {name: place for place, name in enumerate(shapes)}
+    found = []
+    if missing := sorted(info["missing_keys"], key=lambda name: order.get(name, len(order))):
+        found.append(
+            f"config.json wants tensor {missing[0]} {shapes.get(missing[0], '')}{_more(missing)}, not in the weights"
+        )
+    if other := sorted(info["mismatched_keys"], key=lambda each: order.get(each[0], len(order))):
+        name, stored, wanted = other[0]
+        found.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
+    if unknown := sorted(info["unexpected_keys"]):
+        found.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
+    return found + [" ".join(str(each).split()) for each in info["error_msgs"]]
+
+
+def _more(names: list[Any]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def _method(model: Any) -> str | None:

@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from math import gcd
 
+from torch import nn
+
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacks
 from quantizers.model.loadable import never_quantized, unreadable
@@ -24,10 +26,7 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
     stay = never_quantized(skeleton.model, names, recipe.format)
     names = tuple(name for name in names if name not in stay)
     if not names:
-        raise QuantizeError(
-            f"target {target}: skip {list(recipe.skip)} leaves no linear to quantize. "
-            f"The model's linears are {_some(tuple(skeleton.linears))}."
-        )
+        raise QuantizeError(f"target {target}: {_nothing_left(skeleton, recipe)}")
     for name in names:
         if (weight := f"{name}.weight") in skeleton.tied:
             raise QuantizeError(
@@ -42,18 +41,43 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
     return names
 
 
+def _nothing_left(skeleton: Skeleton, recipe: Recipe) -> str:
+    if own := {name: type(module).__name__ for name, module in skeleton.model.named_modules() if _of_its_own(module)}:
+        kinds = ", ".join(sorted(set(own.values())))
+        return (
+            f"the linears of a {skeleton.model.config.model_type}, {_some(tuple(own))}, are {kinds}, a class of its own that "
+            "no stock loader replaces by quantized linears. No recipe quantizes this architecture: name another model."
+        )
+    return f"skip {list(recipe.skip)} leaves no linear to quantize. The model's linears are {_some(tuple(skeleton.linears))}."
+
+
+def _of_its_own(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and type(module) is not nn.Linear
+
+
+def other_formats(skeleton: Skeleton) -> str:
+    """Advice, a sentence: the formats beside OpenVINO IR that hold all of the model's linears."""
+    names = tuple(skeleton.linears)
+    if any(skeleton.linears[name].transposed for name in names) or unreadable(skeleton.model, names):
+        return f"Use {_BITSANDBYTES}."
+    return "Use format compressed-tensors or bitsandbytes."
+
+
+_BITSANDBYTES = "format bitsandbytes with dtype nf4 or fp4_bnb"
+
+
 def _compressible(skeleton: Skeleton, names: tuple[str, ...], target: str) -> None:
     if lost := unreadable(skeleton.model, names):
         raise QuantizeError(
             f"target {target}: transformers cannot load {_some(lost)} of a {skeleton.model.config.model_type} from "
             "format compressed-tensors: it initializes the modules that hold them by weights that are not there. "
-            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or add these layers to skip."
+            f"Use {_BITSANDBYTES}, or add these layers to skip."
         )
     conv = [n for n in names if skeleton.linears[n].transposed]
     if conv:
         raise QuantizeError(
             f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
-            "Use format openvino, or format bitsandbytes with dtype nf4 or fp4_bnb."
+            f"Use format openvino, or {_BITSANDBYTES}."
         )
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.pytorch_utils import Conv1D
 
 from quantizers.errors import QuantizeError
@@ -17,6 +25,10 @@ from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.conversion import Piece, pieces
+
+LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForMaskedLM", "Model")
+"""How the names of architectures end that are language models, or the body of one."""
+_LANGUAGE_MODELS = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
 
 
 @dataclass(frozen=True)
@@ -99,16 +111,35 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
             f"{where}: transformers cannot read this configuration ({_first_line(error)}). "
             "Models that bring their own code are not run here; name one whose architecture transformers carries."
         ) from error
-    for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM):
-        if type(config) in auto._model_mapping:
-            # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
-            with init_empty_weights(include_buffers=False):
-                # Grouped kernels for experts know no float64, in which folds are checked.
-                return auto.from_config(config, experts_implementation="eager").eval()  # type: ignore[no-any-return]
-    raise QuantizeError(
-        f"{where}: model_type {config.model_type} is no language model that transformers loads "
-        "(causal, sequence-to-sequence or masked). Name another model."
-    )
+    auto = _auto_class(config, where)
+    # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
+    with init_empty_weights(include_buffers=False):
+        # Grouped kernels for experts know no float64, in which folds are checked.
+        return auto.from_config(config, experts_implementation="eager").eval()  # type: ignore[no-any-return]
+
+
+def _auto_class(config: PretrainedConfig, where: Path) -> Any:
+    """The auto class that builds the architecture that the weights were saved from; a type alone has several."""
+    known = [auto for auto in _LANGUAGE_MODELS if type(config) in auto._model_mapping]
+    if not known:
+        raise QuantizeError(
+            f"{where}: model_type {config.model_type} is no language model that transformers loads "
+            "(causal, sequence-to-sequence or masked). Name another model."
+        )
+    named = tuple(config.architectures or ())
+    classes = {auto: _class_names(auto._model_mapping[type(config)]) for auto in known}
+    built = [auto for auto in known if classes[auto].intersection(named)]
+    if named and not built and not any(name.endswith(LANGUAGE_HEADS) for name in named):
+        raise QuantizeError(
+            f"{where}: its architecture, {', '.join(named)}, is no language model; of model_type {config.model_type} these "
+            f"are {', '.join(sorted(set().union(*classes.values())))}. Its head is made for another task: name a model that "
+            "generates text."
+        )
+    return (built or known)[0]
+
+
+def _class_names(found: type | tuple[type, ...]) -> set[str]:
+    return {each.__name__ for each in (found if isinstance(found, tuple) else (found,))}
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from gates.evidence import Baseline, Evidence
 from gates.request import BaselineRequest, Evaluation
 from gates.spec import Gates
 from gates.verdict import judge
+from tests.gates.artifacts import edit_json
 from tests.gates.conftest import TOKENS, Bench
 
 
@@ -116,6 +118,42 @@ def test_texts_at_fault(content: str | None, message: str, bench: Bench, tmp_pat
         path.write_text(content)
     with pytest.raises(GateError, match=message):
         entrypoint.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("without", "wants tensor model.layers.1.mlp.up_proj.weight [256, 128], not in the weights"),
+        ("layers", "wants tensor model.layers.2.self_attn.q_proj.weight [128, 128] and 8 more, not in the weights"),
+        (
+            "width",
+            "tensor model.layers.0.mlp.gate_proj.weight and 5 more is [256, 128], and config.json wants [192, 128]",
+        ),
+        ("more", "has no place for tensor model.layers.9.mlp.up_proj.weight."),
+    ],
+)
+def test_an_original_that_does_not_fit_its_configuration(change: str, says: str, bench: Bench, tmp_path: Path) -> None:
+    """The first tensor at fault is named with its shape; nothing of the table that the loader draws for a terminal."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = tmp_path / "model"
+    sizes = {"vocab_size": 2048, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    original = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2))
+    state = original.state_dict()
+    if change == "without":
+        del state["model.layers.1.mlp.up_proj.weight"]
+    if change == "more":
+        state["model.layers.9.mlp.up_proj.weight"] = state["model.layers.1.mlp.up_proj.weight"].clone()
+    original.save_pretrained(model, state_dict=state)
+    changed = {"layers": {"num_hidden_layers": 3}, "width": {"intermediate_size": 192}}
+    edit_json(model / "config.json", lambda config: config | changed.get(change, {}))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bench.model / file, model)
+    request = BaselineRequest(model=model, evaluation=Evaluation(documents=bench.evaluation, tokens=TOKENS))
+    with pytest.raises(GateError) as caught:
+        entrypoint.run(request, tmp_path / "out")
+    assert says in str(caught.value), str(caught.value)
+    assert "\x1b" not in str(caught.value) and "REPORT" not in str(caught.value)
 
 
 def test_requests_at_fault(bench: Bench, tmp_path: Path) -> None:

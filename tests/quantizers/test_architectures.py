@@ -17,7 +17,7 @@ from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
-from tests.quantizers.families.tiny_models import MODELS, make
+from tests.quantizers.families.tiny_models import DECODER, MODELS, make
 from tests.quantizers.models import DEMO
 from tests.quantizers.test_door import same
 
@@ -89,6 +89,48 @@ def test_what_compressed_tensors_cannot_hold_is_calibrated_into_bitsandbytes(nam
 def test_a_t5_that_transformers_could_not_load_is_refused(name, tmp_path):
     with pytest.raises(QuantizeError, match=r"SelfAttention\.q.*bitsandbytes"):
         run(request(save(name, tmp_path / "model"), int8=INT8), tmp_path / "out")
+
+
+OTHER_TASKS = {
+    "bert-classifier": "BertForSequenceClassification",
+    "bart": "BartForSequenceClassification",
+    "whisper": "WhisperForAudioClassification",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TASKS)
+def test_an_architecture_with_another_task_is_named_and_its_weights_are_not_blamed(name, tmp_path):
+    sizes = {"d_model": 12, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 64, "max_position_embeddings": 8}
+    if name == "bert-classifier":
+        make(name).save_pretrained(tmp_path / "model")
+    else:
+        config = transformers.AutoConfig.for_model(name, **sizes, encoder_attention_heads=2, decoder_attention_heads=2)
+        getattr(transformers, OTHER_TASKS[name])(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match=rf"{OTHER_TASKS[name]}, is no language model.*another task"):
+        build(open_checkpoint(tmp_path / "model"))
+
+
+def test_linears_of_a_class_of_their_own_are_named(tmp_path):
+    config = transformers.FalconConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=64)
+    transformers.FalconForCausalLM(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match=r"linears of a falcon, transformer\.h\.0\..* are FalconLinear"):
+        run(request(tmp_path / "model", t={"group_size": 8}), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["t5", "helium"])
+def test_the_advice_for_what_openvino_does_not_take_is_a_format_that_takes_it(name, tmp_path):
+    if name == "t5":
+        save(name, tmp_path / "model")
+    else:
+        config = transformers.HeliumConfig(**{**DECODER, "intermediate_size": 64}, head_dim=8)
+        transformers.HeliumForCausalLM(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(QuantizeError, match="does not export model_type") as caught:
+        run(request(tmp_path / "model", ov={"format": "openvino", "group_size": 32}), tmp_path / "refused")
+    advised = {"compressed-tensors": {"group_size": 32}, "bitsandbytes": NF4}
+    for format, recipe in advised.items():
+        if format in str(caught.value):
+            run(request(tmp_path / "model", t=recipe), tmp_path / format)
+    assert any(format in str(caught.value) for format in advised)
 
 
 def hidden(model, name: str, rows: torch.Tensor) -> torch.Tensor:

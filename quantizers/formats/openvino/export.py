@@ -26,6 +26,7 @@ from quantizers.formats.openvino import experts as openvino_experts
 from quantizers.formats.openvino import ir, tokenizer, weights
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
+from quantizers.model.selection import other_formats
 from quantizers.model.skeleton import Skeleton
 from quantizers.request import Made
 
@@ -45,8 +46,7 @@ def require(model: Path, skeleton: Skeleton) -> None:
         supported = {}
     if TASK not in supported:
         raise QuantizeError(
-            f"{model}: optimum-intel does not export model_type {kind} for text generation. "
-            "Use format compressed-tensors or bitsandbytes for this model."
+            f"{model}: optimum-intel does not export model_type {kind} for text generation. {other_formats(skeleton)}"
         )
     tokenizer.require(model)
 
@@ -60,7 +60,7 @@ def require_linears(model: Path, skeleton: Skeleton) -> None:
     if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
         raise QuantizeError(
             f"{model}: a mixture of experts is written as OpenVINO IR if its model_type is {', '.join(MATRICES)}, and "
-            f"this is {skeleton.model.config.model_type}. Use format compressed-tensors or bitsandbytes for it."
+            f"this is {skeleton.model.config.model_type}. {other_formats(skeleton)}"
         )
     if odd := [linear for linear in skeleton.linears.values() if linear.in_features % 2]:
         raise QuantizeError(
