@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := manifests/demo/*.yaml
+FAST := -m "not slow" tests/test_imports.py tests/test_docs.py tests/flows/manifest tests/flows/test_keys.py tests/flows/test_store.py tests/flows/test_search.py tests/gates/test_verdict.py tests/gates/test_intervals.py tests/publishers/test_stage.py tests/publishers/test_card.py
 
-.PHONY: demo test check fix bench schema clean
+.PHONY: demo test test-fast check fix bench schema clean
 
 demo: $(VENV)/.users  ## mill the demo model into gated releases
 	$(BIN)/quantmill run $(DEMO)
@@ -12,10 +13,17 @@ demo: $(VENV)/.users  ## mill the demo model into gated releases
 test: $(VENV)/.developers  ## all tests
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-check: $(VENV)/.developers  ## lint, formatting and types
+test-fast: $(VENV)/.developers  ## the tests that take no model apart, in less than a minute
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(FAST)
+
+check: $(VENV)/.developers  ## lint, formatting, walls and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/mypy
+
+hooks: $(VENV)/.developers  ## run the quick checks before every commit
+	$(BIN)/pre-commit install
 
 fix: $(VENV)/.developers  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

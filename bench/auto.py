@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Mixes:
     def __init__(self, artifacts: dict[str, Path]) -> None:
         self.rows = rows_of("evaluation", MODEL)
         self._model = loaded(MODEL)
-        self._layers: Any = self._model.get_submodule("model.layers")
+        self._layers = cast(nn.ModuleList, self._model.get_submodule("model.layers"))
         self._weights = {dtype: _weights(path) for dtype, path in artifacts.items()}
         self._hidden, self._arguments = self._first()
         original = self._hidden

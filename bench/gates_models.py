@@ -44,7 +44,7 @@ def noisy(share: float) -> Loaded:
     return loaded
 
 
-def _weights(loaded: Loaded) -> list[torch.nn.Parameter]:
+def _weights(loaded: Loaded) -> list[torch.Tensor]:
     return [module.weight for module in loaded.model.model.modules() if isinstance(module, torch.nn.Linear)]
 
 

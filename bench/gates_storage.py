@@ -30,7 +30,7 @@ def divergences(first: torch.Tensor, artifact: torch.Tensor, ids: torch.Tensor, 
         lumped = (top_p.exp() * (top_p - top_q)).sum() + (rest_p.exp() * (rest_p - rest_q)).sum()
         found[f"lumped {kept}"] = float(lumped)
         scoring.KEPT = kept
-        found[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).kld
+        found[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).sums["kld"]
     return found
 
 

@@ -43,7 +43,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         room = Path(scratch, "room")
         shutil.copytree(ROOT / "manifests" / "demo", room)
-        shutil.copy(ROOT / "manifests" / "targets.yaml", room)
         text = (room / "demo.yaml").read_text()
         paths = []
         for number in range(count):

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.models import DEMO
 from quantizers.calibration.text import read_rows
+from quantizers.compute import fastest
 from quantizers.request import Calibration
 
 ROWS = 64
@@ -23,7 +24,7 @@ Logits = Callable[[Tensor], Tensor]
 
 def calibration(samples: int) -> Calibration:
     """Of the demo's calibration text."""
-    return Calibration(documents=DEMO / "calibration.jsonl", samples=samples, tokens=TOKENS)
+    return Calibration(documents=DEMO / "calibration.jsonl", samples=samples, tokens=TOKENS, compute=fastest("cpu"))
 
 
 def rows_of(which: str, model: Path, samples: int = ROWS) -> Tensor:

@@ -23,11 +23,14 @@ from flows.execution.contamination import refuse_overlap
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
 from flows.planning.batches import batches
-from flows.planning.jobs import Job, Step
+from flows.planning.jobs import Job
+from flows.planning.kinds import BASELINE, EVIDENCE, SENSITIVITY, Documents, Judged
 from flows.planning.plan import Plan, Planned, plan, plan_job, read, refuse_without_token, remember, verdict_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
+from flows.step import Step
 from flows.store import DamagedEntry, Record, Store
+from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
 
@@ -56,13 +59,13 @@ def fetch(job: Job, store: Store) -> Path:
     """Bring a Hub model's files here; return their directory."""
     if job.original.directory:
         return job.original.directory
-    step = Step("fetch", {"model": job.original.identity})
-    request = requests.fetch(job.original, store)
-    record = perform(store, step, f"{job.original.name}: fetch", "flows.execution.fetch", request, network="token")
-    if not Path(record.result["directory"], "config.json").exists():  # the cache was cleaned up since
-        store.forget(step.kind, step.key)
-        record = perform(store, step, f"{job.original.name}: fetch", "flows.execution.fetch", request, network="token")
-    return Path(record.result["directory"])
+    step = job.original.fetch
+    label, request = f"{job.original.name}: fetch", requests.fetch(job.original, store)
+    record = perform(store, step, label, request, network="token")
+    if not (record.result.directory / "config.json").exists():  # the cache was cleaned up since
+        store.forget(step)
+        record = perform(store, step, label, request, network="token")
+    return record.result.directory
 
 
 @task(
@@ -76,31 +79,30 @@ def fetch(job: Job, store: Store) -> Path:
 def texts(job: Job, store: Store) -> None:
     """Bring evaluation and calibration documents here, and refuse the one where it shares content with the other."""
     manifest = job.manifest
-    wanted: list[tuple[str, Step, Texts]] = [("evaluation", job.evaluation, manifest.evaluation)]
+    wanted: list[tuple[str, Step[Documents], Texts]] = [("evaluation", job.evaluation, manifest.evaluation)]
     if job.calibration:
         wanted.append(("calibration", job.calibration, manifest.calibration))
     for name, step, source in wanted:
         request = requests.texts(step, source, store)
         network: Network = "none" if source.files else "token"
-        perform(store, step, f"{job.original.name}: {name} text", "flows.execution.fetch", request, network=network)
+        perform(store, step, f"{job.original.name}: {name} text", request, network=network)
     if job.calibration:
         refuse_overlap(job, job.calibration, store)
 
 
 @task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)
-def baseline(job: Job, store: Store) -> Record:
+def baseline(job: Job, store: Store) -> None:
     """Score the original, once for all its targets."""
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
-    label = f"{job.original.name}: baseline"
-    return perform(store, job.baseline, label, "gates", requests.baseline(job, store), network=network)
+    perform(store, job.baseline, f"{job.original.name}: baseline", requests.baseline(job, store), network=network)
 
 
 @task(name="sensitivity", task_run_name="sensitivity for {job.release}", cache_policy=NO_CACHE)
 def sensitivity(job: Job, store: Store) -> None:
     """Measure what each dtype does to each group of linears, once for all budgets."""
     if search := job.target.search:
-        label = f"{job.target.name}: sensitivity"
-        perform(store, job.sensitivity(search), label, "quantizers", requests.sensitivity(job, search, store))
+        request = requests.sensitivity(job, search, store)
+        perform(store, job.sensitivity(search), f"{job.target.name}: sensitivity", request)
 
 
 @task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
@@ -127,11 +129,11 @@ def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
 def _make(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
     if work:
         steps = [job.quantize(rung) for job, rung in work]
-        perform_together(store, steps, label, "quantizers", requests.quantize(work, store))
+        perform_together(store, steps, label, requests.quantize(work, store))
 
 
 @task(name="gate", task_run_name="gate {job.release} {rung.name}", cache_policy=NO_CACHE)
-def gate(job: Job, rung: Rung, store: Store) -> Record:
+def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     """Score one artifact on more and more documents until its gates are decided; return the verdict's record."""
     original = known(store, job.baseline)
     artifact = known(store, job.quantize(rung))
@@ -140,18 +142,19 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
             f"{job.release}: the artifact or the baseline was damaged in the store and is removed; run again to make it anew"
         )
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
-    before: Record | None = None
-    for documents in interim_looks(original.result["documents"]):
+    before: Step[EvidenceResult] | None = None
+    for documents in interim_looks(original.result.documents):
         step = job.evidence(rung, documents, artifact.content)
         request = requests.evidence(job, rung, documents, artifact, before, store)
         label = f"{job.target.name}: gate {rung.name}, {documents} documents"
-        before = perform(store, step, label, "gates", request, network=network)
-        verdict = judge(evidence_of(store, step.key), job.manifest.gates)
+        perform(store, step, label, request, network=network)
+        verdict = judge(evidence_of(store, step), job.manifest.gates)
         if not verdict.more:
             break
-    page = verdict_page(job, rung, verdict, step.key, store)
+        before = step
+    page = verdict_page(job, rung, verdict, step, store)
     files = {"verdict.json": verdict.model_dump_json(indent=1), "verdict.html": page}
-    result = {**verdict.model_dump(mode="json"), "evidence": step.key, "content": artifact.content}
+    result = Judged(**dict(verdict), evidence=step.key, content=artifact.content)
     record = note(store, job.verdict(rung), result, files)
     note_outcome(job, rung, record, store)
     return record
@@ -168,10 +171,12 @@ def gate(job: Job, rung: Rung, store: Store) -> Record:
 def publish(job: Job, rung: Rung, store: Store) -> None:
     """Release an artifact that passed, and remember what it was made of."""
     step = job.publish(rung)
-    store.forget(step.kind, step.key)  # the release it speaks of may be gone: publishing again is idempotent
-    request = requests.publish(job, rung, store)
+    store.forget(step)  # the release it speaks of may be gone: publishing again is idempotent
+    artifact, verdict = store.record(job.quantize(rung)), store.record(job.verdict(rung))
+    assert artifact and verdict
+    request = requests.publish(job, rung, artifact, verdict, store)
     network: Network = "token" if "hub" in job.manifest.publish.to else "none"
-    perform(store, step, f"{job.target.name}: publish", "publishers", request, network=network)
+    perform(store, step, f"{job.target.name}: publish", request, network=network)
     remember(job, store)
 
 
@@ -208,8 +213,8 @@ def prepare(group: list[Planned], store: Store, failed: list[str]) -> list[Plann
         with _isolated(f"{job.original.name}: texts", failed):
             texts(job, store)
     # A target that reads no calibration text goes on without it.
-    later = ("baseline", "sensitivity")
-    ready = [p for p in ready if all(store.complete(s.kind, s.key) for s in p.job.prepared if s.kind not in later)]
+    later = (BASELINE, SENSITIVITY)
+    ready = [p for p in ready if all(store.complete(s) for s in p.job.prepared if s.kind not in later)]
     if ready:
         baseline(ready[0].job, store)
     return ready
@@ -246,7 +251,7 @@ def _judge_and_release(planned: Planned, store: Store) -> bool:
     if known(store, job.quantize(rung)) is None:
         return lost
     verdict = verdict_of(job, rung, store) or gate(job, rung, store)
-    if verdict.result["passed"]:
+    if verdict.result.passed:
         publish(job, rung, store)
     else:
         remember(job, store)
@@ -258,14 +263,13 @@ def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:
 
     They are made anew, scored and judged again, before anything is released.
     """
-    verdict = store.record("verdict", job.verdict(rung).key)
+    verdict = store.record(job.verdict(rung))
     if verdict is None:
         return False
-    evidence = store.record("evidence", verdict.result["evidence"])
-    whole = evidence is not None and known(store, Step("evidence", evidence.inputs)) is not None
-    if whole and known(store, job.quantize(rung)) is not None:
+    evidence, artifact = known(store, EVIDENCE.at(verdict.result.evidence)), known(store, job.quantize(rung))
+    if evidence and artifact:
         return False
-    store.forget("verdict", verdict.key)
+    store.forget(job.verdict(rung))
     return True
 
 

@@ -13,13 +13,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import EnvironmentFault, Fault
 from flows.files.fingerprint import file_sha256, fingerprint
+from flows.step import Entry, Kind, Result, Step
 
 
 class DamagedEntry(EnvironmentFault):
@@ -35,7 +36,7 @@ class FileEntry(BaseModel):
     size: int
 
 
-class Record(BaseModel):
+class Record(BaseModel, Generic[Result]):
     """Everything about one finished step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +45,7 @@ class Record(BaseModel):
     key: str
     inputs: dict[str, Any]
     """All that the key was made from."""
-    result: dict[str, Any]
+    result: Result
     """What the step itself reported."""
     seconds: float
     """Wall time of the step."""
@@ -78,45 +79,53 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def entry(self, step: str, key: str) -> Path:
+    def directory(self, entry: Entry[Any]) -> Path:
         """Return where the entry is, or would be."""
-        return self.home / "store" / step / key
+        return self.home / "store" / entry.path
 
-    def out(self, step: str, key: str) -> Path:
+    def out(self, entry: Entry[Any]) -> Path:
         """Return the directory of an entry's files."""
-        return self.entry(step, key) / "out"
+        return self.directory(entry) / "out"
 
-    def complete(self, step: str, key: str) -> bool:
-        """Return whether the step is finished, by a look at one file."""
-        return (self.entry(step, key) / "record.json").is_file()
+    def complete(self, entry: Entry[Any]) -> bool:
+        """Return whether the step is finished."""
+        return self.record(entry) is not None
 
-    def record(self, step: str, key: str) -> Record | None:
+    def record(self, entry: Entry[Result]) -> Record[Result] | None:
         """Return the record of a finished step, or None; one that cannot be read counts as none, and is made anew."""
+        schema = Record[entry.kind.result]  # type: ignore[name-defined]
         try:
-            return Record.model_validate_json((self.entry(step, key) / "record.json").read_bytes())
+            return schema.model_validate_json((self.directory(entry) / "record.json").read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
 
-    def records(self, step: str) -> Iterator[Record]:
+    def result(self, entry: Entry[Result]) -> Result:
+        """Return what a finished step reported. Raises LookupError when it is not finished."""
+        record = self.record(entry)
+        if record is None:
+            raise LookupError(f"{self.directory(entry)} was removed while it was in use: run again")
+        return record.result
+
+    def records(self, kind: Kind[Result]) -> Iterator[Record[Result]]:
         """Yield the records of all finished steps of one kind."""
-        for path in sorted((self.home / "store" / step).glob("*/record.json")):
-            if record := self.record(step, path.parent.name):
+        for path in sorted((self.home / "store" / kind.name).glob("*/record.json")):
+            if record := self.record(kind.at(path.parent.name)):
                 yield record
 
-    def verify(self, record: Record) -> None:
+    def verify(self, entry: Entry[Any], record: Record[Any]) -> None:
         """Read every file of an entry and compare it with the record. Raises DamagedEntry, naming the file."""
-        out = self.out(record.step, record.key)
-        for name, entry in record.files.items():
+        out = self.out(entry)
+        for name, file in record.files.items():
             path = out / name
-            if not path.is_file() or path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+            if not path.is_file() or path.stat().st_size != file.size or file_sha256(path) != file.sha256:
                 raise DamagedEntry(
-                    f"{path} is not what its record says (sha256 {entry.sha256}): it was changed, cut or lost after the "
-                    f"step finished. Remove {self.entry(record.step, record.key)} and run again to make it anew."
+                    f"{path} is not what its record says (sha256 {file.sha256}): it was changed, cut or lost after the "
+                    f"step finished. Remove {self.directory(entry)} and run again to make it anew."
                 )
 
-    def scratch(self, step: str, key: str, *, resume: bool = False) -> Path:
+    def scratch(self, name: str, *, resume: bool = False) -> Path:
         """Return a directory for work under way: empty, or with `resume` as an interrupted attempt left it."""
-        path = self.home / "scratch" / f"{step}-{key}"
+        path = self.home / "scratch" / name
         if path.exists() and not resume:
             shutil.rmtree(path)
         (path / "out").mkdir(parents=True, exist_ok=True)
@@ -128,7 +137,9 @@ class Store:
             if time.time() - path.stat().st_mtime > days * 86400:
                 shutil.rmtree(path)
 
-    def seal(self, scratch: Path, step: str, key: str, **content: Any) -> Record:
+    def seal(
+        self, step: Step[Result], scratch: Path, result: Result, *, seconds: float = 0.0, peak_memory_bytes: int = 0
+    ) -> Record[Result]:
         """Hash the files in `scratch/out`, write the record last and move the whole into place in one rename."""
         out = scratch / "out"
         files = {
@@ -136,37 +147,51 @@ class Store:
             for path in sorted(out.rglob("*"))
             if path.is_file()
         }
-        record = Record(step=step, key=key, files=files, **content)
+        schema = Record[step.kind.result]  # type: ignore[name-defined]
+        record = schema(
+            step=step.kind.name,
+            key=step.key,
+            inputs=step.inputs,
+            result=result,
+            seconds=seconds,
+            peak_memory_bytes=peak_memory_bytes,
+            files=files,
+        )
         write_durably(scratch / "record.json", record.model_dump_json(indent=1).encode())
-        place = self.entry(step, key)
+        place = self.directory(step)
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
             shutil.rmtree(place)
         scratch.rename(place)
         _sync(place.parent)
-        (self.home / "failures" / f"{step}-{key}.json").unlink(missing_ok=True)
+        self._failure(step).unlink(missing_ok=True)
         return record
 
-    def forget(self, step: str, key: str) -> None:
+    def forget(self, entry: Entry[Any]) -> None:
         """Remove an entry, its record first, so that a half-removed one is not taken for whole."""
-        (self.entry(step, key) / "record.json").unlink(missing_ok=True)
-        shutil.rmtree(self.entry(step, key), ignore_errors=True)
+        (self.directory(entry) / "record.json").unlink(missing_ok=True)
+        shutil.rmtree(self.directory(entry), ignore_errors=True)
 
-    def failed(self, step: str, key: str) -> Failure | None:
+    def _failure(self, entry: Entry[Any]) -> Path:
+        return self.home / "failures" / f"{entry.name}.json"
+
+    def failed(self, entry: Entry[Any]) -> Failure | None:
         """Return how the step failed the last time, or None."""
         try:
-            return Failure.model_validate_json((self.home / "failures" / f"{step}-{key}.json").read_bytes())
+            return Failure.model_validate_json(self._failure(entry).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
 
-    def fail(self, step: str, key: str, error: Fault) -> Failure:
+    def fail(self, entry: Entry[Any], error: Fault) -> Failure:
         """Note how a step failed, and one more attempt if that counts against it."""
-        before = self.failed(step, key)
+        before = self.failed(entry)
         attempts = (before.attempts if before else 0) + error.quarantines
         log = error.log and str(error.log)
-        failure = Failure(step=step, key=key, attempts=attempts, fault=error.fault, message=str(error), log=log)
+        failure = Failure(
+            step=entry.kind.name, key=entry.key, attempts=attempts, fault=error.fault, message=str(error), log=log
+        )
         (self.home / "failures").mkdir(parents=True, exist_ok=True)
-        write_durably(self.home / "failures" / f"{step}-{key}.json", failure.model_dump_json(indent=1).encode())
+        write_durably(self._failure(entry), failure.model_dump_json(indent=1).encode())
         return failure
 
     def heavy(self) -> FileLock:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from gates.errors import GateError
 from gates.evaluation import texts
+from gates.results import Overlap
 
 WORDS = 13
 """Length of an n-gram; a shorter text is one n-gram."""
@@ -29,19 +29,6 @@ SHARE = 0.1
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+")
 
 Hashes = NDArray[np.uint64]
-
-
-class Overlap(BaseModel):
-    """What both texts share, when it is little enough."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    documents: int
-    """Evaluation documents."""
-    touched: int
-    """Documents with at least one shared n-gram."""
-    share: float
-    """Largest share of a document's n-grams that the calibration text has too."""
 
 
 def overlap(calibration: Path, evaluation: Path) -> Overlap:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gates.evaluation import baseline, compare
-from gates.evidence import Baseline, Evidence
+from gates.evidence import Evidence
 from gates.request import BaselineRequest, EvidenceRequest
+from gates.results import Baseline
 
 
 def run(request: BaselineRequest | EvidenceRequest, out: Path) -> Baseline | Evidence:

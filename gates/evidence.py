@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gates.statistics.intervals import Estimate
+from gates.statistics.estimate import Estimate
 
 CONFIDENCE = 0.95
 """One-sided confidence of the bounds in a summary; a verdict computes its own from the documents."""
@@ -30,24 +30,16 @@ class _Frozen(BaseModel):
 
 
 class Document(_Frozen):
-    """One document of held-out text, scored by both models: sums over its predicted positions."""
+    """One document of held-out text, scored by both models: what the kinds of gates keep of its predicted positions."""
 
     index: int
     """Place among the distinct evaluation texts, from 0."""
     tokens: int
     """Predicted positions: tokens of the row but the first."""
-    loss_original: float
-    """Summed negative log-likelihood under the original, in nats."""
-    loss: float
-    """Summed negative log-likelihood under the artifact, in nats."""
-    kld: float
-    """Summed KL divergence of the artifact from the original, in nats."""
-    agree: int
-    """Positions where both rank the same token first."""
-    lost: int
-    """Positions where the original's first choice is the true token and the artifact's is not."""
-    gained: int
-    """Positions where the artifact's first choice is the true token and the original's is not."""
+    sums: dict[str, float]
+    """By name (`gates.gate.Gate.sums`): numbers that add up over positions."""
+    tops: dict[str, tuple[float, ...]] = {}
+    """By name (`gates.gate.Gate.tops`): numbers of single positions."""
 
 
 class Check(_Frozen):
@@ -153,35 +145,3 @@ class Evidence(_Frozen):
     """How the loader computed: dtype, or OpenVINO's precision hints."""
     tools: dict[str, str] = Field(default_factory=dict)
     """Library → version, of all that had a hand in the numbers."""
-
-
-class Baseline(_Frozen):
-    """`OUT_DIR/result.json` of a `baseline` step."""
-
-    documents: int
-    """Documents scored, one file below `documents/` each."""
-    left_out: int
-    """Texts of fewer than two tokens: they predict nothing."""
-    tokens: int
-    """Predicted positions."""
-    row_tokens: int
-    perplexity: float
-    vocabulary: int
-    """Width of the logits."""
-    kept: int
-    """Log-probabilities kept per position, the largest first."""
-    chat: int = 0
-    """Documents scored through the chat template, one file below `chat/` each."""
-    weights_bytes: int
-    tools: dict[str, str]
-
-
-class EvidenceResult(_Frozen):
-    """`OUT_DIR/result.json` of an `evidence` step."""
-
-    evidence: str = "evidence.json"
-    documents: int
-    available: int
-    failed_checks: tuple[str, ...]
-    kld: float | None
-    perplexity: float | None

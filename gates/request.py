@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from gates.spec import TaskConfiguration
+from gates.kinds.tasks import TaskConfiguration
 
 
 class Evaluation(BaseModel):

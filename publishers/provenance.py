@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catalog.foreign_errors import machine_fault
 from publishers.errors import PublishError
 
 PROVENANCE = "quantmill.json"
@@ -69,7 +70,7 @@ def read_provenance(directory: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise PublishError(
+        raise machine_fault(error) or PublishError(
             f"{directory} holds no readable {PROVENANCE} ({error.strerror}), so it is not a release of quantmill: "
             "name one that `quantmill list` shows."
         ) from error

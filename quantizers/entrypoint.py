@@ -32,7 +32,8 @@ def run(request: Request, out: Path) -> Result:
     and not done again; a target's directory exists only when it is complete.
 
     Raises:
-        QuantizeError: the model, a recipe or the calibration text is at fault, or the disk is full.
+        QuantizeError: the model, a recipe or the calibration text is at fault.
+        EnvironmentFault: the disk is full, or a device or package is missing.
     """
     computed = _ready(request, out)
     made: dict[str, Made] = {}

@@ -9,7 +9,8 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from quantizers.errors import QuantizeError
+from catalog.errors import EnvironmentFault
+from quantizers.compute import BFLOAT16, cpu_flags
 from quantizers.request import Request, SensitivityRequest
 
 
@@ -17,11 +18,11 @@ def device(name: str) -> torch.device:
     """The torch device of that name: cpu, cuda or xpu.
 
     Raises:
-        QuantizeError: torch finds none here.
+        EnvironmentFault: torch finds none here.
     """
     present = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "xpu": torch.xpu.is_available}
     if not present[name]():
-        raise QuantizeError(
+        raise EnvironmentFault(
             f"calibration.device {name}: this torch ({torch.__version__}) finds no {name} device on this machine. "
             f"Ask for device cpu, or install a torch that was built for {name}."
         )
@@ -40,7 +41,7 @@ class Compute:
         kind = self.device.type
         instructions = torch.backends.cpu.get_cpu_capability() if kind == "cpu" else kind
         if kind == "cpu" and self.dtype == torch.bfloat16:
-            instructions = next((name for name, flag in _BFLOAT16.items() if _cpu(flag)), instructions)
+            instructions = next((name for name, flag in BFLOAT16.items() if flag in cpu_flags()), instructions)
         return f"{str(self.dtype).removeprefix('torch.')}, {instructions}"
 
     def moved(self, tensor: Tensor) -> Tensor:
@@ -52,33 +53,15 @@ class Compute:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-_BFLOAT16 = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16"}
-
-
-def _cpu(flag: str) -> bool:
-    return bool(torch.cpu.get_capabilities().get(flag, False))
-
-
-def _fast_bfloat16() -> bool:
-    return _cpu("amx_bf16") or (_cpu("avx512_bf16") and not _cpu("avx512_fp16"))
-
-
 def compute(request: Request | SensitivityRequest) -> Compute:
-    """How blocks run for a request; `auto` is what is fastest on its device, float32 where no text is read.
-
-    Fastest is bfloat16 on accelerators and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs with AVX512-FP16 (Sapphire
-    Rapids and later) were built for AMX: where it is hidden from a virtual machine, their AVX512-BF16 reaches a little
-    more than half the rate of float32 (oneDNN, 162 against 279 GFLOP/s on two cores), and does not count.
+    """How blocks run for a request: as it says, and on the CPU in float32 where no text is read.
 
     Raises:
-        QuantizeError: torch finds no such device here.
+        EnvironmentFault: torch finds no such device here.
     """
     if request.calibration is None:
         return Compute(torch.device("cpu"), torch.float32)
-    where, wanted = device(request.calibration.device), request.calibration.compute
-    if wanted == "auto":
-        wanted = "bfloat16" if where.type != "cpu" or _fast_bfloat16() else "float32"
-    return Compute(where, getattr(torch, wanted))
+    return Compute(device(request.calibration.device), getattr(torch, request.calibration.compute))
 
 
 def tools(*libraries: str) -> dict[str, str]:

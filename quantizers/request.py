@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from quantizers.compute import ComputeDtype
 from quantizers.recipe import Dtype, Recipe
 
 
@@ -25,8 +26,8 @@ class Calibration(BaseModel):
     """Which rows are drawn when the documents hold more than `samples` rows."""
     device: Literal["cpu", "cuda", "xpu"] = "cpu"
     """Where blocks run over the text. Scales are searched and weights rounded on the CPU."""
-    compute: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of the blocks' matrix products; `auto`: what is fastest on the device. Second moments are summed in float32."""
+    compute: ComputeDtype = "float32"
+    """Dtype of the blocks' matrix products. Second moments are summed in float32."""
 
 
 class Request(BaseModel):

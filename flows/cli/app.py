@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from catalog.errors import FAULTS, EnvironmentFault, Fault, InputError, StepFault
+from catalog.errors import FAULTS, EnvironmentFault, InputError, StepFault
+from catalog.foreign_errors import as_fault
 from flows.cli.options import AllowPath, Debug, Home, Json, Manifests, OnlyTarget, err, out, print_json
 from flows.cli.release_commands import app as release_commands
 from flows.cli.release_names import find_home
@@ -213,12 +214,12 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        label = error.label if isinstance(error, Fault) else f"Error ({type(error).__name__})"
-        err.print(f"[red]{label}:[/red] ", end="")
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        if not isinstance(error, Fault) and "--debug" not in sys.argv:
+        fault = as_fault(error)
+        err.print(f"[red]{fault.label}:[/red] ", end="")
+        err.print(str(fault), markup=False, highlight=False, soft_wrap=True)
+        if type(fault) is StepFault and "--debug" not in sys.argv:
             err.print("Run it with --debug for the traceback.")
-        sys.exit(error.exit_code if isinstance(error, Fault) else StepFault.exit_code)
+        sys.exit(fault.exit_code)
 
 
 if __name__ == "__main__":

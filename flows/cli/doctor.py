@@ -14,6 +14,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from flows.planning.tool_versions import installed
+from quantizers.compute import cpu_flags, fastest
 
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _TOOLS = (
@@ -24,18 +25,14 @@ _TOOLS = (
 
 def examine(home: Path) -> dict[str, Any]:
     """Return instruction set, memory, disk, OpenVINO devices, versions, what is missing, and settings."""
-    flags = set()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        line = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
-        flags = set(line.split())
     home.mkdir(parents=True, exist_ok=True)
     memory = psutil.virtual_memory()
     return {
         "python": platform.python_version(),
         "cpu": {
             "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
-            "isa": [name for name in _ISA if name in flags],
+            "isa": [name for name in _ISA if name in cpu_flags()],
+            "compute_auto": fastest("cpu"),
         },
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.planning.cost import predict
-from flows.planning.jobs import Step
 from flows.planning.plan import Plan, Planned, scorings, verdict_of
 from flows.store import Failure, Store
 
@@ -93,8 +92,8 @@ def verdict_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
 def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     job, rung = planned.job, planned.rung
     verdict = verdict_of(job, rung, store)
-    artifact = store.record("quantize", job.quantize(rung).key)
-    published = store.record("publish", job.publish(rung).key)
+    artifact = store.record(job.quantize(rung))
+    published = store.record(job.publish(rung))
     row: dict[str, Any] = {
         "release": job.release,
         "target": job.target.name,
@@ -105,57 +104,59 @@ def _verdict_row(planned: Planned, store: Store) -> dict[str, Any]:
     if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
         row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
     if verdict and planned.fresh:
-        row["why"] = verdict.result["sentence"]
+        row["why"] = verdict.result.sentence
     if verdict:
-        row["gates"] = {g["name"]: g for g in verdict.result["gates"]}
+        row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
     if artifact:
-        row["weights_bytes"] = artifact.result["weights_bytes"]
+        row["weights_bytes"] = artifact.result.weights_bytes
         row["seconds"] = artifact.seconds
         row["peak_memory_bytes"] = artifact.peak_memory_bytes
     if published and planned.state == "released":
-        row["places"] = published.result["places"]
-        row["version"] = published.result["places"][0]["version"]
+        row["places"] = [place.model_dump(mode="json") for place in published.result.places]
+        row["version"] = published.result.places[0].version
     return row
 
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
     job, rung = planned.job, planned.rung
-    fetch = Step("fetch", {"model": job.original.identity})
-    steps = [fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
-    return next((failure for step in steps if (failure := store.failed(step.kind, step.key))), None)
+    fetch = [job.original.fetch] if job.original.id else []
+    steps = [*fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
+    return next((failure for step in steps if (failure := store.failed(step))), None)
+
+
+def figures(row: dict[str, Any]) -> dict[str, str]:
+    """Return the figures that a job's gates judged, by the heading they stand below."""
+    shown = (gate["shown"] for gate in row.get("gates", {}).values())
+    return {found["column"]: found["cell"] for found in shown if found and found["column"]}
+
+
+def headings(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the headings of all figures of some jobs, each once."""
+    return list(dict.fromkeys(heading for row in rows for heading in figures(row)))
 
 
 def verdict_table(rows: list[dict[str, Any]]) -> Group:
     """Return how every job stands, with the figures its gates judged, one table for each model and namespace."""
-    tables: dict[str, Table] = {}
+    models: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        model = row["release"].removesuffix(f"-{row['target']}")
-        made = tables.get(model)
-        if made is None:
-            made = table("target", "recipe", "verdict", ">size", ">perpl.", ">KLD ≤", ">top-1", "as")
-            made.title = model
-            tables[model] = made
-        gates = row.get("gates", {})
+        models.setdefault(row["release"].removesuffix(f"-{row['target']}"), []).append(row)
+    return Group(*(_verdict_table(model, own) for model, own in models.items()))
+
+
+def _verdict_table(model: str, rows: list[dict[str, Any]]) -> Table:
+    judged = headings(rows)
+    made = table("target", "recipe", "verdict", *(f">{heading}" for heading in judged), "as", title=model)
+    for row in rows:
         state = "passed" if row["state"] == "released" else row["state"]
+        cells = figures(row)
         made.add_row(
             row["target"],
             row["recipe"],
             Text(state, _STYLE[row["state"]]),
-            _cell(gates, "size", "{value:.0%}"),
-            _cell(gates, "perplexity", "{value:+.2%}"),
-            _cell(gates, "divergence", "{high:.4f}"),
-            _cell(gates, "agreement", "{value:.1%}"),
+            *(cells.get(heading, "–") for heading in judged),
             row.get("version", "–"),
         )
-    return Group(*tables.values())
-
-
-def _cell(gates: dict[str, Any], name: str, style: str) -> str:
-    gate = gates.get(name)
-    if not gate or gate["value"] is None:
-        return "–"
-    high = (gate["interval"] or (None, None))[1]
-    return style.format(value=gate["value"], high=float("nan") if high is None else high)
+    return made
 
 
 def release_rows(found: list[Any]) -> list[dict[str, Any]]:
@@ -189,7 +190,9 @@ def differences(left: dict[str, Any], right: dict[str, Any]) -> list[dict[str, A
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
-        return {name: leaf for key, item in value.items() for name, leaf in _leaves(item, f"{prefix}{key}.").items()}
+        # What a gate shows are its numbers in words.
+        items = [(key, item) for key, item in value.items() if key != "shown"]
+        return {name: leaf for key, item in items for name, leaf in _leaves(item, f"{prefix}{key}.").items()}
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         named = {str(item.get("name", n)): item for n, item in enumerate(value) if isinstance(item, dict)}
         return {} if prefix.endswith("documents.") else _leaves(named, prefix)

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
+from catalog.foreign_errors import last_words
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parents[2])
@@ -44,7 +47,7 @@ class Ended:
 
 def run(
     module: str,
-    request: dict[str, Any],
+    request: BaseModel,
     scratch: Path,
     *,
     progress: Progress,
@@ -57,7 +60,7 @@ def run(
     unless it may use the `network`, and sees no token of the Hub unless that is why. Raises
     the kind of Fault that the child ended with.
     """
-    (scratch / "request.json").write_text(json.dumps(request, indent=1, sort_keys=True, default=str))
+    (scratch / "request.json").write_text(request.model_dump_json(indent=1))
     environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = _PATH
     if network != "token":
@@ -117,8 +120,8 @@ def _event(line: bytes) -> dict[str, Any]:
 
 def _how_it_died(code: int, log: Path) -> Fault:
     """Say how a process ended that said nothing itself; nothing in it can have killed it with signal 9."""
-    kind: type[Fault] = EnvironmentFault if code == -signal.SIGKILL else StepFault
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+    kind = EnvironmentFault if code == -signal.SIGKILL else last_words(tail)
     if code == -signal.SIGKILL:
         why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
     elif code < 0:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.errors import FetchError
 from flows.files.documents import DocumentError, documents
+from flows.planning.kinds import Documents, Fetched
 from flows.planning.sources import PATTERNS, ask_hub
 from publishers.destinations.client import apply_hub_settings
 
@@ -39,7 +40,7 @@ class Request(BaseModel):
     """Cache directory, in the layout of huggingface_hub."""
 
 
-def fetch_model(request: Request) -> dict[str, Any]:
+def fetch_model(request: Request) -> Fetched:
     """Download a snapshot; return where it is. Raises SourceError or HubError."""
     source, revision = request.source, request.revision
     assert source
@@ -49,10 +50,11 @@ def fetch_model(request: Request) -> dict[str, Any]:
 
         return snapshot_download(source, revision=revision, cache_dir=request.cache, allow_patterns=list(PATTERNS))
 
-    return {"directory": ask_hub(f"the files of {source}@{revision}", download, delays=())}  # the flow tries again
+    directory = ask_hub(f"the files of {source}@{revision}", download, delays=())  # the flow tries again
+    return Fetched(directory=Path(directory))
 
 
-def fetch_texts(request: Request, out: Path) -> dict[str, Any]:
+def fetch_texts(request: Request, out: Path) -> Documents:
     """Write the documents. Raises FetchError when there are none, or a row has no text in the column."""
     count = characters = 0
     try:
@@ -66,7 +68,7 @@ def fetch_texts(request: Request, out: Path) -> dict[str, Any]:
         raise FetchError(str(error)) from error
     if count == 0:
         raise FetchError(f"{_where(request)} holds no document with text in column {request.column!r}")
-    return {"documents": count, "characters": characters}
+    return Documents(documents=count, characters=characters)
 
 
 def _documents(request: Request) -> Iterator[str]:
@@ -99,7 +101,7 @@ def main() -> None:
     request = Request.model_validate_json(Path(sys.argv[1]).read_bytes())
     out = Path(sys.argv[2])
     result = fetch_model(request) if request.what == "model" else fetch_texts(request, out)
-    (out / "result.json").write_text(json.dumps(result))
+    (out / "result.json").write_text(result.model_dump_json())
 
 
 if __name__ == "__main__":

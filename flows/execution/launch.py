@@ -57,12 +57,12 @@ def main() -> int:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Exception as error:
         traceback.print_exc()
-        from catalog.errors import Fault, StepFault
+        from catalog.foreign_errors import as_fault
 
-        message = " ".join(str(error).split()) or "no message"
-        told = error if isinstance(error, Fault) else StepFault(f"{type(error).__name__}: {message}")
-        print(json.dumps({"error": {"fault": told.fault, "message": " ".join(str(told).split())}}), flush=True)
-        return told.exit_code
+        fault = as_fault(error)
+        message = " ".join(str(fault).split()) or "no message"
+        print(json.dumps({"error": {"fault": fault.fault, "message": message}}), flush=True)
+        return fault.exit_code
     print(json.dumps({"peak_memory_bytes": peak_memory_bytes()}), flush=True)
     return 0
 

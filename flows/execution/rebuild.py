@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +10,11 @@ from flows.errors import UsageError
 from flows.execution import child
 from flows.execution.progress import watcher
 from flows.files.fingerprint import ContentHashes, file_sha256
+from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
 from flows.planning.sources import PATTERNS
 from flows.store import Record, Store
 from publishers.destinations.local import find
+from quantizers.request import Request, Result
 
 
 @dataclass(frozen=True)
@@ -26,42 +27,48 @@ class Rebuilt:
     differing: tuple[str, ...]
     """Files that are not what the release holds; none when it is reproduced."""
     tools: tuple[str, ...]
-    """Libraries whose version is not the one the release was made with."""
+    """Libraries whose version, and instructions whose set, is not the one that the release was made with."""
 
 
 def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
     """Quantize again by the recorded request and compare every file. Raises UsageError when the records are not here."""
     release = find(store.home, name, version)
-    verdict = store.record("verdict", release.provenance.key)
-    artifact = verdict and store.record("quantize", verdict.inputs["artifact"])
+    verdict = store.record(VERDICT.at(release.provenance.key))
+    step = QUANTIZE.at(verdict.inputs["artifact"] if verdict else "")
+    artifact = store.record(step)
     if artifact is None:
         raise UsageError(
             f"{name}@{release.version} was not made in the store {store.home}, or its records were removed: its card says how "
             "to make it again from a manifest"
         )
-    request = json.loads((store.entry("quantize", artifact.key) / "request.json").read_bytes())
-    _same_model(Path(request["model"]), artifact, store)
+    request = Request.model_validate_json((store.directory(step) / "request.json").read_bytes())
+    _same_model(request.model, artifact, store)
     label = f"{name}@{release.version}: make it again"
     with TemporaryDirectory(dir=store.home, prefix="rebuild-") as scratch, store.heavy():
         (Path(scratch) / "out").mkdir()
         tell = watcher()
         tell.started(label)
-        request["targets"] = {"0": request["targets"][artifact.result["place"]]}
+        calibration = request.calibration
+        if calibration:
+            dtype = artifact.result.compute.partition(",")[0]
+            calibration = calibration.model_copy(update={"compute": dtype})
+        targets = {"0": request.targets[artifact.result.place]}
+        request = request.model_copy(update={"targets": targets, "calibration": calibration})
         ended = child.run("quantizers", request, Path(scratch), progress=lambda *event: tell.moved(label, *event))
         tell.ended(label, f"{ended.seconds:.1f} s", ok=True)
         made = Path(scratch) / "out" / "0"
         found = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
-        result = json.loads((Path(scratch) / "out" / "result.json").read_bytes())
+        result = Result.model_validate_json((Path(scratch) / "out" / "result.json").read_bytes())
     held = {path: release.provenance.files[path].sha256 for path in artifact.files}
     differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
-    before, now = artifact.result["tools"], result["tools"]
+    before, now = ({"compute": made.compute, **made.tools} for made in (artifact.result, result))
     tools = tuple(
         f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]
     )
     return Rebuilt(name, release.version, len(held), differing, tools)
 
 
-def _same_model(directory: Path, artifact: Record, store: Store) -> None:
+def _same_model(directory: Path, artifact: Record[Artifact], store: Store) -> None:
     """A model directory is pinned by content: what is there now must be what was read then."""
     revision = artifact.inputs["model"]["revision"]
     if not revision.startswith("sha256:"):

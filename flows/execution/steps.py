@@ -1,121 +1,101 @@
-"""Do a step unless it is done: look it up, run its door in a child, seal what it made."""
+"""Do a step unless it is done: look it up, run its program in a child, seal what it made."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from catalog.errors import Fault
 from flows.execution import child
 from flows.execution.child import Network
 from flows.execution.progress import watcher
 from flows.files.fingerprint import fingerprint
-from flows.planning.jobs import Step
+from flows.planning.kinds import Artifact
+from flows.step import Entry, Result, Step
 from flows.store import DamagedEntry, Record, Store
+from quantizers.request import Result as Made
 
 log = logging.getLogger(__name__)
 
 
-def known(store: Store, step: Step) -> Record | None:
+def known(store: Store, entry: Entry[Result]) -> Record[Result] | None:
     """Return the record of a finished step after reading its files again; a damaged entry is removed, to be made anew."""
-    record = store.record(step.kind, step.key)
+    record = store.record(entry)
     if record is None:
         return None
     try:
-        store.verify(record)
+        store.verify(entry, record)
     except DamagedEntry as damage:
         log.warning("%s It is made anew now.", damage)
-        store.forget(step.kind, step.key)
+        store.forget(entry)
         return None
     return record
 
 
 def perform(
-    store: Store,
-    step: Step,
-    label: str,
-    module: str,
-    request: dict[str, Any],
-    *,
-    network: Network = "none",
-) -> Record:
-    """Return the step's record, running `module` in a child when there is none. Raises a Fault, noted in the store."""
+    store: Store, step: Step[Result], label: str, request: BaseModel, *, network: Network = "none"
+) -> Record[Result]:
+    """Return the step's record, running its program in a child when there is none. Raises a Fault, noted in the store."""
     if record := known(store, step):
         return record
     with store.heavy():
         if record := known(store, step):  # another process did it while this one waited
             return record
-        scratch = store.scratch(step.kind, step.key)
-        ended = _follow(store, [step], label, module, request, scratch, network=network)
-        result = json.loads((scratch / "out" / "result.json").read_bytes())
-        return store.seal(
-            scratch,
-            step.kind,
-            step.key,
-            inputs=step.inputs,
-            result=result,
-            seconds=ended.seconds,
-            peak_memory_bytes=ended.peak_memory_bytes,
-        )
+        scratch = store.scratch(step.name)
+        ended = _follow(store, [step], step.kind.program, label, request, scratch, network=network)
+        result = step.kind.result.model_validate_json((scratch / "out" / "result.json").read_bytes())
+        return store.seal(step, scratch, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
 
 
-def perform_together(store: Store, steps: list[Step], label: str, module: str, request: dict[str, Any]) -> list[Record]:
+def perform_together(store: Store, steps: list[Step[Artifact]], label: str, request: BaseModel) -> None:
     """Do several steps in one child that writes `OUT/<n>/` for the n-th step; each becomes an entry of its own.
 
     An attempt that was interrupted is handed its own unfinished directory again, to go on from.
     """
     together = fingerprint([step.key for step in steps])
     with store.heavy():
-        done = [known(store, step) for step in steps]
-        if all(done):  # another process did it while this one waited
-            return [record for record in done if record]
-        scratch = store.scratch("together", together, resume=True)
-        ended = _follow(store, steps if len(steps) == 1 else [], label, module, request, scratch)
-        result = json.loads((scratch / "out" / "result.json").read_bytes())
-        made = result.pop("targets")
-        records = []
+        if all(known(store, step) for step in steps):  # another process did it while this one waited
+            return
+        scratch = store.scratch(f"together-{together}", resume=True)
+        program = steps[0].kind.program
+        ended = _follow(store, steps if len(steps) == 1 else [], program, label, request, scratch)
+        made = Made.model_validate_json((scratch / "out" / "result.json").read_bytes())
         for number, step in enumerate(steps):
-            own = store.scratch(step.kind, step.key)
+            own = store.scratch(step.name)
             (own / "out").rmdir()
             (scratch / "out" / str(number)).rename(own / "out")
             for name in ("log.txt", "request.json"):
                 shutil.copy(scratch / name, own / name)
-            report = {**result, **made[str(number)], "made_together": len(steps), "place": str(number)}
-            records.append(
-                store.seal(
-                    own,
-                    step.kind,
-                    step.key,
-                    inputs=step.inputs,
-                    result=report,
-                    seconds=ended.seconds,
-                    peak_memory_bytes=ended.peak_memory_bytes,
-                )
+            result = Artifact(
+                **dict(made.targets[str(number)]),
+                tools=made.tools,
+                compute=made.compute,
+                made_together=len(steps),
+                place=str(number),
             )
+            store.seal(step, own, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
         shutil.rmtree(scratch)
-        return records
 
 
-def note(store: Store, step: Step, result: dict[str, Any], files: dict[str, str] | None = None) -> Record:
+def note(store: Store, step: Step[Result], result: Result, files: dict[str, str] | None = None) -> Record[Result]:
     """Seal a step that was worked out here, in no time, with the texts it comes with."""
     with store.heavy():
-        scratch = store.scratch(step.kind, step.key)
+        scratch = store.scratch(step.name)
         for name, text in (files or {}).items():
             (scratch / "out" / name).write_text(text, encoding="utf-8")
-        return store.seal(
-            scratch, step.kind, step.key, inputs=step.inputs, result=result, seconds=0.0, peak_memory_bytes=0
-        )
+        return store.seal(step, scratch, result)
 
 
 def _follow(
     store: Store,
-    steps: list[Step],
+    steps: list[Step[Any]],
+    program: str,
     label: str,
-    module: str,
-    request: dict[str, Any],
+    request: BaseModel,
     scratch: Path,
     *,
     network: Network = "none",
@@ -127,10 +107,10 @@ def _follow(
         tell.moved(label, what, done, total)
 
     try:
-        ended = child.run(module, request, scratch, progress=progress, network=network)
+        ended = child.run(program, request, scratch, progress=progress, network=network)
     except Fault as error:
         for step in steps:
-            store.fail(step.kind, step.key, error)
+            store.fail(step, error)
         tell.ended(label, str(error), ok=False)
         raise
     except BaseException:

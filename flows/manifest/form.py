@@ -33,7 +33,7 @@ class Form(BaseModel):
     model: Model
     """The original."""
     targets: dict[str, Any] = Field(min_length=1)
-    """What to make of it, by name: a preset of targets.yaml, a recipe, or a ladder of them."""
+    """What to make of it, by name: a preset, a recipe, or a ladder of them."""
     calibration: Calibration = Calibration()
     """Text that calibrated recipes (awq, teq, compensated) read."""
     evaluation: Evaluation = Evaluation()

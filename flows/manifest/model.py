@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from gates.spec import Fraction, Gates
+from gates.fraction import Fraction
+from gates.spec import Gates
 from quantizers.recipe import BITS, Dtype, Recipe
 
 Device = Literal["CPU", "GPU", "NPU"]
@@ -117,7 +118,8 @@ class Calibration(Texts):
     device: Literal["cpu", "cuda", "xpu"] = "cpu"
     """Where the model's blocks run over the text, one at a time."""
     compute: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of their matrix products; `auto`: bfloat16 where it is faster (AMX, AVX512-BF16, cuda, xpu), else float32."""
+    """Dtype of their matrix products; `auto`: bfloat16 where it is faster (AMX, AVX512-BF16, cuda, xpu), else float32;
+    chosen when planning, by the machine that plans."""
 
     @model_validator(mode="before")
     @classmethod

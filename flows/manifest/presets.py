@@ -1,11 +1,12 @@
-"""Named recipes: the nearest `targets.yaml` above a manifest, so that a room of manifests decides on its own names."""
+"""Named recipes: those shipped in presets.yaml, and those that the nearest `targets.yaml` above a manifest adds."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ FILE = "targets.yaml"
 
 @dataclass(frozen=True)
 class Presets:
-    """The presets of one `targets.yaml`."""
+    """The presets that a manifest may name."""
 
     path: Path | None
-    """None: there is no such file above the manifest."""
+    """The `targets.yaml` that adds to those shipped; None: there is none above the manifest."""
     written: dict[str, dict[str, Any]]
     """The fields each preset gives, for a target to override."""
     recipes: dict[str, Recipe]
@@ -35,8 +36,15 @@ def presets_for(directory: Path) -> Presets:
     for place in (directory, *directory.parents):
         path = place / FILE
         if os.path.lexists(path):
-            return _presets(path, _state(path))
-    return Presets(None, {}, {})
+            return _with_shipped(path, _state(path))
+    return shipped()
+
+
+@cache
+def shipped() -> Presets:
+    """Return the presets that come with quantmill."""
+    with as_file(files("flows.manifest") / "presets.yaml") as path:
+        return Presets(None, *_read(path))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
@@ -48,7 +56,12 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=256)
-def _presets(path: Path, state: tuple[int, int, int] | None) -> Presets:
+def _with_shipped(path: Path, state: tuple[int, int, int] | None) -> Presets:
+    written, recipes = _read(path)
+    return Presets(path, {**shipped().written, **written}, {**shipped().recipes, **recipes})
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Recipe]]:
     source = read(shown(path), PRESETS)
     recipes = {}
     for name, fields in source.data.items():
@@ -57,7 +70,7 @@ def _presets(path: Path, state: tuple[int, int, int] | None) -> Presets:
                 (name,), "is not a preset; a preset is a mapping of recipe fields, such as {dtype: int4}"
             )
         recipes[name] = recipe_at(source, (name,), fields)
-    return Presets(path, source.data, recipes)
+    return source.data, recipes
 
 
 def recipe_at(source: Source, key: Key, fields: dict[str, Any]) -> Recipe:

@@ -20,27 +20,26 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from flows.manifest.form import Form
 from flows.manifest.model import Auto, Calibration, Device, Evaluation, Model, Publish
-from flows.manifest.presets import presets_for
-from gates import spec
+from flows.manifest.presets import shipped
 from quantizers.recipe import Recipe
 
-ROOM = Path(__file__).parents[2] / "manifests"
+FILE = Path(__file__).parents[2] / "manifests" / "schema.json"
 _DESCRIBED: tuple[type[BaseModel], ...] = (Form, Model, Calibration, Evaluation, Publish, Recipe, Auto)
 
 
-def schema(room: Path = ROOM) -> dict[str, Any]:
-    """Return the schema; names of presets are offered from `room`'s targets.yaml, and others are allowed."""
+def schema() -> dict[str, Any]:
+    """Return the schema; names of the presets that are shipped are offered, and others are allowed."""
     found = Form.model_json_schema()
     recipe = Recipe.model_json_schema()
     definitions = found["$defs"]
     definitions["Auto"] = Auto.model_json_schema()
     places = {**definitions, Form.__name__: found, Recipe.__name__: recipe}
-    for model in (*_DESCRIBED, *_gates()):
+    for model in _DESCRIBED:
         if model.__name__ in places:  # a base of others stands in the schema only as a part of them
             _describe(places[model.__name__], model)
     named = {
-        "description": "A preset of the nearest targets.yaml.",
-        "anyOf": [{"enum": list(presets_for(room.resolve()).recipes)}, {"type": "string"}],
+        "description": "A preset: one that is shipped, or one of the nearest targets.yaml.",
+        "anyOf": [{"enum": list(shipped().recipes)}, {"type": "string"}],
     }
     device = {
         "description": "Device the artifact is judged on; GPU and NPU with format openvino.",
@@ -86,11 +85,6 @@ def _undefaulted(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _gates() -> list[type[BaseModel]]:
-    found = vars(spec).values()
-    return [each for each in found if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
-
-
 def _describe(found: dict[str, Any], model: type[BaseModel]) -> None:
     for base in reversed(model.__mro__):
         if issubclass(base, BaseModel) and base is not BaseModel:
@@ -112,11 +106,11 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     }
 
 
-def text(room: Path = ROOM) -> str:
+def text() -> str:
     """Return the file's contents."""
-    return json.dumps(schema(room), indent=2) + "\n"
+    return json.dumps(schema(), indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOM / "schema.json"
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else FILE
     path.write_text(text())

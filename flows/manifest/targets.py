@@ -12,7 +12,7 @@ from flows.manifest.errors import choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.model import DEVICES, Auto, Device, Rung, Search, Target
 from flows.manifest.names import fault
-from flows.manifest.presets import FILE, Presets, name_of, recipe_at
+from flows.manifest.presets import Presets, name_of, recipe_at
 from flows.manifest.scalars import kind_of
 from flows.manifest.yaml_source import Key, Source
 from quantizers.recipe import HOLDS, SYMMETRIC, Recipe
@@ -131,12 +131,8 @@ def _rung(source: Source, key: Key, written: dict[str, Any], presets: Presets, a
 
 
 def _unknown(preset: Any, presets: Presets) -> str:
-    if presets.path is None:
-        return (
-            f"names the preset {preset!r}, but there is no {FILE} in the manifest's directory or above it; "
-            "put one there, or write the recipe's fields"
-        )
     known = list(presets.recipes)
     close = get_close_matches(str(preset), known, n=5, cutoff=0.3) or known[:5]
-    where = f"a preset of {shown(presets.path)} ({len(known)} in all), such as {', '.join(close)}"
-    return f"{preset!r} is no preset; allowed: {where}{nearest(preset, known)}"
+    where = f" and of {shown(presets.path)}" if presets.path else ""
+    allowed = f"those of `quantmill presets`{where} ({len(known)} in all), such as {', '.join(close)}"
+    return f"{preset!r} is no preset; allowed: {allowed}{nearest(preset, known)}"

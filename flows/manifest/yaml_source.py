@@ -138,52 +138,67 @@ class _Reading:
 
 def _nodes(text: str, path: Path) -> _Node | None:
     """Build the nodes of the only document in `text`. Raises ManifestError for what a manifest does not use."""
-    root: _Node | None = None
-    documents = nodes = 0
-    open_nodes: list[_Node] = []
-    anchors: dict[str, _Node] = {}
+    builder = _Builder(path)
     for event in _events(text, path):
+        builder.take(event)
+    return builder.root
+
+
+@dataclass
+class _Builder:
+    """The tree of a document, grown event by event."""
+
+    path: Path
+    root: _Node | None = None
+    documents: int = 0
+    nodes: int = 0
+    open_nodes: list[_Node] = field(default_factory=list)
+    """From the root down to the mapping or sequence that is being read."""
+    anchors: dict[str, _Node] = field(default_factory=dict)
+
+    def take(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 1
         match event:
             case yaml.ScalarEvent():
-                node = _Node("scalar", line, event.value, plain=event.implicit[0])
+                self._open(event, _Node("scalar", line, event.value, plain=event.implicit[0]))
             case yaml.MappingStartEvent():
-                node = _Node("mapping", line, [])
+                self._open(event, _Node("mapping", line, []))
             case yaml.SequenceStartEvent():
-                node = _Node("sequence", line, [])
+                self._open(event, _Node("sequence", line, []))
             case yaml.AliasEvent():
-                if event.anchor not in anchors:
-                    raise ManifestError(path, line, "", f"the alias *{event.anchor} refers to no anchor above it")
-                node = anchors[event.anchor]
+                if event.anchor not in self.anchors:
+                    raise self._refused(line, f"the alias *{event.anchor} refers to no anchor above it")
+                self._place(self.anchors[event.anchor], line)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                open_nodes.pop()
-                continue
+                self.open_nodes.pop()
             case yaml.DocumentStartEvent():
-                documents += 1
-                if documents > 1:
-                    raise ManifestError(
-                        path, line, "", "a second document (`---`) starts here; give each manifest its own file"
-                    )
-                continue
-            case _:
-                continue
-        nodes += 1
-        if nodes > MAX_VALUES:
-            raise ManifestError(path, line, "", f"holds more than {MAX_VALUES} values; split it into several manifests")
-        if tag := getattr(event, "tag", None):
-            raise ManifestError(path, line, "", f"the tag {tag} is not read; a manifest holds plain values only")
-        if open_nodes:
-            open_nodes[-1].value.append(node)
+                self.documents += 1
+                if self.documents > 1:
+                    raise self._refused(line, "a second document (`---`) starts here; give each manifest its own file")
+
+    def _open(self, event: Any, node: _Node) -> None:
+        """Place a node that is written here, and read on inside it unless it is a scalar."""
+        if event.tag:
+            raise self._refused(node.line, f"the tag {event.tag} is not read; a manifest holds plain values only")
+        self._place(node, node.line)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        if node.kind != "scalar":
+            self.open_nodes.append(node)
+        if len(self.open_nodes) > MAX_DEPTH:
+            raise self._refused(node.line, f"nests deeper than {MAX_DEPTH} levels; a manifest needs five")
+
+    def _place(self, node: _Node, line: int) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_VALUES:
+            raise self._refused(line, f"holds more than {MAX_VALUES} values; split it into several manifests")
+        if self.open_nodes:
+            self.open_nodes[-1].value.append(node)
         else:
-            root = node
-        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
-            if event.anchor:
-                anchors[event.anchor] = node
-            if node.kind != "scalar":
-                open_nodes.append(node)
-        if len(open_nodes) > MAX_DEPTH:
-            raise ManifestError(path, line, "", f"nests deeper than {MAX_DEPTH} levels; a manifest needs five")
-    return root
+            self.root = node
+
+    def _refused(self, line: int, problem: str) -> ManifestError:
+        return ManifestError(self.path, line, "", problem)
 
 
 _HINTS = {

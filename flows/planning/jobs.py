@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Manifest, Rung, Search, Target
+from flows.planning.kinds import (
+    BASELINE,
+    CONTAMINATION,
+    EVIDENCE,
+    PUBLISH,
+    QUANTIZE,
+    SENSITIVITY,
+    TEXTS,
+    VERDICT,
+    Artifact,
+    Documents,
+    Judged,
+)
 from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
-from gates.spec import Divergence, Size
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of work that is done once for its inputs."""
-
-    kind: str
-    inputs: dict[str, Any]
-
-    @cached_property
-    def key(self) -> str:
-        """The step's identity."""
-        return fingerprint({"step": self.kind, **self.inputs})
+from flows.step import Kind, Result, Step
+from gates.kinds.divergence import Divergence
+from gates.kinds.size import Size
+from gates.results import Baseline, EvidenceResult, Overlap
+from gates.spec import SUMS, TOPS
+from publishers.request import Result as Published
+from quantizers.compute import fastest
+from quantizers.request import SensitivityResult
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,16 @@ class Job:
     manifest: Manifest
     target: Target
     original: Original
-    evaluation: Step
-    calibration: Step | None
+    evaluation: Step[Documents]
+    calibration: Step[Documents] | None
     """None when no recipe of the manifest reads any: then a change of that text changes nothing."""
-    baseline: Step
+    baseline: Step[Baseline]
     """Scoring the original; the same for every target of the model."""
     endpoint: str
     """The Hub it would go to, when it goes to the Hub."""
     recipes_known: bool = True
     """Whether the target's recipes are known; those of a search follow from its sensitivities (`mixed_precision`)."""
-    _made: dict[tuple[str, str], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made: dict[tuple[str, str], Step[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def release(self) -> str:
@@ -51,19 +56,24 @@ class Job:
         return self.manifest.release(self.target.name)
 
     @property
-    def prepared(self) -> list[Step]:
+    def prepared(self) -> list[Step[Any]]:
         """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
         if self.calibration is None or not reads_calibration(self.target):
             return [self.evaluation, self.baseline]
-        steps = [self.evaluation, self.calibration, self.contamination(self.calibration), self.baseline]
+        steps: list[Step[Any]] = [
+            self.evaluation,
+            self.calibration,
+            self.contamination(self.calibration),
+            self.baseline,
+        ]
         return [*steps, self.sensitivity(self.target.search)] if self.target.search else steps
 
-    def contamination(self, calibration: Step) -> Step:
+    def contamination(self, calibration: Step[Documents]) -> Step[Overlap]:
         """Making sure that the evaluation text shares no content with the calibration text."""
         texts = {"evaluation": self.evaluation.key, "calibration": calibration.key}
-        return Step("contamination", {**texts, "tools": versions("contamination")})
+        return CONTAMINATION.step({**texts, "tools": versions("contamination")})
 
-    def sensitivity(self, search: Search) -> Step:
+    def sensitivity(self, search: Search) -> Step[SensitivityResult]:
         """Measuring what each dtype does to each group of linears; shared by all budgets."""
         inputs = {
             "model": self.original.identity,
@@ -72,23 +82,23 @@ class Job:
             "calibration": self._text(),
             "tools": versions("sensitivity", format=search.base.format, engine=search.base.engine),
         }
-        return Step("sensitivity", inputs)
+        return SENSITIVITY.step(inputs)
 
     def _text(self) -> dict[str, Any] | None:
         if self.calibration is None:
             return None
         return {"texts": self.calibration.key, **self.manifest.calibration.reading}
 
-    def _once(self, kind: str, rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step:
+    def _once(self, kind: Kind[Result], rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step[Result]:
         """Return the step of a rung, the same object every time: its key is worked out once."""
-        place = (kind, rung.name)
+        place = (kind.name, rung.name)
         if place not in self._made:
-            self._made[place] = Step(kind, inputs(rung))
+            self._made[place] = kind.step(inputs(rung))
         return self._made[place]
 
-    def quantize(self, rung: Rung) -> Step:
+    def quantize(self, rung: Rung) -> Step[Artifact]:
         """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""
-        return self._once("quantize", rung, self._quantize)
+        return self._once(QUANTIZE, rung, self._quantize)
 
     def _quantize(self, rung: Rung) -> dict[str, Any]:
         recipe = rung.recipe
@@ -101,7 +111,7 @@ class Job:
         # Nothing is ever stored under the keys of a recipe that is not known yet.
         return inputs if self.recipes_known else {**inputs, "recipe": None}
 
-    def evidence(self, rung: Rung, documents: int, content: str) -> Step:
+    def evidence(self, rung: Rung, documents: int, content: str) -> Step[EvidenceResult]:
         """Scoring one artifact, these very bytes, against the baseline on its first `documents` documents."""
         inputs = {
             "artifact": self.quantize(rung).key,
@@ -110,25 +120,27 @@ class Job:
             "documents": documents,
             "device": self.target.device,
             "speed": self.manifest.gates.speed is not None,
+            "measured": sorted(SUMS | TOPS),
             "tools": versions("evidence", format=rung.recipe.format),
         }
-        return Step("evidence", inputs)
+        return EVIDENCE.step(inputs)
 
-    def verdict(self, rung: Rung) -> Step:
+    def verdict(self, rung: Rung) -> Step[Judged]:
         """Judging one artifact by the manifest's gates, with as many documents as that takes."""
-        return self._once("verdict", rung, self._verdict)
+        return self._once(VERDICT, rung, self._verdict)
 
     def _verdict(self, rung: Rung) -> dict[str, Any]:
         return {
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
             "device": self.target.device,
-            "gates": self.manifest.gates.model_dump(mode="json"),
+            # A gate that is not asked for is not in the key, so that a new kind of gate judges nothing anew.
+            "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "evaluator": versions("evidence", format=rung.recipe.format),
             "tools": versions("verdict"),
         }
 
-    def publish(self, rung: Rung) -> Step:
+    def publish(self, rung: Rung) -> Step[Published]:
         """Releasing the artifact of a rung that passed."""
         publish = self.manifest.publish
         inputs = {
@@ -139,14 +151,15 @@ class Job:
             "endpoint": self.endpoint if "hub" in publish.to else None,
             "tools": versions("publish"),
         }
-        return Step("publish", inputs)
+        return PUBLISH.step(inputs)
 
     def ingredients(self) -> dict[str, str]:
         """Return, in a person's words, all that decides the outcome; comparing two says why a job is to run again."""
         publish = self.manifest.publish
         said: dict[str, Any] = {
             "model": self.original.revision,
-            "calibration": self.calibration and self.calibration.inputs["source"],
+            "calibration": self.calibration
+            and {**self.calibration.inputs["source"], **self.manifest.calibration.reading},
             "evaluation": {**self.evaluation.inputs["source"], **self.baseline.inputs["evaluation"]},
             "device": self.target.device,
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
@@ -187,6 +200,18 @@ def budgeted(manifest: Manifest, target: Target) -> Manifest:
     return manifest.model_copy(update={"gates": gates})
 
 
+def with_compute_dtype(manifest: Manifest) -> Manifest:
+    """Return the manifest with the dtype that `calibration.compute: auto` stands for on this machine.
+
+    Products in another dtype round other bits: what is chosen goes into keys, records and requests.
+    """
+    calibration = manifest.calibration
+    if calibration.compute != "auto":
+        return manifest
+    chosen = calibration.model_copy(update={"compute": fastest(calibration.device)})
+    return manifest.model_copy(update={"calibration": chosen})
+
+
 def reads_calibration(target: Target) -> bool:
     """Whether a target's recipes, or the search for them, read calibration text."""
     return target.search is not None or any(rung.recipe.calibrated for rung in target.rungs)
@@ -194,14 +219,14 @@ def reads_calibration(target: Target) -> bool:
 
 def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     """Return the manifest's jobs, one a target, with model and texts pinned. Raises SourceError."""
+    manifest = with_compute_dtype(manifest)
     original = sources.original(manifest)
     tools = versions("texts")
-    evaluation = Step("texts", {"source": sources.texts(manifest.evaluation), "tools": tools})
+    evaluation = TEXTS.step({"source": sources.texts(manifest.evaluation), "tools": tools})
     calibration = None
     if any(map(reads_calibration, manifest.targets.values())):
-        calibration = Step("texts", {"source": sources.texts(manifest.calibration), "tools": tools})
-    baseline = Step(
-        "baseline",
+        calibration = TEXTS.step({"source": sources.texts(manifest.calibration), "tools": tools})
+    baseline = BASELINE.step(
         {
             "model": original.identity,
             "evaluation": {

@@ -29,13 +29,12 @@ def with_known_recipes(job: Job, store: Store) -> Job:
     search = job.target.search
     if job.recipes_known or search is None:
         return job
-    step = job.sensitivity(search)
-    record = store.record(step.kind, step.key)
+    record = store.record(job.sensitivity(search))
     if record is None:
         return job
     gate = job.manifest.gates.size
     most = gate.max_ratio * job.original.bytes if gate else None
-    rungs = ladder(search, SensitivityResult.model_validate(record.result), job.original.bytes, most)
+    rungs = ladder(search, record.result, job.original.bytes, most)
     return replace(job, target=job.target.model_copy(update={"rungs": rungs}), recipes_known=True)
 
 

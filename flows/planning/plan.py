@@ -14,10 +14,13 @@ from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
-from flows.planning.jobs import Job, Step, jobs
+from flows.planning.jobs import Job, jobs
+from flows.planning.kinds import BASELINE, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
+from flows.step import Step
 from flows.store import Record, Store, write_durably
+from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
 
 State = Literal["released", "failed", "stale", "quarantined"]
@@ -68,7 +71,7 @@ def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
 def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = None, retry: bool = False) -> Plan:
     """Pin every source and compare every job with the store. Raises SourceError."""
     hashes = ContentHashes(store.home / "cache" / "hashes.json")
-    sources = Sources(store.home, hashes)
+    sources = Sources(store, hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
     hashes.save()
@@ -83,47 +86,45 @@ def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
         verdict = verdict_of(job, rung, store)
         if verdict is None:
             return _stale(job, rung, store, retry)
-        if verdict.result["passed"]:
-            publish = job.publish(rung)
-            if store.complete(publish.kind, publish.key) and _still_there(job, rung, store):
+        if verdict.result.passed:
+            if _still_there(job, rung, store):
                 return Planned(job, "released", (), "nothing has changed", rung)
             return Planned(job, "stale", ("publish",), _changes(job, store) or "passed, not released yet", rung)
-        refused = Planned(job, "failed", (), str(verdict.result["sentence"]), rung)
+        refused = Planned(job, "failed", (), verdict.result.sentence, rung)
     assert refused is not None
     return refused
 
 
 def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     steps = [*job.prepared, job.quantize(rung)]
-    missing = [step for step in steps if not store.complete(step.kind, step.key)]
+    missing = [step for step in steps if not store.complete(step)]
     # A network that was away comes back by itself; work that failed three times here does not.
-    working = [step for step in missing if step.kind in ("baseline", "sensitivity", "quantize")]
+    working = [step for step in missing if step.kind in (BASELINE, SENSITIVITY, QUANTIZE)]
     for step in (*working, *scorings(job, rung, store)):
-        failure = store.failed(step.kind, step.key)
+        failure = store.failed(step)
         if failure and failure.attempts >= QUARANTINE and not retry:
-            why = f"{step.kind} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
+            why = f"{step.kind.name} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
             return Planned(job, "quarantined", (), why, rung)
     fetch = ["fetch"] if job.original.directory is None else []
-    names = tuple(dict.fromkeys([*fetch, *(step.kind for step in missing), "gate", "publish"]))
+    names = tuple(dict.fromkeys([*fetch, *(step.kind.name for step in missing), "gate", "publish"]))
     return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
 
 
-def scorings(job: Job, rung: Rung, store: Store) -> list[Step]:
+def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
     """Return the steps that may score an artifact; none before it is known how many documents there are."""
-    baseline = store.record(job.baseline.kind, job.baseline.key)
-    artifact = store.record("quantize", job.quantize(rung).key)
+    baseline = store.record(job.baseline)
+    artifact = store.record(job.quantize(rung))
     if baseline is None or artifact is None:
         return []
-    return [
-        job.evidence(rung, documents, artifact.content) for documents in interim_looks(baseline.result["documents"])
-    ]
+    looks = interim_looks(baseline.result.documents)
+    return [job.evidence(rung, documents, artifact.content) for documents in looks]
 
 
-def verdict_of(job: Job, rung: Rung, store: Store) -> Record | None:
+def verdict_of(job: Job, rung: Rung, store: Store) -> Record[Judged] | None:
     """Return the verdict on the artifact that is in the store, these very bytes; None when there is none."""
-    verdict = store.record("verdict", job.verdict(rung).key)
-    artifact = store.record("quantize", job.quantize(rung).key)
-    if verdict is None or artifact is None or verdict.result["content"] != artifact.content:
+    verdict = store.record(job.verdict(rung))
+    artifact = store.record(job.quantize(rung))
+    if verdict is None or artifact is None or verdict.result.content != artifact.content:
         return None
     return verdict
 
@@ -140,14 +141,13 @@ def refuse_without_token(plan: Plan) -> None:
 
 
 def _still_there(job: Job, rung: Rung, store: Store) -> bool:
-    """Whether the local hub still holds what was released: someone may have cleaned it up."""
-    record = store.record("publish", job.publish(rung).key)
-    assert record is not None
-    for place in record.result["places"]:
-        folder = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
-        if place["to"] == "local" and not (folder / "snapshots" / place["commit"] / "README.md").exists():
-            return False
-    return True
+    """Whether it was released and the local hub still holds it: someone may have cleaned it up."""
+    record = store.record(job.publish(rung))
+    if record is None:
+        return False
+    folder = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
+    local = [place for place in record.result.places if place.to == "local"]
+    return all((folder / "snapshots" / place.commit / "README.md").exists() for place in local)
 
 
 def _memory(job: Job, store: Store) -> Path:

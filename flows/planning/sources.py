@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from catalog.errors import InputError
-from flows.files.fingerprint import ContentHashes, fingerprint
+from flows.files.fingerprint import ContentHashes
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest, Texts
-from flows.store import write_durably
+from flows.planning.kinds import FETCH, Fetched
+from flows.step import Step
+from flows.store import Store, write_durably
 from publishers.errors import HubError
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
@@ -63,9 +65,20 @@ class Original:
         return {"id": self.id, "revision": self.revision}
 
     @property
+    def fetch(self) -> Step[Fetched]:
+        """Bringing it here from the Hub."""
+        assert self.id, "a directory is here already"
+        return fetching(self.id, self.revision)
+
+    @property
     def bytes(self) -> int:
         """Size of the weights."""
         return sum(tensor.bytes for tensor in self.tensors.values())
+
+
+def fetching(source: str, commit: str) -> Step[Fetched]:
+    """Return the step that brings a model of the Hub here."""
+    return FETCH.step({"model": {"id": source, "revision": commit}})
 
 
 def task_file(manifest: Manifest, file: str) -> Path:
@@ -74,10 +87,11 @@ def task_file(manifest: Manifest, file: str) -> Path:
 
 
 class Sources:
-    """Resolves names once per process; `home/sources` is a cache in the layout of huggingface_hub."""
+    """Resolves names once per process; `HOME/sources` is a cache in the layout of huggingface_hub."""
 
-    def __init__(self, home: Path, hashes: ContentHashes) -> None:
-        self.home = home
+    def __init__(self, store: Store, hashes: ContentHashes) -> None:
+        self.store = store
+        self.home = store.home
         self.hashes = hashes
         self._originals: dict[tuple[Any, ...], Original] = {}
         self._commits: dict[tuple[str, str, str], str] = {}
@@ -170,11 +184,9 @@ class Sources:
 
     def snapshot(self, source: str, commit: str) -> Path | None:
         """Return the directory of a fetched model, or None."""
-        # The directory alone says nothing: a fetch that was killed leaves one that is not whole.
-        fetched = fingerprint({"step": "fetch", "model": {"id": source, "revision": commit}})
         path = self.home / "sources" / f"models--{source.replace('/', '--')}" / "snapshots" / commit
-        whole = (self.home / "store" / "fetch" / fetched / "record.json").is_file()
-        return path if whole and (path / "config.json").exists() else None
+        # The directory alone says nothing: a fetch that was killed leaves one that is not whole.
+        return path if (path / "config.json").exists() and self.store.complete(fetching(source, commit)) else None
 
     def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         memory = self.home / "cache" / "headers" / source / f"{commit}.json"

@@ -14,8 +14,8 @@ STEP_VERSIONS = {
     "baseline": 1,
     "sensitivity": 4,
     "quantize": 5,
-    "evidence": 1,
-    "verdict": 1,
+    "evidence": 2,
+    "verdict": 2,
     "publish": 1,
 }
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
+from flows.planning.kinds import Judged
 from flows.store import Record, Store
 
 
-def note_outcome(job: Job, rung: Rung, verdict: Record, store: Store) -> None:
+def note_outcome(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None:
     """Add a line; a torn last line, from a run that was killed, is ended first."""
-    gates = {gate["name"]: gate["value"] for gate in verdict.result["gates"]}
+    gates = {gate.name: gate.value for gate in verdict.result.gates}
     entry = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": rung.name,
-        "passed": verdict.result["passed"],
+        "passed": verdict.result.passed,
         "kld": gates.get("divergence"),
         "perplexity": gates.get("perplexity"),
         "size": gates.get("size"),

@@ -27,12 +27,12 @@ def render(plan: Plan, store: Store) -> str:
     rows = verdict_rows(plan, store)
     models: dict[str, list[dict[str, Any]]] = {}
     for planned, row in zip(plan.jobs, rows, strict=True):
-        record = store.record("verdict", planned.job.verdict(planned.rung).key)
+        step = planned.job.verdict(planned.rung)
         row.setdefault("gates", {})
         row.setdefault("version", "")
         row["page"] = ""
-        if record:
-            row["page"] = (store.out("verdict", record.key) / "verdict.html").read_text(encoding="utf-8")
+        if store.complete(step):
+            row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
         models.setdefault(planned.job.release.removesuffix(f"-{planned.job.target.name}"), []).append(row)
     loader = jinja2.PackageLoader("flows.reports", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

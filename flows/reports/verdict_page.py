@@ -4,51 +4,48 @@ from __future__ import annotations
 
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
-from flows.store import Record, Store
+from flows.planning.kinds import EVIDENCE, QUANTIZE, VERDICT
+from flows.step import Entry
+from flows.store import Store
 from gates.evidence import Evidence
 from gates.pages.page import Attempt, Reference, render
-from gates.verdict import Verdict
+from gates.results import EvidenceResult, Verdict
 
 
-def evidence_of(store: Store, key: str) -> Evidence:
+def evidence_of(store: Store, step: Entry[EvidenceResult]) -> Evidence:
     """Return what an `evidence` step measured."""
-    return Evidence.model_validate_json((store.out("evidence", key) / "evidence.json").read_bytes())
+    return Evidence.model_validate_json((store.out(step) / "evidence.json").read_bytes())
 
 
-def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: str, store: Store) -> str:
+def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: Entry[EvidenceResult], store: Store) -> str:
     """Return the page of one verdict: this attempt, those before it, and the model's other artifacts for comparison."""
     earlier = []
     for tried in job.target.rungs:
         if tried.name == rung.name:
             break
-        if record := store.record("verdict", job.verdict(tried).key):
-            earlier.append(Attempt(tried.name, evidence_of(store, record.result["evidence"]), verdict_in(record)))
+        if record := store.record(job.verdict(tried)):
+            scored = evidence_of(store, EVIDENCE.at(record.result.evidence))
+            earlier.append(Attempt(tried.name, scored, record.result.verdict))
     attempts = [*earlier, Attempt(rung.name, evidence_of(store, evidence), verdict)]
     return render(job.release, attempts, job.manifest.gates, _others(job, store))
-
-
-def verdict_in(record: Record) -> Verdict:
-    """Return what a `verdict` step decided, without what it is bound to."""
-    return Verdict.model_validate(
-        {name: value for name, value in record.result.items() if name not in ("evidence", "content")}
-    )
 
 
 def _others(job: Job, store: Store) -> list[Reference]:
     """What else was made of the model by plain rounding, as peers do by default, and scored against the same baseline."""
     own = {job.quantize(rung).key for rung in job.target.rungs}
     found: dict[str, Reference] = {}
-    for record in store.records("verdict"):
+    for record in store.records(VERDICT):
         if record.inputs["baseline"] != job.baseline.key or record.inputs["artifact"] in own:
             continue
-        artifact = store.record("quantize", record.inputs["artifact"])
-        gates = {gate["name"]: gate for gate in record.result["gates"]}
+        artifact = store.record(QUANTIZE.at(record.inputs["artifact"]))
+        gates = {gate.name: gate for gate in record.result.gates}
         kld, size = gates.get("divergence"), gates.get("size")
-        if artifact is None or artifact.inputs["calibration"] or not kld or not size or kld["value"] is None:
+        if artifact is None or artifact.inputs["calibration"] or not kld or not size:
             continue
-        recipe = artifact.inputs["recipe"]
-        name = (
-            f"{recipe['dtype']} {'sym' if recipe['symmetric'] else 'asym'} g{recipe['group_size']} ({recipe['engine']})"
-        )
-        found[name] = Reference(name, size["value"], kld["value"])
+        if kld.value is None or size.value is None:
+            continue
+        recipe = artifact.result.recipe
+        grid = "sym" if recipe.symmetric else "asym"
+        name = f"{recipe.dtype} {grid} g{recipe.group_size} ({recipe.engine})"
+        found[name] = Reference(name, size.value, kld.value)
     return list(found.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from catalog.foreign_errors import machine_fault
 from gates.evidence import Check, Sizes
 from gates.formats import Format
 
@@ -48,6 +49,8 @@ def _shards(artifact: Path) -> str | None:
             with safe_open(path, framework="numpy") as tensors:  # type: ignore[no-untyped-call]
                 names = list(tensors.keys())
         except SafetensorError as error:
+            if fault := machine_fault(error):
+                raise fault from error
             return f"{path.name} is not a whole safetensors file ({error})"
         for name in names:
             if name in seen:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gates.errors import GateError
 from gates.evaluation import chats, loaders, probes, scoring, tasks, texts
-from gates.evidence import Baseline
 from gates.formats import tools
 from gates.progress import report
 from gates.request import BaselineRequest, Evaluation
+from gates.results import Baseline
 
 
 def run(request: BaselineRequest, out: Path) -> Baseline:

@@ -13,18 +13,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from catalog.errors import Fault
+from catalog.foreign_errors import machine_fault
 from gates.checks import behaviour, files, ir, names, weights
 from gates.errors import GateError
 from gates.evaluation import baseline, loaders, probes, scoring, speed, tasks, texts
-from gates.evidence import CHECKS, Baseline, Check, Document, Evidence, EvidenceResult, Sample, Sizes, Speed, TaskScores
+from gates.evidence import CHECKS, Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
 from gates.formats import format_of, tools
 from gates.progress import report
 from gates.request import EvidenceRequest
-from gates.statistics.measures import summarize
+from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks
-
-# A machine or a request at fault is a failed step; anything else that stops a loader or a model is the artifact's.
-_MACHINE = (MemoryError, ImportError, KeyboardInterrupt, GateError)
+from gates.summary import summarize
 
 
 @dataclass
@@ -45,12 +45,14 @@ class _Findings:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """Make the check `name`; what the artifact raises on the way fails it."""
+        """Make the check `name`; what the artifact raises on the way fails it, a machine or a request at fault does not."""
         try:
             yield
-        except _MACHINE:
+        except Fault:
             raise
         except Exception as error:
+            if fault := machine_fault(error):
+                raise fault from error
             text = " ".join(str(error).split())[:300]
             self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
 

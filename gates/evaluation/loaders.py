@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.errors import EnvironmentFault
 from gates.formats import format_of
 
 
@@ -110,8 +111,15 @@ def _method(model: Any) -> str | None:
 
 
 def _load_openvino(path: Path, device: str) -> Loaded:
+    from openvino import Core
     from optimum.intel import OVModelForCausalLM
 
+    present = Core().available_devices
+    if device not in {name.split(".")[0] for name in present}:
+        raise EnvironmentFault(
+            f"device {device}: OpenVINO finds none on this machine ({', '.join(present)} is there). Run where it is, with "
+            "its driver, or name another device for this target."
+        )
     with _alarms() as faults:
         model = OVModelForCausalLM.from_pretrained(path, device=device, local_files_only=True, trust_remote_code=False)
         model.compile()

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from gates.evidence import Document
+from gates.gate import Positions
+from gates.spec import SUMS, TOPS
 
 KEPT = 64
 DRAWN = 8
@@ -82,28 +84,37 @@ def compare(index: int, row: Row, logits: Tensor) -> Document:
 
     Logits that are not finite give a loss and divergence of infinity or NaN here: the caller checks them first.
     """
-    totals = torch.zeros(5, dtype=torch.float64)
-    stored = {name: tensor for name, tensor in row.items() if name != "ids"}
-    scored = len(row["loss"])
-    logits, targets = logits[-scored - 1 : -1], row["ids"][-scored:].long()
-    for first in range(0, scored, POSITIONS):
-        span = slice(first, first + POSITIONS)
-        part = {name: cast(Tensor, tensor)[span] for name, tensor in stored.items()}
-        totals += _compare(part, logits[span].float().log_softmax(-1), targets[span])
-    kld, loss, agree, lost, gained = totals.tolist()
+    positions = _positions(row, logits)
     return Document(
         index=index,
-        tokens=scored,
-        loss_original=float(row["loss"].double().sum()),
-        loss=loss,
-        kld=kld,
-        agree=int(agree),
-        lost=int(lost),
-        gained=int(gained),
+        tokens=len(positions.targets),
+        sums={name: amount(positions) for name, amount in SUMS.items()},
+        tops={name: tuple(amount(positions)) for name, amount in TOPS.items()},
     )
 
 
-def _compare(part: dict[str, Tensor], logprobs: Tensor, targets: Tensor) -> Tensor:
+def _positions(row: Row, logits: Tensor) -> Positions:
+    stored = {name: tensor for name, tensor in row.items() if name != "ids"}
+    scored = len(row["loss"])
+    logits, targets = logits[-scored - 1 : -1], row["ids"][-scored:].long()
+    parts = []
+    for start in range(0, scored, POSITIONS):
+        span = slice(start, start + POSITIONS)
+        part = {name: cast(Tensor, tensor)[span] for name, tensor in stored.items()}
+        parts.append(_compare(part, logits[span].float().log_softmax(-1), targets[span]))
+    first, loss, kld = (torch.cat(found) for found in zip(*parts, strict=True))
+    return Positions(
+        targets=targets,
+        first_original=row["kept_ids"][:, 0].long(),
+        first=first,
+        loss_original=row["loss"].double(),
+        loss=loss,
+        kld=kld,
+    )
+
+
+def _compare(part: dict[str, Tensor], logprobs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the artifact's first choice, its loss and its divergence at each position."""
     kept_ids, drawn_ids = part["kept_ids"].long(), part["drawn_ids"].long()
     kept, rest = part["kept"].double(), part["rest"].double()
     kept_artifact = logprobs.gather(-1, kept_ids).double()
@@ -111,14 +122,5 @@ def _compare(part: dict[str, Tensor], logprobs: Tensor, targets: Tensor) -> Tens
     if drawn_ids.shape[-1]:
         log_ratio = logprobs.gather(-1, drawn_ids).double() - part["drawn"].double()
         kld += rest.exp() * (log_ratio.expm1() - log_ratio).mean(-1) + (kept_artifact.exp() - kept.exp()).sum(-1)
-    original, artifact = kept_ids[:, 0], logprobs.argmax(-1)
     loss = -logprobs.gather(-1, targets[:, None]).squeeze(-1).double()
-    return torch.stack(
-        [
-            kld.sum(),
-            loss.sum(),
-            (original == artifact).sum(),
-            ((original == targets) & (artifact != targets)).sum(),
-            ((original != targets) & (artifact == targets)).sum(),
-        ]
-    ).double()
+    return logprobs.argmax(-1), loss, kld

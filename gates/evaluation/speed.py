@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import IO, Any
 
+from catalog.errors import EnvironmentFault
+from catalog.foreign_errors import machine_fault
 from gates.evidence import Speed
 from gates.progress import report
 
 TURNS = 9
 PROMPT_TOKENS = 256
 NEW_TOKENS = 32
-_MARK = "measured:"
+_MARK, _FAULT = "measured:", "the machine is at fault:"
 
 
 def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int], turns: int = TURNS) -> Speed:
@@ -80,7 +83,15 @@ class _Meter:
         for line in answered:
             if line.startswith(_MARK):
                 return dict(json.loads(line.removeprefix(_MARK)))
-        raise RuntimeError(f"{self._path.name} could not be measured: its process ended with {self._process.wait()}")
+            if line.startswith(_FAULT):
+                raise EnvironmentFault(line.removeprefix(_FAULT).strip())
+        code = self._process.wait()
+        said = f"{self._path.name} could not be measured: its process ended with {code}"
+        if code == -signal.SIGKILL:
+            raise EnvironmentFault(
+                f"{said}, most often because memory ran out: two models are held while speed is measured."
+            )
+        raise RuntimeError(said)
 
     def stop(self) -> None:
         self._process.kill()
@@ -116,7 +127,12 @@ def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
         "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
     }
     for line in sys.stdin:
-        print(_MARK + json.dumps(work[line.strip()]()), flush=True)
+        try:
+            print(_MARK + json.dumps(work[line.strip()]()), flush=True)
+        except Exception as error:
+            if fault := machine_fault(error):
+                print(_FAULT + str(fault), flush=True)
+            raise
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from scipy.stats import binomtest
 
+from catalog.foreign_errors import machine_fault
 from gates.errors import GateError
 from gates.evaluation.loaders import Loaded
 from gates.evidence import TaskScores
@@ -77,7 +78,7 @@ def _answer(model: Any, task: TaskRequest) -> Answers:
             )
     except (KeyError, ValueError, OSError) as error:
         text = " ".join(str(error).split())[:300]
-        raise GateError(
+        raise machine_fault(error) or GateError(
             f"Task {task.name} cannot be put to the model ({type(error).__name__}: {text}). Check its name, or its "
             "file, and that its data set is on this machine."
         ) from error

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log1p
 from typing import Any
 
 import jinja2
 
 from gates.evidence import Evidence
 from gates.pages.plots import Point, per_document, quality_against_size
-from gates.spec import Gates
-from gates.verdict import GateVerdict, Verdict
-
-_STYLES = {"perplexity": "{:+.2%}", "agreement": "{:.2%}", "size": "{:.2%}", "tasks": "{:.2%}"}
-_FLOORS = frozenset({"agreement", "tasks", "speed"})
-"""Gates whose limit is a least value; the others' is a most."""
+from gates.results import GateVerdict, Verdict
+from gates.spec import KINDS, Gates
 
 
 @dataclass(frozen=True)
@@ -58,35 +53,24 @@ def render(title: str, attempts: Sequence[Attempt], gates: Gates, references: Se
 
 
 def _row(gate: GateVerdict) -> dict[str, Any]:
-    """Numbers of one gate as text, and as shares of the limit for its bar."""
-    kind = gate.name.removeprefix("chat.").split(".")[0]
-    style = _STYLES.get(kind, "{:.4g}")
-    low, high = gate.interval or (None, None)
-    worst = low if kind in _FLOORS else high
+    """One gate, with its numbers as shares of the limit for its bar."""
     span = 1.5 * abs(gate.limit or 1)
-    return {
-        "gate": gate,
-        "value": "none" if gate.value is None else style.format(gate.value),
-        "bound": "" if worst is None else style.format(worst),
-        "limit": ("at least " if kind in _FLOORS else "at most ") + style.format(gate.limit),
-        "fill": 0 if gate.value is None else round(100 * min(max(gate.value, 0) / span, 1), 1),
-        "tick": None if worst is None else round(100 * min(max(worst, 0) / span, 1), 1),
-        "mark": round(100 / 1.5, 1),
-    }
+
+    def share(number: float | None) -> float | None:
+        return None if number is None else round(100 * min(max(number, 0) / span, 1), 1)
+
+    return {"gate": gate, "fill": share(gate.value) or 0, "tick": share(gate.worst), "mark": round(100 / 1.5, 1)}
 
 
 def _plots(attempts: Sequence[Attempt], gates: Gates, references: Sequence[Reference]) -> list[tuple[str, str]]:
     evidence = attempts[-1].evidence
     plots = []
-    if evidence.summary:
-        documents, summary = evidence.documents, evidence.summary
-        change = [d.loss - d.loss_original for d in documents]
-        most = log1p(gates.perplexity.max_increase) if gates.perplexity else None
-        label = "loss change,\nnats per token"
-        plots.append(("Change of loss per document", per_document(documents, change, summary.loss_change, most, label)))
-        most, label = gates.divergence.max_kld if gates.divergence else None, "KL divergence,\nnats per token"
-        kld = [d.kld for d in documents]
-        plots.append(("Divergence per document", per_document(documents, kld, summary.kld, most, label)))
+    for name, kind in KINDS.items() if evidence.summary else ():
+        if (drawn := kind.plot) is not None:
+            found, asked = getattr(evidence.summary, drawn.measure), getattr(gates, name)
+            limit = asked.drawn_limit() if asked else None
+            amounts = [drawn.amount(document) for document in evidence.documents]
+            plots.append((drawn.heading, per_document(evidence.documents, amounts, found, limit, drawn.label)))
     points = [
         Point(a.name, a.evidence.size.ratio, a.evidence.summary.kld.value, a.verdict.outcome)
         for a in attempts

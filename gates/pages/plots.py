@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gates.evidence import Document
-from gates.statistics.intervals import Estimate
+from gates.statistics.estimate import Estimate
 
 INK, MUTED, GOOD, BAD, OPEN, PEER = "#1c2733", "#8a97a6", "#2f7d4f", "#b3392f", "#b07d12", "#6b5fa8"
 COLOURS = {"passed": GOOD, "failed": BAD, "undecided": OPEN, "peer": PEER}

@@ -11,8 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from numpy.typing import ArrayLike, NDArray
+
+from gates.statistics.estimate import Estimate
 
 Array = NDArray[np.float64]
 
@@ -20,30 +21,17 @@ RESAMPLES = 5_000
 SEED = 20240229
 
 
-class Estimate(BaseModel):
-    """A ratio of sums over documents with one-sided bounds on both sides."""
+def estimate(amounts: ArrayLike, sizes: ArrayLike, confidence: float) -> Estimate:
+    """Estimate sum(amounts) / sum(sizes) over documents, with paired bootstrap-t bounds.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    value: float
-    low: float | None
-    """Lower bound at the one-sided `confidence`; None: the documents cannot bound it."""
-    high: float | None
-    """Upper bound at the one-sided `confidence`; None: the documents cannot bound it."""
-    confidence: float
-    documents: int
-
-
-def estimate(y: Array, x: Array, confidence: float) -> Estimate:
-    """Estimate sum(y) / sum(x) over documents, with paired bootstrap-t bounds.
-
-    y, x: float64 of shape (documents,); sum(x) > 0. Each bound holds on its own with probability `confidence`.
+    amounts, sizes: numbers of shape (documents,); sum(sizes) > 0. Each bound holds on its own with probability `confidence`.
     The pivot is studentized (Efron and Tibshirani 1993, chapter 12) because divergences are skewed to the right, where
     the percentile and the normal interval both end too early on the side that matters. Even so it errs in up to 8 %
     instead of 5 % of draws of a dozen skewed documents, so the risk is taken a share 2 / sqrt(documents) smaller:
     `bench/gates.py` measures that the stated confidence then holds. Four documents or fewer bound nothing.
     The same documents always give the same bounds: the resamples are seeded and depend on their number alone.
     """
+    y, x = np.asarray(amounts, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     n, total = len(y), float(x.sum())
     value = float(y.sum()) / total
     residual = y - value * x

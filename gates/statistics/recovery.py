@@ -1,4 +1,4 @@
-"""Bounds on what a task score keeps, and on speed. Imports no torch."""
+"""Bounds on what a task score keeps. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from gates.evidence import Speed, TaskScores
-from gates.statistics.intervals import Estimate, estimate
+from gates.evidence import TaskScores
+from gates.statistics.estimate import Estimate
+from gates.statistics.intervals import estimate
 
 
 def recovery(scores: TaskScores, confidence: float) -> Estimate | None:
@@ -56,8 +57,3 @@ def _score(n: int, lost: int, gained: int, difference: float) -> float:
     restricted = (sqrt(b * b - 4 * a * c) - b) / (2 * a)
     variance = n * (2 * restricted + difference * (1 - difference))
     return (lost - gained - n * difference) / sqrt(variance) if variance > 0 else -np.inf
-
-
-def speed_ratio(speed: Speed, confidence: float) -> Estimate:
-    """Estimate decoded tokens per second over the original's, from runs taken in turn."""
-    return estimate(np.array(speed.decode_seconds_original), np.array(speed.decode_seconds), confidence)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from publishers.errors import PublishError
 
 TIMED = "decoding speed measured on the building machine and within its limit"
+UNTIMED = {"measured": "–", "bound": "–", "cell": "–"}
 
 
 class _Part(BaseModel):
@@ -80,16 +81,25 @@ class Evidence(_Part):
     """Library → version of all that had a hand in the numbers."""
 
 
+class Shown(_Part):
+    """How a gate's numbers read."""
+
+    label: str
+    """What is judged."""
+    measured: str
+    bound: str
+    """The unfavourable bound."""
+    allowed: str
+    """The limit, with the side it is on."""
+
+
 class Gate(_Part):
     """What one gate concluded."""
 
     name: str
     outcome: Literal["passed"]
-    value: float | None = None
-    """Point estimate."""
-    interval: tuple[float | None, float | None] | None = None
-    """One-sided lower and upper bound."""
-    limit: float | None = None
+    shown: Shown | None = None
+    """None for a check that no limit overrides."""
     sentence: str
 
 
@@ -138,12 +148,13 @@ def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[
     """
     gates, sentence = [], verdict["sentence"]
     for gate in verdict["gates"]:
-        if gate["name"] == "speed":
+        if gate.get("timed"):
             sentence = sentence.replace(gate["sentence"], TIMED)
-            gate = {"name": "speed", "outcome": gate["outcome"], "limit": gate.get("limit"), "sentence": TIMED}
+            kept = {key: value for key, value in gate.items() if key not in ("value", "interval")}
+            gate = {**kept, "sentence": TIMED, "shown": {**gate["shown"], **UNTIMED}}
         gates.append(gate)
-    kept = {key: value for key, value in evidence.items() if key != "speed"}
-    return kept, {**verdict, "sentence": sentence, "gates": gates}
+    untimed = {key: value for key, value in evidence.items() if key != "speed"}
+    return untimed, {**verdict, "sentence": sentence, "gates": gates}
 
 
 def _incomplete(what: str, error: ValidationError) -> PublishError:

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from publishers.card.card_evidence import Estimate, Evidence, Gate, Summary, read_evidence, read_verdict
+from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import client_of, genai_snippet, snippet
 from publishers.contents import NOTICES
@@ -60,17 +60,6 @@ RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("rounding", "compensated"): "compensated: second-order error feedback, as in GPTQ",
 }
 
-
-GATES = {
-    "divergence": ("KL divergence, nats per token", "{:.5f}", "≤"),
-    "perplexity": ("Perplexity change", "{:+.2%}", "≤"),
-    "agreement": ("Top-1 agreement", "{:.2%}", "≥"),
-    "tasks": ("Recovery", "{:.1%}", "≥"),
-    "size": ("Weights over the original's", "{:.1%}", "≤"),
-    "speed": ("Decoding speed over the original's", "{:.2f}", "≥"),
-}
-"""Kind of gate → wording, number format, and on which side of its limit it has to stay."""
-
 DATASET_TYPE = re.compile(r"([\w-]+/)?[\w.-]+\Z", re.ASCII)
 """What the Hub takes as the type of a data set in a card's results."""
 
@@ -83,7 +72,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
     """
     evidence, verdict = read_evidence(subject.evidence), read_verdict(subject.verdict)
     client = client_of(subject.format, subject.task)
-    sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.name.startswith("sanity.")]
+    sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.shown is None]
     return _template().render(
         metadata=_metadata(subject, license_, evidence),
         subject=subject,
@@ -93,7 +82,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         client=client,
         recipe=recipe_rows(subject.recipe),
         measurements=_measurements(evidence),
-        gates=[_gate_row(gate) for gate in verdict.gates if not gate.name.startswith("sanity.")],
+        gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
         snippet=snippet(subject.format, subject.task, subject.name),
@@ -190,16 +179,6 @@ def _measurements(evidence: Evidence) -> list[tuple[str, str, str, str]]:
     size = evidence.size
     rows.append(("Weights", _megabytes(size.original_bytes), _megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
     return rows
-
-
-def _gate_row(gate: Gate) -> tuple[str, str, str, str]:
-    """One gate as (what it judges, measured, unfavourable bound, limit)."""
-    kind, _, task = gate.name.removeprefix("chat.").partition(".")
-    words, style, side = GATES.get(kind, (gate.name, "{:.4g}", ""))
-    where = f" on {task}" if task else ", through the chat template" if gate.name.startswith("chat.") else ""
-    bound = gate.interval[side == "≤"] if gate.interval else None
-    value, worst = (style.format(number) if number is not None else "–" for number in (gate.value, bound))
-    return words + where, value, worst, f"{side} {style.format(gate.limit)}" if gate.limit is not None else "–"
 
 
 def _text_rows(where: str, found: Summary) -> list[tuple[str, str, str, str]]:

@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from quantizers.errors import QuantizeError
+from catalog.errors import EnvironmentFault
 
 SHARD_BYTES = 5_000_000_000
 """Bytes of weights in one shard at the most, as transformers' save_pretrained has it."""
@@ -118,7 +118,7 @@ def open_weights(directory: Path, slots: dict[str, Slot], filled: Set[str]) -> W
     """Create (or, for tensors in `filled`, go on with) the shards of an artifact in `directory`.
 
     Raises:
-        QuantizeError: the disk has no room for them.
+        EnvironmentFault: the disk has no room for them.
     """
     shards: list[dict[str, Slot]] = [{}]
     size = 0
@@ -159,7 +159,7 @@ def _create(weights: Weights, file: str, shard: dict[str, Slot]) -> dict[str, _P
     try:
         os.posix_fallocate(descriptor, 0, total)
     except OSError as error:
-        raise QuantizeError(
+        raise EnvironmentFault(
             f"{weights.directory}: no room for {file}, {total / 1e9:.2f} GB ({error.strerror}). "
             "Free space on this disk, or put the store on another."
         ) from error

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
-from quantizers.calibration.block_solver import Findings, solve
+from quantizers.calibration.block_solver import BlockSolver, Findings
 from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, forward, materialize, watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
@@ -99,9 +99,8 @@ def _block(
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         last = position == len(targets) - 1
-        solve(
-            target, block if last else copy.deepcopy(block), prefix, groups, moments, check, found, consume_inputs=last
-        )
+        own = block if last else copy.deepcopy(block)
+        BlockSolver(target, own, prefix, groups, moments, found, consume_inputs=last).solve(check)
 
 
 def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:

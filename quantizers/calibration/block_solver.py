@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol, cast
 
@@ -68,186 +68,162 @@ Findings = dict[tuple[object, ...], Finding]
 """By transform, linears, grid, group size and stored dtype: targets that agree in these share a search."""
 
 
-def solve(
-    target: BlockSink,
-    block: nn.Module,
-    prefix: str,
-    groups: tuple[Group, ...],
-    moments: list[Moments],
-    check: Callable[[nn.Module], None],
-    found: Findings,
-    consume_inputs: bool = False,
-) -> None:
-    """Fold scales into `block`, round its linears and write its tensors.
+@dataclass(frozen=True)
+class BlockSolver:
+    """One block as one target wants it: scales folded in, linears rounded, all tensors handed over."""
 
-    Args:
-        target: open for writing.
-        block: float32, on the CPU.
-        prefix: the block's path in the model.
-        groups: of the block's family, as far as the block has them.
-        moments: of each group's input.
-        check: raises unless the folded block computes what it did.
-        found: scales that other targets' searches found for this block; those of this target's are added.
-        consume_inputs: nobody reads block and moments afterwards: each weight and each moment is let go of once it was used.
-    """
-    scales: list[Tensor | None] = [None] * len(groups)
-    if target.recipe.transform:
-        for index, group in enumerate(groups):
-            scales[index] = _scale(target, block, prefix, group, moments[index], found)
-        for group, scale in zip(groups, scales, strict=True):
+    sink: BlockSink
+    """Open for writing."""
+    block: nn.Module
+    """float32, on the CPU; changed."""
+    prefix: str
+    """The block's path in the model."""
+    groups: tuple[Group, ...]
+    """Of the block's family, as far as the block has them."""
+    moments: list[Moments]
+    """Of each group's input."""
+    found: Findings = field(default_factory=dict)
+    """Scales that other targets' searches found for this block; those of this target's are added."""
+    consume_inputs: bool = False
+    """Nobody reads block and moments afterwards: each weight and each moment is let go of once it was used."""
+
+    def solve(self, check: Callable[[nn.Module], None]) -> None:
+        """Fold scales into the block, round its linears and write its tensors.
+
+        Args:
+            check: raises unless the folded block computes what it did.
+        """
+        scales = self._fold_scales(check) if self.sink.recipe.transform else [None] * len(self.groups)
+        quantized: set[str] = set()
+        # The widest input takes the most room, and leaves it to the others.
+        for place in sorted(range(len(self.groups)), key=lambda place: -in_features(self.block, self.groups[place])):
+            quantized |= self._round_group(self.groups[place], self.moments[place], scales[place])
+        for name, value in self.block.named_parameters():
+            if name not in quantized:
+                self.sink.keep_whole(f"{self.prefix}.{name}", value)
+
+    def _fold_scales(self, check: Callable[[nn.Module], None]) -> list[Tensor | None]:
+        scales = [self._scale(group, moments) for group, moments in zip(self.groups, self.moments, strict=True)]
+        for group, scale in zip(self.groups, scales, strict=True):
             if scale is not None:
-                fold(block, group, scale)
-        check(block)
-    quantized = set()
-    # The widest input takes the most room, and leaves it to the others.
-    for place in sorted(range(len(groups)), key=lambda place: -in_features(block, groups[place])):
-        group, scale, moment = groups[place], scales[place], moments[place]
-        alike = _alike(target, prefix, group)
+                fold(self.block, group, scale)
+        check(self.block)
+        return scales
+
+    def _round_group(self, group: Group, moments: Moments, scale: Tensor | None) -> set[str]:
+        """Round the quantized linears of a group; return the names of their weights."""
+        alike = self._alike(group)
         for number, (recipe, names) in enumerate(alike, 1):
-            last = consume_inputs and number == len(alike)
+            consume = self.consume_inputs and number == len(alike)
             if group.experts:
-                _round_experts(target, recipe, block, prefix, names, moment, scale, last)
+                self._round_experts(recipe, names, moments, scale, consume)
             else:
-                _round(target, recipe, block, prefix, names, moment.pooled, scale, last)
-            quantized |= {f"{name}.weight" for name in names}
-        if consume_inputs:
-            moment.let_go()
-    for name, value in block.named_parameters():
-        if name not in quantized:
-            target.keep_whole(f"{prefix}.{name}", value)
+                self._round(recipe, names, moments.pooled, scale, consume)
+        if self.consume_inputs:
+            moments.let_go()
+        return {f"{name}.weight" for _, names in alike for name in names}
 
+    def _alike(self, group: Group) -> list[tuple[Recipe, list[str]]]:
+        """The quantized linears of a group, those of one recipe together, the fewest bits first."""
+        found: dict[Recipe, list[str]] = {}
+        for name in group.linears:
+            if recipe := self.sink.linears.get(f"{self.prefix}.{name}"):
+                found.setdefault(recipe, []).append(name)
+        return sorted(found.items(), key=lambda item: item[0].bits)
 
-def _alike(target: BlockSink, prefix: str, group: Group) -> list[tuple[Recipe, list[str]]]:
-    """The quantized linears of a group, those of one recipe together, the fewest bits first."""
-    found: dict[Recipe, list[str]] = {}
-    for name in group.linears:
-        if recipe := target.linears.get(f"{prefix}.{name}"):
-            found.setdefault(recipe, []).append(name)
-    return sorted(found.items(), key=lambda item: item[0].bits)
+    def _round_experts(
+        self, recipe: Recipe, names: list[str], moments: Moments, folded: Tensor | None, consume: bool
+    ) -> None:
+        """Round each expert by the tokens it read; to nearest where these are too few."""
+        for reader, matrices in groupby(names, moments.reader):
+            if moments.enough(reader):
+                self._round(recipe, list(matrices), moments.own[reader], folded, consume)
+                continue
+            for name in matrices:
+                weight = weight_of(self.block, name)
+                self.sink.measured(f"{self.prefix}.{name}: {FEW}", moments.tokens[reader])
+                self.sink.round_nearest(f"{self.prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
+                if consume:
+                    let_go(self.block, [name])
 
+    def _scale(self, group: Group, moments: Moments) -> Tensor | None:
+        """The scale of a group's input, float32 `[in]`; None where nothing absorbs its inverse or nothing is quantized."""
+        alike = self._alike(group)
+        if not alike or group.absorber is None or (group.experts and not self._all_read(group, moments)):
+            return None
+        # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
+        recipe, names = alike[0]
+        shared = (*names, recipe.dtype, recipe.symmetric, recipe.group_size, self.sink.stored)
+        transforms = ("awq", "teq") if self.sink.recipe.transform == "teq" else ("awq",)
+        for transform in transforms:
+            if (transform, *shared) not in self.found:
+                start = self.found.get(("awq", *shared))
+                self.found[transform, *shared] = self._search(recipe, names, group, moments.pooled, start)
+            for what, value in self.found[transform, *shared].measures.items():
+                self.sink.measured(f"{self.prefix} {names[0]}: {what}", value)
+        return self._representable(group, self.found[transforms[-1], *shared].scale)
 
-def _round_experts(
-    target: BlockSink,
-    recipe: Recipe,
-    block: nn.Module,
-    prefix: str,
-    names: list[str],
-    moments: Moments,
-    folded: Tensor | None,
-    consume_inputs: bool,
-) -> None:
-    """Round each expert by the tokens it read; to nearest where these are too few."""
-    for reader, matrices in groupby(names, moments.reader):
-        if moments.enough(reader):
-            _round(target, recipe, block, prefix, list(matrices), moments.own[reader], folded, consume_inputs)
-            continue
-        for name in matrices:
-            weight = weight_of(block, name)
-            target.measured(f"{prefix}.{name}: {FEW}", moments.tokens[reader])
-            target.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
-            if consume_inputs:
-                let_go(block, [name])
+    def _all_read(self, group: Group, moments: Moments) -> bool:
+        """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""
+        return moments.enough() and all(f"{self.prefix}.{name}" in self.sink.linears for name in group.linears)
 
+    def _search(self, recipe: Recipe, names: list[str], group: Group, moment: Tensor, start: Finding | None) -> Finding:
+        """Search a scale, or train on from the one that was searched."""
+        grid = grid_of(recipe)
+        weight = _stacked(self.block, names)
+        size = recipe.group_size
 
-def _scale(
-    target: BlockSink, block: nn.Module, prefix: str, group: Group, moments: Moments, found: Findings
-) -> Tensor | None:
-    alike = _alike(target, prefix, group)
-    if not alike or group.absorber is None or (group.experts and not _all_read(target, prefix, group, moments)):
-        return None
-    # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
-    recipe, names = alike[0]
-    place = (*names, recipe.dtype, recipe.symmetric, recipe.group_size, target.stored)
-    transforms = ("awq", "teq") if target.recipe.transform == "teq" else ("awq",)
-    for transform in transforms:
-        if (transform, *place) not in found:
-            start = found.get(("awq", *place))
-            found[transform, *place] = _search(recipe, names, block, group, moments.pooled, target.stored, start)
-        for what, value in found[transform, *place].measures.items():
-            target.measured(f"{prefix} {names[0]}: {what}", value)
-    return _representable(target, block, group, found[transforms[-1], *place].scale)
+        def fake(rows: Tensor) -> Tensor:
+            scale, zero = RANGES["minmax"](grouped(rows, size), grid, self.sink.stored)
+            return dequantize(nearest(rows, scale, zero, grid, size), grid)
 
+        def reachable(scale: Tensor) -> Tensor:
+            return attainable(self.block, group, scale)
 
-def _all_read(target: BlockSink, prefix: str, group: Group, moments: Moments) -> bool:
-    """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""
-    return moments.enough() and all(f"{prefix}.{name}" in target.linears for name in group.linears)
+        if start is None:
+            scale, exponent, ratio = search(weight, moment, fake, reachable)
+            return Finding(scale, {"awq exponent": exponent, "awq error ratio": ratio})
+        scale, ratio = train(weight, moment, fake, reachable, start.scale, size)
+        return Finding(reachable(scale), {"teq error ratio": ratio})
 
+    def _representable(self, group: Group, scale: Tensor) -> Tensor:
+        """The scale next to `scale` whose quotient the norm can store: what is folded then undoes itself exactly."""
+        if group.kind not in ("norm", "norm_plus_one") or group.absorber is None:
+            return scale
+        shift = 1.0 if group.kind == "norm_plus_one" else 0.0
+        weight = cast(Tensor, self.block.get_submodule(group.absorber).weight) + shift
+        stored = (weight / scale - shift).to(self.sink.dtype).float() + shift
+        exact = weight / stored
+        return torch.where(torch.isfinite(exact) & (exact > 0), exact, scale)
 
-def _search(
-    recipe: Recipe,
-    names: list[str],
-    block: nn.Module,
-    group: Group,
-    moment: Tensor,
-    stored: torch.dtype,
-    start: Finding | None,
-) -> Finding:
-    """Search a scale, or train on from the one that was searched."""
-    grid = grid_of(recipe)
-    weight = _stacked(block, names)
-    size = recipe.group_size
-
-    def fake(rows: Tensor) -> Tensor:
-        scale, zero = RANGES["minmax"](grouped(rows, size), grid, stored)
-        return dequantize(nearest(rows, scale, zero, grid, size), grid)
-
-    def reachable(scale: Tensor) -> Tensor:
-        return attainable(block, group, scale)
-
-    if start is None:
-        scale, exponent, ratio = search(weight, moment, fake, reachable)
-        return Finding(scale, {"awq exponent": exponent, "awq error ratio": ratio})
-    scale, ratio = train(weight, moment, fake, reachable, start.scale, size)
-    return Finding(reachable(scale), {"teq error ratio": ratio})
-
-
-def _representable(target: BlockSink, block: nn.Module, group: Group, scale: Tensor) -> Tensor:
-    """The scale next to `scale` whose quotient the norm can store: what is folded then undoes itself exactly."""
-    if group.kind not in ("norm", "norm_plus_one") or group.absorber is None:
-        return scale
-    shift = 1.0 if group.kind == "norm_plus_one" else 0.0
-    weight = cast(Tensor, block.get_submodule(group.absorber).weight) + shift
-    stored = (weight / scale - shift).to(target.dtype).float() + shift
-    exact = weight / stored
-    return torch.where(torch.isfinite(exact) & (exact > 0), exact, scale)
-
-
-def _round(
-    target: BlockSink,
-    recipe: Recipe,
-    block: nn.Module,
-    prefix: str,
-    names: list[str],
-    moment: Tensor,
-    folded: Tensor | None,
-    consume_inputs: bool,
-) -> None:
-    shapes = [weight_of(block, name).shape for name in names]
-    weight = _stacked(block, names)
-    if consume_inputs:
-        let_go(block, names)
-    size, grid = recipe.group_size, grid_of(recipe)
-    scale_in = torch.ones(len(moment)) if folded is None else folded
-    importance = grouped((moment.diagonal() / scale_in.square())[None], size)[0]
-    scale, zero = RANGES[recipe.range](grouped(weight, size), grid, target.stored, importance)
-    if recipe.rounding == "nearest":
-        q = nearest(weight, scale, zero, grid, size)
-    elif recipe.range == "mse":
-        q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
-        q = refine(weight, q, grid, damped(moment if consume_inputs else moment.clone(), scale_in), target.stored)
-    else:
-        factor = factorize(moment, scale_in)
-        if consume_inputs:
-            moment.set_()  # type: ignore[call-overload]
-        q = compensated(weight, scale, zero, grid, size, factor)
-        del factor
-    del weight
-    start = 0
-    for name, (outputs, inputs) in zip(names, shapes, strict=True):
-        rows = slice(start, start + outputs)
-        zeros = None if q.zero is None else q.zero[rows]
-        target.write(f"{prefix}.{name}", Codes(q.codes[rows], q.scale[rows], zeros), (outputs, inputs))
-        start += outputs
+    def _round(self, recipe: Recipe, names: list[str], moment: Tensor, folded: Tensor | None, consume: bool) -> None:
+        """Round linears that read the same input, their rows stacked, and write each."""
+        shapes = [weight_of(self.block, name).shape for name in names]
+        weight = _stacked(self.block, names)
+        if consume:
+            let_go(self.block, names)
+        size, grid = recipe.group_size, grid_of(recipe)
+        scale_in = torch.ones(len(moment)) if folded is None else folded
+        importance = grouped((moment.diagonal() / scale_in.square())[None], size)[0]
+        scale, zero = RANGES[recipe.range](grouped(weight, size), grid, self.sink.stored, importance)
+        if recipe.rounding == "nearest":
+            q = nearest(weight, scale, zero, grid, size)
+        elif recipe.range == "mse":
+            q = compensated(weight, scale, zero, grid, size, factorize(moment, scale_in))
+            q = refine(weight, q, grid, damped(moment if consume else moment.clone(), scale_in), self.sink.stored)
+        else:
+            factor = factorize(moment, scale_in)
+            if consume:
+                moment.set_()  # type: ignore[call-overload]
+            q = compensated(weight, scale, zero, grid, size, factor)
+            del factor
+        del weight
+        start = 0
+        for name, (outputs, inputs) in zip(names, shapes, strict=True):
+            rows = slice(start, start + outputs)
+            zeros = None if q.zero is None else q.zero[rows]
+            self.sink.write(f"{self.prefix}.{name}", Codes(q.codes[rows], q.scale[rows], zeros), (outputs, inputs))
+            start += outputs
 
 
 def _stacked(block: nn.Module, names: list[str]) -> Tensor:

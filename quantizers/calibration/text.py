@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from catalog.foreign_errors import machine_fault
 from quantizers.errors import QuantizeError
 from quantizers.request import Calibration
 
@@ -24,7 +25,7 @@ def read_rows(calibration: Calibration, model: Path, vocabulary: int) -> Tensor:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         ids = [token for text in documents for token in tokenizer(text, verbose=False)["input_ids"]]
     except (OSError, ValueError) as error:
-        raise QuantizeError(
+        raise machine_fault(error) or QuantizeError(
             f"{model}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Calibration needs one: save the "
             "model with its tokenizer, or use a recipe without transform and with nearest rounding."
         ) from error
@@ -58,7 +59,9 @@ def _documents(path: Path) -> list[str]:
                     raise QuantizeError(f'{path}, line {number}: no key "text" with a string. Give one on every line.')
                 texts.append(text)
     except OSError as error:
-        raise QuantizeError(f"{path}: cannot be read ({error.strerror}). Name a JSON Lines file.") from error
+        raise machine_fault(error) or QuantizeError(
+            f"{path}: cannot be read ({error.strerror}). Name a JSON Lines file."
+        ) from error
     except (ValueError, AttributeError) as error:
         raise QuantizeError(
             f'{path}: not JSON Lines ({error}). Give one object per line, with the key "text".'

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from catalog.errors import EnvironmentFault
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration.text import read_rows
 from quantizers.dtypes import Codes, Grid, grid_of
@@ -80,12 +81,13 @@ def quantized(
         rows: token ids int64 [samples, tokens] for the calibrated recipes.
 
     Raises:
-        QuantizeError: the package is missing, or the family cannot be expressed to it.
+        EnvironmentFault: the package is missing.
+        QuantizeError: the family cannot be expressed to it.
     """
     try:
         from neural_compressor.torch import quantization as inc
     except ImportError as error:
-        raise QuantizeError(
+        raise EnvironmentFault(
             f"engine neural-compressor: the package neural_compressor_pt cannot be imported ({error}). Install quantmill "
             "again (`quantmill doctor` says what is missing), or use engine streaming."
         ) from error

@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from catalog.errors import Fault
+from catalog.foreign_errors import machine_fault
 from quantizers.errors import QuantizeError
 
 CHUNK = 1 << 20
@@ -227,7 +229,7 @@ def _finite(tensor: Tensor, name: str, file: Path) -> Tensor:
     return tensor
 
 
-def _unreadable(file: Path, error: Exception) -> QuantizeError:
-    return QuantizeError(
+def _unreadable(file: Path, error: Exception) -> Fault:
+    return machine_fault(error) or QuantizeError(
         f"{file}: cannot be read as safetensors ({error}). The file is damaged or cut short: fetch the model again."
     )

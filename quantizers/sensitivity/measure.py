@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
-from quantizers.calibration.block_solver import solve
+from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import Blocks, first_inputs, forward, materialize
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
@@ -212,7 +212,7 @@ def _rounded(
     if moments is not None:
         twin = copy.deepcopy(block) if taker.recipe.transform else block
         # The fold is checked when the artifact is made.
-        solve(taker, twin, prefix, groups, moments, lambda folded: None, {})
+        BlockSolver(taker, twin, prefix, groups, moments).solve(check=lambda folded: None)
         return twin
     for name in (name for group in groups for name in group.linears):
         if f"{prefix}.{name}" in taker.linears:

@@ -43,7 +43,6 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def room(place: Path) -> Path:
     """A user's room with the demo in it; returns the demo's manifest."""
     shutil.copytree(ROOT / "manifests" / "demo", place / "demo")
-    shutil.copy(ROOT / "manifests" / "targets.yaml", place)
     return place / "demo" / "demo.yaml"
 
 

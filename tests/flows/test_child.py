@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pydantic import BaseModel
 
 from catalog.errors import EnvironmentFault, Fault, InputError, StepFault
 from flows.execution import child
@@ -22,6 +23,9 @@ DOORS = {
     "refuses": "from refusing.words import Refusal\nraise Refusal('the input is wrong')",
     "poses": "from refusing.errors import Refusal\nraise Refusal('it is no error of ours')",
     "crashes": "import os; os.kill(os.getpid(), 11)",
+    "aborts": "import os; os.write(2, b'memory allocation of 9 bytes failed\\n'); os.abort()",
+    "starves": "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); bytearray(2 << 30)",
+    "lacks": "import no_such_package",
     "killed": "import os; os.kill(os.getpid(), 9)",
     "sees": "import json,os,sys\nopen(sys.argv[2] + '/result.json', 'w').write(json.dumps(dict(os.environ)))",
     "fat": "import sys; x = bytearray(300_000_000); open(sys.argv[2] + '/result.json', 'w').write('{}')",
@@ -45,9 +49,13 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Asked(BaseModel):
+    a: int = 1
+
+
 def run(scratch: Path, door: str, **options: Any) -> tuple[child.Ended, list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
-    ended = child.run(f"door_{door}", {"a": 1}, scratch, progress=lambda *event: seen.append(event), **options)
+    ended = child.run(f"door_{door}", Asked(), scratch, progress=lambda *event: seen.append(event), **options)
     return ended, seen
 
 
@@ -66,6 +74,9 @@ def test_progress_is_passed_on_and_chatter_goes_to_the_log(scratch: Path) -> Non
         ("refuses", InputError, "the input is wrong"),
         ("killed", EnvironmentFault, "memory ran out"),
         ("crashes", StepFault, "SIGSEGV"),
+        ("aborts", EnvironmentFault, "SIGABRT.*memory allocation of 9 bytes failed"),
+        ("starves", EnvironmentFault, "memory ran out"),
+        ("lacks", EnvironmentFault, "package is missing.*no_such_package"),
         ("quiet", StepFault, "without a result"),
     ],
 )
@@ -104,9 +115,9 @@ def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path
 
 def test_a_child_dies_with_its_parent(scratch: Path) -> None:
     program = (
-        "from pathlib import Path\nfrom flows.execution import child\n"
+        "from pathlib import Path\nfrom pydantic import create_model\nfrom flows.execution import child\n"
         f"child._PATH = {child._PATH!r}\n"
-        f"child.run('door_sleeps', {{}}, Path({str(scratch)!r}), progress=lambda *event: None)"
+        f"child.run('door_sleeps', create_model('Nothing')(), Path({str(scratch)!r}), progress=lambda *event: None)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     deadline = time.monotonic() + 20

@@ -7,12 +7,13 @@ import pytest
 
 from catalog.errors import InputError, NetworkFault
 from flows.execution import child
+from flows.execution.fetch import Request
 from tests.publishers.loopback_hub import HELD, Answer, LoopbackHub
 
 
 def fetch(tmp_path: Path, **request: object) -> list[str]:
     (tmp_path / "work" / "out").mkdir(parents=True)
-    asked = {"what": "texts", "cache": str(tmp_path / "cache"), **request}
+    asked = Request.model_validate({"what": "texts", "cache": tmp_path / "cache", **request})
     child.run("flows.execution.fetch", asked, tmp_path / "work", progress=lambda *event: None)
     lines = (tmp_path / "work" / "out" / "documents.jsonl").read_text().split("\n")
     return [json.loads(line)["text"] for line in lines if line]
@@ -50,6 +51,6 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
         (tmp_path / "out").mkdir()
-        asked = {"what": "model", "source": "maker/model", "revision": "a" * 40, "cache": str(tmp_path / "cache")}
+        asked = Request(what="model", source="maker/model", revision="a" * 40, cache=tmp_path / "cache")
         with pytest.raises(NetworkFault, match="does not answer as it should"):
             child.run("flows.execution.fetch", asked, tmp_path, progress=lambda *event: None, network="token")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ publish: {to: [local, hub], namespace: acme}
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     with LoopbackHub(token="hf_loopback_secret") as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", server.token)

@@ -7,17 +7,22 @@ from typing import Any
 import pytest
 
 from catalog.errors import EnvironmentFault, NetworkFault, StepFault
-from flows.build import batches, void_if_lost
+from flows.build import void_if_lost
 from flows.execution import requests
 from flows.execution.steps import note
 from flows.files.fingerprint import ContentHashes
 from flows.files.headers import HeaderError, shapes
-from flows.planning.jobs import Job, Step
+from flows.planning.batches import batches
+from flows.planning.jobs import Job
+from flows.planning.kinds import Fetched
 from flows.planning.plan import plan, plan_job, read, remember
-from flows.planning.sources import Sources
+from flows.planning.sources import Sources, fetching
 from flows.planning.tool_versions import versions
+from flows.step import Step
 from flows.store import Store
+from gates.results import EvidenceResult
 from tests.flows.conftest import quantmill, room
+from tests.flows.results import artifact, judged, published
 
 
 def planned(manifest: Path, home: Path) -> dict[str, Any]:
@@ -32,14 +37,34 @@ def job_of(manifest: Path, home: Path, target: str = "int4") -> Job:
 
 def keys(job: Job) -> dict[str, str]:
     rung = job.target.rungs[0]
-    steps = [
+    steps: list[Step[Any]] = [
         job.evaluation,
         job.baseline,
         job.quantize(rung),
         job.evidence(rung, 64, "content"),
         job.verdict(rung),
     ]
-    return {f"{n}-{step.kind}": step.key for n, step in enumerate([*steps, job.publish(rung)])}
+    return {f"{n}-{step.kind.name}": step.key for n, step in enumerate([*steps, job.publish(rung)])}
+
+
+def test_keys_never_change_by_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A change here makes every store start anew: it is for what changes results, and goes with a step version.
+    monkeypatch.setattr("flows.planning.jobs.versions", lambda step, **_: {"quantmill": step})
+    monkeypatch.setattr("flows.planning.jobs.fastest", lambda device: "float32")
+    job = job_of(room(tmp_path), tmp_path / "home", "int4-awq")
+    assert job.calibration is not None
+    steps = {**keys(job), "contamination": job.contamination(job.calibration).key}
+    steps["fetch"] = fetching("maker/model", "a" * 40).key
+    assert {name: key[:16] for name, key in steps.items()} == {
+        "0-texts": "8d03be6dec48ad9b",
+        "1-baseline": "f8ab08b771bbc722",
+        "2-quantize": "783f2ddd6b8a0dd4",
+        "3-evidence": "d08985ff90ab7b7f",
+        "4-verdict": "70ca681f50f73f26",
+        "5-publish": "127d334ff5ecfbc4",
+        "contamination": "a10ed5086fbb650b",
+        "fetch": "44c36b06f27cc3a6",
+    }
 
 
 def edit(old: str, new: str) -> Callable[[Path], None]:
@@ -139,10 +164,9 @@ def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
     rung = job.target.rungs[0]
-    made = note(store, job.quantize(rung), {})
-    note(store, job.verdict(rung), {"passed": True, "sentence": "fine", "evidence": "x", "content": made.content})
-    place = {"to": "local", "version": "v1", "commit": "a" * 40, "url": ""}
-    note(store, job.publish(rung), {"places": [place]})
+    made = note(store, job.quantize(rung), artifact())
+    note(store, job.verdict(rung), judged(True, "x", made.content))
+    note(store, job.publish(rung), published(job.release, "a" * 40))
     snapshot = store.home / "hub" / "models--demo--docstring-llama-int4" / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "README.md").touch()
@@ -157,9 +181,9 @@ def test_a_machine_at_fault_leaves_no_step_alone(tmp_path: Path) -> None:
     job = job_of(room(tmp_path), store.home)
     step = job.quantize(job.target.rungs[0])
     for kind in (EnvironmentFault, NetworkFault) * 3:
-        store.fail(step.kind, step.key, kind("the disk is full"))
+        store.fail(step, kind("the disk is full"))
     assert plan_job(job, store).state == "stale"
-    failure = store.failed(step.kind, step.key)
+    failure = store.failed(step)
     assert failure and failure.fault == "network"
 
 
@@ -168,9 +192,9 @@ def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> 
     job = job_of(room(tmp_path), store.home)
     step = job.quantize(job.target.rungs[0])
     for _ in range(2):
-        store.fail(step.kind, step.key, StepFault("it broke"))
+        store.fail(step, StepFault("it broke"))
     assert plan_job(job, store).state == "stale"
-    store.fail(step.kind, step.key, StepFault("it broke"))
+    store.fail(step, StepFault("it broke"))
     left = plan_job(job, store)
     assert left.state == "quarantined"
     assert "--retry" in left.why
@@ -237,14 +261,14 @@ def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
         shapes(tmp_path)
 
 
-def made(job: Job, store: Store) -> None:
+def built(job: Job, store: Store) -> None:
     """An artifact that was made, judged and released, as far as planning looks."""
     rung = job.target.rungs[0]
-    artifact = note(store, job.quantize(rung), {}, {"config.json": "{}"})
-    scored = job.evidence(rung, 64, artifact.content)
-    note(store, scored, {}, {"evidence.json": "{}"})
-    result = {"passed": True, "sentence": "fine", "evidence": scored.key, "content": artifact.content}
-    note(store, job.verdict(rung), result)
+    made = note(store, job.quantize(rung), artifact(), {"config.json": "{}"})
+    scored = job.evidence(rung, 64, made.content)
+    result = EvidenceResult(documents=64, available=64, failed_checks=(), kld=0.0, perplexity=1.0)
+    note(store, scored, result, {"evidence.json": "{}"})
+    note(store, job.verdict(rung), judged(True, scored.key, made.content))
 
 
 @pytest.mark.parametrize("kind", ["quantize", "evidence"])
@@ -252,7 +276,7 @@ def test_a_verdict_about_damaged_files_is_void(kind: str, tmp_path: Path) -> Non
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
     rung = job.target.rungs[0]
-    made(job, store)
+    built(job, store)
     assert not void_if_lost(job, rung, store)
     assert plan_job(job, store).steps == ("publish",)
     (path,) = (store.home / "store" / kind).glob("*/out/*.json")
@@ -264,11 +288,11 @@ def test_a_verdict_about_damaged_files_is_void(kind: str, tmp_path: Path) -> Non
 def test_a_verdict_is_about_these_very_bytes(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
     job = job_of(room(tmp_path), store.home)
-    made(job, store)
+    built(job, store)
     assert plan_job(job, store).steps == ("publish",)
-    note(store, job.quantize(job.target.rungs[0]), {}, {"config.json": "{ }"})
+    note(store, job.quantize(job.target.rungs[0]), artifact(), {"config.json": "{ }"})
     assert plan_job(job, store).steps == ("texts", "baseline", "gate", "publish")
-    store.forget("quantize", job.quantize(job.target.rungs[0]).key)
+    store.forget(job.quantize(job.target.rungs[0]))
     assert "quantize" in plan_job(job, store).steps
 
 
@@ -280,9 +304,9 @@ def test_recipes_share_a_pass_only_with_the_same_calibration(tmp_path: Path) -> 
     )
     todo = list(plan(read([manifest, other]), Store(tmp_path / "home")).jobs)
     for _, work in batches(todo):
-        asked = requests.quantize(work, Store(tmp_path / "home"))["calibration"]
+        asked = requests.quantize(work, Store(tmp_path / "home")).calibration
         keyed = [job.quantize(rung).inputs["calibration"] for job, rung in work]
-        assert all(each is None or each["samples"] == asked["samples"] for each in keyed)
+        assert all(each is None or (asked and each["samples"] == asked.samples) for each in keyed)
     assert sum(len(work) for _, work in batches(todo)) == len(todo)
 
 
@@ -303,7 +327,7 @@ def test_a_fetch_that_was_killed_is_not_taken_for_the_model(tmp_path: Path) -> N
     snapshot = home / "sources" / "models--maker--model" / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    sources = Sources(home, ContentHashes(home / "hashes.json"))
+    sources = Sources(Store(home), ContentHashes(home / "hashes.json"))
     assert sources.snapshot("maker/model", "a" * 40) is None
-    note(Store(home), Step("fetch", {"model": {"id": "maker/model", "revision": "a" * 40}}), {})
+    note(Store(home), fetching("maker/model", "a" * 40), Fetched(directory=snapshot))
     assert sources.snapshot("maker/model", "a" * 40) == snapshot

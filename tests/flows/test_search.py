@@ -1,7 +1,6 @@
 """From sensitivities to recipes: the front against brute force, and the ladders that budgets make."""
 
 import itertools
-import json
 import random
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from flows.store import Store
 from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityResult
 from tests.flows.conftest import room
+from tests.flows.results import artifact
 from tests.flows.test_plan import job_of, planned
 
 BASE = Recipe(group_size=64)
@@ -140,7 +140,7 @@ def test_recipes_follow_once_the_sensitivities_are_known(tmp_path: Path) -> None
     search = job.target.search
     assert search is not None and not job.recipes_known
     assert job.manifest.gates.divergence is not None and job.manifest.gates.divergence.max_kld == 0.01
-    note(store, job.sensitivity(search), json.loads(answer().model_dump_json()))
+    note(store, job.sensitivity(search), answer())
     row = planned(manifest, store.home)["int4"]
     assert "sensitivity" not in row["steps"] and row["recipe"].startswith("w6") and row["key"]
     tighter = manifest.with_name("tighter.yaml")
@@ -152,5 +152,5 @@ def test_recipes_follow_once_the_sensitivities_are_known(tmp_path: Path) -> None
 def test_an_artifact_of_the_base_is_not_taken_for_that_of_the_search(tmp_path: Path) -> None:
     manifest, store = auto_room(tmp_path), Store(tmp_path / "home")
     plain = job_of(room(tmp_path / "plain"), store.home)
-    note(store, plain.quantize(plain.target.rungs[0]), {})
+    note(store, plain.quantize(plain.target.rungs[0]), artifact())
     assert "quantize" in plan_job(job_of(manifest, store.home), store).steps

@@ -8,6 +8,7 @@ import pytest
 from catalog.errors import InputError, NetworkFault
 from flows.files.fingerprint import ContentHashes
 from flows.planning.sources import Sources
+from flows.store import Store
 from tests.publishers.loopback_hub import HELD, Answer, LoopbackHub
 from tests.publishers.loopback_repository import File
 
@@ -30,7 +31,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
-    return Sources(tmp_path, ContentHashes(tmp_path / "hashes.json"))
+    return Sources(Store(tmp_path), ContentHashes(tmp_path / "hashes.json"))
 
 
 @pytest.mark.parametrize("status", [HELD, 503, 500])

@@ -14,8 +14,9 @@ from gates import entrypoint
 from gates.errors import GateError
 from gates.evaluation import texts
 from gates.evaluation.baseline import read_result
-from gates.evidence import Baseline, Evidence
+from gates.evidence import Evidence
 from gates.request import BaselineRequest, Evaluation
+from gates.results import Baseline
 from gates.spec import Gates
 from gates.verdict import judge
 from tests.gates.artifacts import edit_json

@@ -34,7 +34,7 @@ def test_more_documents_narrow_the_interval() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_few_documents_bound_nothing(n: int) -> None:
-    found = estimate(np.arange(n) + 0.5, np.ones(n), 0.95)
+    found = estimate(np.arange(n, dtype=np.float64) + 0.5, np.ones(n), 0.95)
     assert found.low is None and found.high is None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.errors import EnvironmentFault
 from gates.evidence import Evidence
 from gates.spec import Gates
 from gates.verdict import judge
@@ -53,6 +54,12 @@ def test_sound_ir_passes(bench: Bench, exported: Path, tmp_path: Path) -> None:
     checks = {check.name: check for check in evidence.checks}
     assert checks["ir-tokenizer"].passed and "29 linear weights" in checks["weights"].detail
     assert evidence.runtime["EXECUTION_DEVICES"] and evidence.summary and 0 < evidence.summary.kld.value < 0.01
+
+
+def test_a_device_that_is_not_there_is_no_verdict(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="NPU"):
+        bench.evidence(exported, tmp_path / "out", format="openvino", device="NPU")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_ir_without_its_detokenizer(bench: Bench, exported: Path, tmp_path: Path) -> None:

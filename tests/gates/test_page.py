@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+from markupsafe import escape
+
 from gates.pages.page import Attempt, Reference, render
 from gates.spec import Gates
 from gates.verdict import judge
@@ -22,7 +24,7 @@ def test_page_shows_every_gate_check_and_attempt() -> None:
     made, gates = attempts()
     page = render("acme/<model>-int4", made, gates, [Reference("peer recipe", 0.4, 0.01)])
     for gate in made[-1].verdict.gates:
-        assert gate.name.removeprefix("sanity.") in page
+        assert escape(gate.shown.label if gate.shown else gate.name.removeprefix("sanity.")) in page
     assert "acme/&lt;model&gt;-int4" in page and "<model>" not in page
     for words in ("w2", "w4", "peer recipe", made[-1].verdict.sentence[:40], made[0].verdict.sentence[:40]):
         assert words in page

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gates.evaluation.speed import measure
-from gates.statistics.recovery import speed_ratio
+from gates.kinds.speed import ratio
 from tests.gates.conftest import Bench
 
 
@@ -21,7 +21,7 @@ def test_both_are_measured_in_turn(bench: Bench) -> None:
         assert len(seconds) == 4 and min(seconds) > 0
     assert found.load_seconds > 0 and found.load_seconds_original > 0
     assert min(found.peak_bytes, found.peak_bytes_original) > 100e6
-    assert 0.05 < speed_ratio(found, 0.95).value < 20
+    assert 0.05 < ratio(found, 0.95).value < 20
 
 
 def test_speed_is_measured_only_when_asked(bench: Bench, tmp_path: Path) -> None:

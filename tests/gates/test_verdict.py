@@ -9,8 +9,8 @@ import pytest
 
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes, Speed, TaskScores
 from gates.spec import Gates
-from gates.statistics.measures import summarize
 from gates.statistics.sequential import confidence_at, interim_looks
+from gates.summary import summarize
 from gates.verdict import judge
 
 SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in CHECKS)
@@ -27,12 +27,14 @@ def documents(
         Document(
             index=i,
             tokens=100,
-            loss_original=300.0,
-            loss=300.0 + 100 * change * (1 + n),
-            kld=100 * kld * (1 + n),
-            agree=95,
-            lost=2,
-            gained=1,
+            sums={
+                "loss_original": 300.0,
+                "loss": 300.0 + 100 * change * (1 + n),
+                "kld": 100 * kld * (1 + n),
+                "agree": 95,
+                "lost": 2,
+                "gained": 1,
+            },
         )
         for i, n in enumerate(noise)
     )

@@ -39,7 +39,8 @@ SUMMARY: dict[str, Any] = {
     "agreement": estimate(0.962, 0.008),
     "flips": estimate(0.02, 0.005),
 }
-DOCUMENT = {"tokens": 310, "loss_original": 950.0, "loss": 955.0, "kld": 1.3, "agree": 298, "lost": 4, "gained": 2}
+SUMS = {"loss_original": 950.0, "loss": 955.0, "kld": 1.3, "agree": 298.0, "lost": 4.0, "gained": 2.0}
+DOCUMENT = {"tokens": 310, "sums": SUMS}
 EVIDENCE: dict[str, Any] = {
     "format": "compressed-tensors",
     "loader": "transformers.AutoModelForCausalLM",
@@ -67,6 +68,14 @@ VERDICT: dict[str, Any] = {
             "interval": [0.0036, 0.0048],
             "confidence": 0.95,
             "limit": 0.05,
+            "shown": {
+                "label": "KL divergence, nats per token",
+                "measured": "0.00420",
+                "bound": "0.00480",
+                "allowed": "≤ 0.05000",
+                "column": "KLD ≤",
+                "cell": "0.0048",
+            },
             "sentence": "KL divergence from the original 0.0042 nats, at most 0.0048 nats at 95.0% confidence over 2 items",
         },
     ],

@@ -111,7 +111,7 @@ def test_flipped_bit_on_the_server_is_found(
     file = loopback.repositories[staged.name].commits[place.commit][path]
     listed = file.row(path)
     damaged = File(file.content[:-1] + bytes([file.content[-1] ^ 1]), file.large)
-    damaged.row = lambda _: listed  # type: ignore[method-assign]
+    damaged.row = lambda path: listed  # type: ignore[method-assign]
     loopback.repositories[staged.name].commits[place.commit][path] = damaged
     with pytest.raises(PublishError, match=path):
         pull(staged.name, "v1", tmp_path / "pulled", home, source="hub")

@@ -50,7 +50,10 @@ def test_timings_stay_in_the_store(artifact: Path, model: Path, home: Path, tmp_
     def released(seconds: float) -> Staged:
         fast = subject_of(artifact, model)
         said = f"decoding speed over the original's {seconds}, at least 1.1, limit 1.00"
+        shown = {"label": "Decoding speed over the original's", "allowed": "≥ 1.00", "column": "speed"}
+        numbers = {"measured": f"{seconds}", "bound": "1.10", "cell": f"{seconds} ×"}
         gate = {"name": "speed", "outcome": "passed", "value": seconds, "interval": [1.1, None], "sentence": said}
+        gate |= {"timed": True, "shown": shown | numbers}
         fast.verdict.update(
             gates=[*fast.verdict["gates"], {**gate, "limit": 1.0}], sentence=f"Passed all 3 gates: {said}."
         )

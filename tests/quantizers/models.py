@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,7 +27,7 @@ def make_llama(directory: Path, tie: bool = False, dtype: torch.dtype = torch.bf
     return directory
 
 
-def request(model: Path, **recipes: dict) -> Request:
+def request(model: Path, **recipes: Any) -> Request:
     return Request(model=model, targets={name: Recipe(**recipe) for name, recipe in recipes.items()})
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from catalog.errors import EnvironmentFault
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
@@ -15,8 +16,8 @@ from tests.quantizers.models import DEMO, edit_json, edit_tensors, request
 INT4 = {"group_size": 64}
 
 
-def refused(model, out, *words, **recipes):
-    with pytest.raises(QuantizeError) as caught:
+def refused(model, out, *words, kind=QuantizeError, **recipes):
+    with pytest.raises(kind) as caught:
         run(request(model, **(recipes or {"t": INT4})), out)
     message = str(caught.value)
     assert "\n" not in message
@@ -156,12 +157,12 @@ def test_no_room_on_the_disk(llama, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    refused(llama, tmp_path / "out", "no room", "No space left on device")
+    refused(llama, tmp_path / "out", "no room", "No space left on device", kind=EnvironmentFault)
 
 
 def test_absent_device(tmp_path):
     text = Calibration(documents=DEMO / "calibration.jsonl", samples=2, tokens=16, device="xpu")
     wanted = Request(model=DEMO / "model", targets={"t": Recipe(transform="awq")}, calibration=text)
-    with pytest.raises(QuantizeError, match="no xpu device"):
+    with pytest.raises(EnvironmentFault, match="no xpu device"):
         run(wanted, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from transformers import AutoModelForCausalLM
 
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
-from quantizers.machine import compute
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from tests.quantizers.models import DEMO, edit_json, edit_tensors, make_llama
@@ -27,7 +27,7 @@ INT3 = {"dtype": "int3", "group_size": 64, "symmetric": False}
 COMPENSATED = INT3 | {"rounding": "compensated"}
 
 
-def request(model: Path, samples: int = 6, memory: int | None = None, **recipes: dict) -> Request:
+def request(model: Path, samples: int = 6, memory: int | None = None, **recipes: Any) -> Request:
     calibration = Calibration(documents=DEMO / "calibration.jsonl", samples=samples, tokens=64)
     targets = {name: Recipe(**recipe) for name, recipe in recipes.items()}
     return Request(model=model, targets=targets, calibration=calibration, memory_bytes=memory)
@@ -94,7 +94,7 @@ def outliers(tmp_path_factory) -> Path:
 def made(tmp_path_factory) -> Path:
     """All kinds of calibrated targets, and a data-free one, in one pass."""
     out = tmp_path_factory.mktemp("made")
-    recipes = {
+    recipes: dict[str, Any] = {
         "rtn": INT3,
         "awq": INT3 | {"transform": "awq", "range": "mse"},
         "compensated": COMPENSATED,
@@ -122,7 +122,7 @@ def test_compensation_and_better_ranges_show_on_held_out_text(made, tokens):
 def test_scales_tame_outlier_channels(outliers, tmp_path, tokens):
     assert divergence(MODEL, outliers, tokens) < 1e-6
     int4 = {"group_size": 64, "symmetric": False}
-    recipes = {
+    recipes: dict[str, Any] = {
         "rtn": int4,
         "awq": int4 | {"transform": "awq"},
         "both": int4 | {"transform": "awq", "rounding": "compensated"},
@@ -163,10 +163,10 @@ def test_spilled_batches_are_on_disk(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_at_its_block_and_ends_with_the_same_bytes(made, tmp_path):
     wanted, out = tmp_path / "request.json", tmp_path / "out"
-    recipes = {"teq": COMPENSATED | {"transform": "teq"}, "rtn": INT3}
+    recipes: dict[str, Any] = {"teq": COMPENSATED | {"transform": "teq"}, "rtn": INT3}
     wanted.write_text(request(MODEL, samples=32, **recipes).model_dump_json())
     command = [sys.executable, "-m", "quantizers", wanted, out]
-    settings = {"cwd": DEMO.parents[1], "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
+    settings: dict[str, Any] = {"cwd": DEMO.parents[1], "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **settings)
     for line in child.stdout:
         if "block 3 of 4" in line:
@@ -268,17 +268,3 @@ def test_blocks_run_in_bfloat16_when_asked(tmp_path, tokens):
     assert not torch.equal(rounded[name], wide[name]), "the block's products were not taken in bfloat16"
     found = [divergence(MODEL, tmp_path / dtype / "int3", tokens) for dtype in ("bfloat16", "float32")]
     assert found[0] == pytest.approx(found[1], rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("flags", "chosen"),
-    [
-        ({"amx_bf16", "avx512_bf16", "avx512_fp16"}, "bfloat16, AMX"),
-        ({"avx512_bf16"}, "bfloat16, AVX512-BF16"),
-        ({"avx512_bf16", "avx512_fp16"}, "float32, "),
-        (set(), "float32, "),
-    ],
-)
-def test_the_instruction_set_chooses_what_blocks_compute_in(flags, chosen, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True))
-    assert str(compute(request(MODEL, t=COMPENSATED))).startswith(chosen)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from quantizers.rounding.nearest import nearest
 from tests.quantizers.models import DEMO, make_llama, request
 
 BNB = {"format": "bitsandbytes", "group_size": 64}
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "int2": {"dtype": "int2", "group_size": 32},
     "int3a": {"dtype": "int3", "group_size": 64, "symmetric": False},
     "int4": {"group_size": 64},

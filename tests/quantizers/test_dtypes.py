@@ -56,7 +56,7 @@ def test_mse_is_better_than_minmax_and_follows_the_importance(symmetric):
     importance = torch.rand(4, 64) ** 4
 
     def loss(found, weigh):
-        q = nearest(weight(), *found, on, 64)
+        q = nearest(weight(), found[0], found[1], on, 64)
         return (grouped(dequantize(q, on) - weight(), 64).square() * weigh).sum().item()
 
     plain, weighed = mse(groups, on, torch.float32), mse(groups, on, torch.float32, importance)

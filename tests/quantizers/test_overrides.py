@@ -1,6 +1,7 @@
 """Linears of one target in different dtypes."""
 
 import json
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -36,7 +37,7 @@ def test_the_configuration_has_a_scheme_for_each_width(llama, tmp_path):
 
 def test_linears_that_share_an_input_and_differ_in_dtype_are_solved_apart(tmp_path):
     base = {"group_size": 64, "symmetric": False, "rounding": "compensated", "range": "mse"}
-    recipes = {"mixed": base | {"overrides": MIXED}, "int4": base, "int8": base | {"dtype": "int8"}}
+    recipes: dict[str, Any] = {"mixed": base | {"overrides": MIXED}, "int4": base, "int8": base | {"dtype": "int8"}}
     run(calibrated(MODEL, **recipes), tmp_path / "out")
     with (
         safe_open(tmp_path / "out/mixed/model.safetensors", "pt") as mixed,

@@ -6,7 +6,7 @@ import torch
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
-from quantizers.calibration.block_solver import solve
+from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import first_inputs, materialize
 from quantizers.families import family_of
 from quantizers.machine import Compute
@@ -51,14 +51,15 @@ def test_what_nobody_reads_afterwards_is_let_go_and_changes_no_bit(name, index, 
     def solved(consume_inputs: bool) -> Rounded:
         taker = Rounded(target.recipe, target.linears, target.dtype, target.stored)
         twin, sums = copy.deepcopy(block), copy.deepcopy(moments)
-        solve(taker, twin, prefix, groups, sums, lambda folded: None, {}, consume_inputs)
+        solver = BlockSolver(taker, twin, prefix, groups, sums, consume_inputs=consume_inputs)
+        solver.solve(check=lambda folded: None)
         left = [weight_of(twin, n.removeprefix(f"{prefix}.")).numel() for n in taker.dense]
         left += [moment.numel() for each in sums if each.own for moment in (*each.own.values(), each.pooled)]
         assert not any(left) if consume_inputs else all(left)
         return taker
 
-    kept, consume_inputs = solved(False), solved(True)
+    kept, consumed = solved(False), solved(True)
     quantized = {n for n in target.linears if n.startswith(f"{prefix}.")}
-    assert kept.dense.keys() == consume_inputs.dense.keys() == quantized != set()
+    assert kept.dense.keys() == consumed.dense.keys() == quantized != set()
     for linear, weight in kept.dense.items():
-        assert torch.equal(weight, consume_inputs.dense[linear]), linear
+        assert torch.equal(weight, consumed.dense[linear]), linear

@@ -18,6 +18,7 @@ from optimum.exporters.tasks import TasksManager
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from catalog.foreign_errors import machine_fault
 from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacked, stacks
@@ -111,7 +112,7 @@ def _trace(model: PreTrainedModel, directory: Path) -> None:
     try:
         export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=True)
     except Exception as error:
-        raise QuantizeError(
+        raise machine_fault(error) or QuantizeError(
             f"optimum-intel cannot export this model, model_type {model.config.model_type}: {' '.join(str(error).split())} "
             "Use format compressed-tensors or bitsandbytes for it."
         ) from error

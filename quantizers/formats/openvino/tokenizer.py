@@ -7,6 +7,7 @@ from pathlib import Path
 from openvino_tokenizers import convert_tokenizer
 from transformers import AutoTokenizer
 
+from catalog.foreign_errors import machine_fault
 from quantizers.errors import QuantizeError
 from quantizers.formats.openvino import ir
 
@@ -38,7 +39,7 @@ def convert(model: Path, directory: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, padding_side="left")
         pair = convert_tokenizer(tokenizer, with_detokenizer=True)
     except Exception as error:
-        raise QuantizeError(
+        raise machine_fault(error) or QuantizeError(
             f"{model}: its tokenizer cannot be converted for OpenVINO ({error}). OpenVINO GenAI needs tokenizer and "
             "detokenizer: use format compressed-tensors or bitsandbytes, or a model with a fast tokenizer."
         ) from error

@@ -1,7 +1,6 @@
-"""A directory with everything a manifest can name: a model of a few kilobytes, texts, presets."""
+"""A directory with everything a manifest can name: a model of a few kilobytes, and texts."""
 
 import json
-import shutil
 import struct
 from pathlib import Path
 
@@ -42,5 +41,4 @@ def furnish(room: Path) -> Path:
     (model / "model.safetensors").write_bytes(safetensors(SHAPES))
     (room / "calibration.jsonl").write_text(jsonl(PROSE))
     (room / "evaluation.jsonl").write_text(jsonl(HELD_OUT))
-    shutil.copy(REPOSITORY / "manifests" / "targets.yaml", room)
     return room

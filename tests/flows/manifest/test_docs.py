@@ -1,5 +1,4 @@
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,27 +11,21 @@ PAGE = (REPOSITORY / "docs" / "manifest.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Path:
-    shutil.copy(REPOSITORY / "manifests" / "targets.yaml", tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_of_the_page_loads(example: str, room: Path) -> None:
-    (room / "m.yaml").write_text(example)
-    assert load(room / "m.yaml").targets
+def test_every_example_of_the_page_loads(example: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(example)
+    assert load(tmp_path / "m.yaml").targets
 
 
-def test_the_first_example_makes_the_release_the_page_names(room: Path) -> None:
-    (room / "m.yaml").write_text(EXAMPLES[0])
-    found = load(room / "m.yaml")
+def test_the_first_example_makes_the_release_the_page_names(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(EXAMPLES[0])
+    found = load(tmp_path / "m.yaml")
     assert f"`{found.release('int4')}`" in PAGE
 
 
-def test_the_error_of_the_page_is_the_one_given(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_the_page_is_the_one_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)[0]
-    monkeypatch.chdir(room)
+    monkeypatch.chdir(tmp_path)
     Path("phi.yaml").write_text("model: {source: a/b}\ntargets:\n  int4:\n    groupsize: 64\n")
     with pytest.raises(ManifestError) as caught:
         load("phi.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +14,11 @@ from flows.manifest.check import check
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load, load_all
 from flows.manifest.names import fault_of_id
-from flows.manifest.presets import name_of, presets_for
-from gates.spec import Divergence, Gates, Perplexity, Task
+from flows.manifest.presets import name_of, shipped
+from gates.kinds.divergence import Divergence
+from gates.kinds.perplexity import Perplexity
+from gates.kinds.tasks import Task
+from gates.spec import Gates
 from quantizers.recipe import Recipe
 from tests.flows.manifest.room import REPOSITORY, furnish
 
@@ -145,10 +148,15 @@ def test_anchors_are_read(room: Path) -> None:
     assert targets["a"].rungs == targets["b"].rungs
 
 
-def test_the_nearest_presets_count(room: Path) -> None:
-    manifest(room, "mine: {dtype: int3}\n", "team/targets.yaml")
-    text = "model: {source: a/b}\ntargets: {t: mine}\n"
-    assert load(manifest(room, text, "team/deep/m.yaml")).targets["t"].rungs[0].recipe == Recipe(dtype="int3")
+def test_the_nearest_targets_yaml_adds_to_the_presets_that_are_shipped_and_replaces_some(room: Path) -> None:
+    manifest(room, "mine: {dtype: int3}\nnf4: {dtype: int8}\n", "team/targets.yaml")
+    text = "model: {source: a/b}\ntargets: {t: mine, nf4: nf4, shipped: w4-rtn-g32}\n"
+    found = load(manifest(room, text, "team/deep/m.yaml")).targets
+    assert {name: target.rungs[0].recipe for name, target in found.items()} == {
+        "t": Recipe(dtype="int3"),
+        "nf4": Recipe(dtype="int8"),
+        "shipped": Recipe(dtype="int4", group_size=32),
+    }
     with pytest.raises(ManifestError, match="'mine' is no preset"):
         load(manifest(room, text, "other/m.yaml"))
 
@@ -202,7 +210,7 @@ def test_manifests_are_shipped() -> None:
 
 
 def test_presets_are_named_after_their_parts_and_differ() -> None:
-    recipes = presets_for(MANIFESTS).recipes
+    recipes = shipped().recipes
     assert {name: name_of(recipe) for name, recipe in recipes.items()} == {name: name for name in recipes}
     assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len(recipes)
 

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,4 +68,4 @@ def test_an_editor_explains_every_key(schema: dict[str, Any]) -> None:
 
 def test_an_editor_offers_the_presets(schema: dict[str, Any]) -> None:
     offered = schema["$defs"]["Recipe"]["properties"]["preset"]["anyOf"][0]["enum"]
-    assert offered == list(yaml.safe_load(Path(REPOSITORY / "manifests" / "targets.yaml").read_text()))
+    assert offered == list(yaml.safe_load((REPOSITORY / "flows" / "manifest" / "presets.yaml").read_text()))

@@ -25,7 +25,7 @@ def inputs_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {"input_ids": IDS, "decoder_input_ids": IDS.flip(1)} if seq2seq else {"input_ids": IDS}
 
 
-def record(model: nn.Module, path: str) -> list[tuple[dict[str, Any], torch.Tensor]]:
+def record(model: Any, path: str) -> list[tuple[dict[str, Any], torch.Tensor]]:
     """Arguments and hidden states of every block of a stack in one run of the model."""
     seen: list[tuple[dict[str, Any], torch.Tensor]] = []
 
@@ -45,14 +45,14 @@ def random_scale(block: nn.Module, group: Any, generator: torch.Generator) -> to
     return attainable(block, group, scale)
 
 
-def unstacked(name: str) -> nn.Module:
+def unstacked(name: str) -> Any:
     """The model with experts as the tables know them."""
     model = make(name)
     unstack(model, model.config.model_type)
     return model
 
 
-def family(model: nn.Module) -> Family:
+def family(model: Any) -> Family:
     return family_of({**model.config.to_dict(), "architectures": [type(model).__name__]})
 
 

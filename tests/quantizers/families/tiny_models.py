@@ -86,7 +86,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def make(name: str, seed: int = 0, **changed: Any) -> nn.Module:
+def make(name: str, seed: int = 0, **changed: Any) -> Any:
     """The model in float32 and evaluation mode; every parameter random, norm weights in 0.3 to 2."""
     config_class, model_class, config = MODELS[name]
     torch.manual_seed(seed)

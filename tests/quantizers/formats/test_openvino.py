@@ -79,7 +79,7 @@ def values(node: ov.Node) -> np.ndarray:
 @pytest.mark.parametrize(("target", "types"), [("best", {"u4": 28}), ("mixed", {"i4": 24, "i8": 4})])
 def test_integers_scales_and_zero_points_are_those_of_the_compressed_tensors_artifact(made, target, types):
     tensors, found = load_file(made / target / "model.safetensors"), constants(made / f"{target}_ir")
-    widths = Counter()
+    widths: Counter[str] = Counter()
     for linear in (name.removesuffix(".weight_packed") for name in tensors if name.endswith("_packed")):
         shape = torch.Size(tensors[f"{linear}.weight_shape"].tolist())
         scale = tensors[f"{linear}.weight_scale"]

@@ -1,8 +1,21 @@
 """What is no YAML, is no manifest, or means different things to different readers."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, Wrong, target
+
+
+def replaced_by(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Put something that is no file in the manifest's place."""
+
+    def change(room: Path) -> None:
+        (room / "m.yaml").unlink()
+        make(room / "m.yaml")
+
+    return change
+
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)
@@ -71,7 +84,7 @@ DOCUMENTS = (
         None,
         "",
         ("is a directory",),
-        lambda room: ((room / "m.yaml").unlink(), (room / "m.yaml").mkdir()),
+        replaced_by(Path.mkdir),
     ),
     Wrong(
         "a pipe",
@@ -79,7 +92,7 @@ DOCUMENTS = (
         None,
         "",
         ("not a regular file",),
-        lambda room: ((room / "m.yaml").unlink(), os.mkfifo(room / "m.yaml")),
+        replaced_by(os.mkfifo),
     ),
     Wrong(
         "a hundred megabytes",

@@ -1,6 +1,6 @@
 """Targets, presets, and names of releases."""
 
-from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, no_presets, target, write
+from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, target, write
 
 LONG = "n" * 60
 
@@ -10,7 +10,15 @@ TARGETS_AND_NAMES = (
         target("w4-rtn-g129"),
         5,
         "targets.t",
-        ("is no preset", "targets.yaml", "did you mean 'w4-rtn-g128'?"),
+        ("is no preset", "`quantmill presets`", "did you mean 'w4-rtn-g128'?"),
+    ),
+    Wrong(
+        "a preset of another room",
+        target("mind"),
+        5,
+        "targets.t",
+        ("`quantmill presets` and of ", "targets.yaml", "did you mean 'mine'?"),
+        write("targets.yaml", "mine: {dtype: int3}\n"),
     ),
     Wrong(
         "an unknown preset by key",
@@ -20,7 +28,6 @@ TARGETS_AND_NAMES = (
         ("did you mean 'w4-awq-g128'?",),
     ),
     Wrong("a preset that is a number", target("{preset: 4}"), 5, "targets.t.preset", ("4 is no preset",)),
-    Wrong("no presets at all", target("w4-rtn-g32"), 5, "targets.t", ("no targets.yaml",), no_presets),
     Wrong("a target that is a number", target("4"), 5, "targets.t", ("is a number", "{ladder: [...]}")),
     Wrong(
         "an unknown recipe field",

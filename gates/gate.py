@@ -1,0 +1,100 @@
+"""What a gate is: one object that says what a manifest may ask, what it needs, how it is judged and how it reads.
+
+Each is a file of `gates.kinds` and a row of `gates.spec.Gates`. Imports neither torch nor numpy: planning reads it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from gates.evidence import Document, Evidence
+from gates.results import GateVerdict
+from gates.statistics.sequential import confidence_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHAT = "chat."
+"""What the name of a gate over conversations begins with."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What both models say at the scored positions of one document; each tensor of shape (positions,)."""
+
+    targets: Tensor
+    """int64: the true tokens."""
+    first_original: Tensor
+    """int64: the token that the original ranks first."""
+    first: Tensor
+    """int64: the token that the artifact ranks first."""
+    loss_original: Tensor
+    """float64: negative log-likelihood of the true token under the original, in nats."""
+    loss: Tensor
+    """float64: the same under the artifact."""
+    kld: Tensor
+    """float64: KL divergence of the artifact from the original, in nats."""
+
+
+Sums = Mapping[str, Callable[[Positions], float]]
+Tops = Mapping[str, Callable[[Positions], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A quantity to draw for every document."""
+
+    heading: str
+    label: str
+    """Of the axis."""
+    measure: str
+    """Field of `gates.evidence.Summary` that holds its mean and bounds."""
+    amount: Callable[[Document], float]
+    """Summed over the document's positions."""
+
+
+class Gate(BaseModel, ABC):
+    """One thing that must hold before a release. Its fields are what a manifest may ask."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    sums: ClassVar[Sums] = {}
+    """What evidence keeps of every document, asked for or not, by name: numbers that add up over positions."""
+    tops: ClassVar[Tops] = {}
+    """The same for numbers that are kept one by one."""
+    plot: ClassVar[Plot | None] = None
+    """What a verdict's page draws of it."""
+
+    @abstractmethod
+    def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
+        """Hold the evidence against what is asked; a row for each limit, called `name` or a part of it.
+
+        confidence: one-sided, with which each limit must hold over all looks at the evidence.
+        """
+
+    def drawn_limit(self) -> float | None:
+        """Where the limit stands in the plot; None: nowhere."""
+        return None
+
+
+class TextGate(Gate):
+    """A gate over documents: on the plain text and, for a model with a chat template, on conversations as well."""
+
+    def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
+        """Judge both texts by as much confidence as this look may spend."""
+        spent = confidence_at(evidence.looks, evidence.available, confidence)
+        last = evidence.looks[-1] >= evidence.available
+        yield from self.over(name, evidence.documents, spent, last)
+        for found in self.over(CHAT + name, evidence.chat, spent, last) if evidence.chat else ():
+            assert found.shown
+            label = f"{found.shown.label}, through the chat template"
+            yield found.model_copy(update={"shown": found.shown.model_copy(update={"label": label, "column": None})})
+
+    @abstractmethod
+    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
+        """Judge documents; there may be none. `last`: no more are at hand."""

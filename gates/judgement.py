@@ -1,0 +1,92 @@
+"""How an estimate is held against a limit, and how that reads. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gates.results import NOTHING, GateVerdict, Outcome, Shown, Side
+from gates.statistics.estimate import Estimate
+
+_SIGN: dict[Side, str] = {"at most": "≤", "at least": "≥"}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the rows of one kind of gate read."""
+
+    side: Side
+    words: str
+    """What is measured, in a sentence."""
+    number: str
+    """Format of its numbers there."""
+    label: str
+    """What is measured, at the head of a row."""
+    figure: str
+    """Format of its numbers in rows."""
+    unit: str = "documents"
+    """What the estimate is made of."""
+    column: str | None = None
+    """Heading in a table of many targets; None: it stands in none."""
+    cell: str = "{value}"
+    """What stands below that heading, made of `value` and `worst`."""
+    timed: bool = False
+
+
+def decide(found: Estimate, limit: float, side: Side, last: bool) -> Outcome:
+    """Compare an estimate with its limit; `last`: no more will be measured.
+
+    It passes when the unfavourable end of its interval is within the limit, and fails when the favourable one is beyond.
+    """
+    sign = 1 if side == "at most" else -1
+    worst, best = (found.high, found.low) if side == "at most" else (found.low, found.high)
+    within = sign * found.value <= sign * limit
+    if within and worst is not None and sign * worst <= sign * limit:
+        return "passed"
+    if not within and (last or (best is not None and sign * best > sign * limit)):
+        return "failed"
+    return "undecided"
+
+
+def row(name: str, wording: Wording, found: Estimate | None, limit: float, last: bool = True) -> GateVerdict:
+    """Judge an estimate and word what comes of it. Nothing measured is a failure."""
+    if found is None:
+        return GateVerdict(
+            name=name,
+            outcome="failed",
+            limit=limit,
+            side=wording.side,
+            sentence=f"{wording.words}: nothing was measured",
+            shown=shown(wording, None, None, limit),
+            timed=wording.timed,
+        )
+    worst = found.high if wording.side == "at most" else found.low
+    bound = "unbounded" if worst is None else wording.number.format(worst)
+    return GateVerdict(
+        name=name,
+        outcome=decide(found, limit, wording.side, last),
+        value=found.value,
+        interval=(found.low, found.high),
+        confidence=found.confidence,
+        limit=limit,
+        side=wording.side,
+        sentence=(
+            f"{wording.words} {wording.number.format(found.value)}, {wording.side} {bound} at {found.confidence:.1%} "
+            f"confidence over {found.documents} {wording.unit}, limit {wording.number.format(limit)}"
+        ),
+        shown=shown(wording, found.value, worst, limit),
+        timed=wording.timed,
+    )
+
+
+def shown(wording: Wording, value: float | None, worst: float | None, limit: float) -> Shown:
+    """Word the numbers of a row; None: there is none."""
+    bare = {"value": value, "worst": worst}
+    missing = any(number is None and "{" + name in wording.cell for name, number in bare.items())
+    return Shown(
+        label=wording.label,
+        measured=NOTHING if value is None else wording.figure.format(value),
+        bound=(NOTHING if value is None else "unbounded") if worst is None else wording.figure.format(worst),
+        allowed=f"{_SIGN[wording.side]} {wording.figure.format(limit)}",
+        column=wording.column,
+        cell=NOTHING if missing else wording.cell.format(**bare),
+    )

@@ -1,0 +1,63 @@
+"""The table of gates: what every row must bring along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gates.gate import Gate
+from gates.results import NOTHING
+from gates.spec import KINDS, SUMS, TOPS, Gates
+from gates.verdict import judge
+from tests.gates.test_verdict import documents, evidence, task
+
+ASKED: dict[str, Any] = {"agreement": {}, "tasks": {"arc_easy": {}, "order": {}}, "speed": {}}
+
+
+def test_every_field_but_confidence_is_a_kind_of_gate() -> None:
+    assert list(KINDS) == [name for name in Gates.model_fields if name != "confidence"]
+    assert all(issubclass(kind, Gate) for kind in KINDS.values())
+    assert len(SUMS) == sum(len(kind.sums) for kind in KINDS.values()), "two kinds keep something under one name"
+    assert len(TOPS) == sum(len(kind.tops) for kind in KINDS.values())
+
+
+def test_gates_are_told_in_the_order_of_the_table() -> None:
+    names = [name for name, _ in Gates.model_validate(ASKED).asked()]
+    assert names == ["divergence", "perplexity", "agreement", "tasks.arc_easy", "tasks.order", "size", "speed"]
+
+
+def test_every_gate_says_how_it_reads() -> None:
+    """Cards, pages and tables print what a verdict holds, and know no gate by name."""
+    scores = {"arc_easy": task([1.0, 0.0] * 30, [1.0, 0.0] * 30)}
+    rows = documents(40, kld=0.01)
+    found = judge(evidence(rows, chat=rows, tasks=scores), Gates.model_validate(ASKED))
+    shown = {row.name: row.shown for row in found.gates if not row.name.startswith("sanity.")}
+    assert all(shown.values())
+    assert len({words.label for words in shown.values() if words}) == len(shown)
+    divergence, chat, unmeasured = shown["divergence"], shown["chat.divergence"], shown["tasks.order"]
+    assert divergence and chat and unmeasured
+    assert (divergence.measured, divergence.allowed, divergence.column) == ("0.01000", "≤ 0.05000", "KLD ≤")
+    assert (chat.label, chat.column) == (f"{divergence.label}, through the chat template", None)
+    assert (unmeasured.measured, unmeasured.bound, unmeasured.cell) == (NOTHING, NOTHING, NOTHING)
+
+
+def test_what_the_documents_cannot_bound_is_said() -> None:
+    (found,) = (row for row in judge(evidence(documents(3, kld=0.01)), Gates()).gates if row.name == "divergence")
+    assert found.outcome == "undecided" and found.shown
+    assert (found.shown.bound, found.shown.cell) == ("unbounded", NOTHING)
+
+
+def test_a_gate_refuses_what_it_does_not_know() -> None:
+    refused: list[dict[str, Any]] = [{"divergence": {"max_kld": 0}}, {"agreement": {"min_top": 0.9}}, {"tails": {}}]
+    for wrong in refused:
+        with pytest.raises(ValidationError):
+            Gates.model_validate(wrong)
+
+
+def test_reading_the_table_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, gates.spec; print([name for name in ('torch', 'numpy', 'scipy') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
