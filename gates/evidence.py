@@ -90,8 +90,6 @@ class Speed(_Frozen):
 
     decode_seconds_original: tuple[float, ...]
     decode_seconds: tuple[float, ...]
-    prompt_seconds_original: tuple[float, ...]
-    prompt_seconds: tuple[float, ...]
     load_seconds_original: float
     load_seconds: float
     peak_bytes_original: int

@@ -53,7 +53,7 @@ LIMITS: dict[str, dict[str, tuple[str | None, ...]]] = {
 class Recipe(BaseModel):
     """How one target's weights are made. Every field is explicit in a record; nothing is left to a library's default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     engine: Engine = "streaming"
     """Who does the work: ours (streaming), Intel's (neural-compressor) or OpenVINO's (nncf)."""

@@ -65,6 +65,8 @@ def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key
         wanted = _WANTED[kind] + (f" of {', '.join(keys)}" if keys else "")
         found = kind_of(value) if value is None else f"{kind_of(value)} ({_shown(value)})"
         return source.error(where, f"is {found}; allowed: {wanted}{_remedy(kind, value, where)}")
+    if kind in ("byte_size", "byte_size_unit"):
+        return source.error(where, f"is {_shown(value)}; allowed: a number and its unit, such as 4GB or 3.5GiB")
     if kind in ("too_short", "string_too_short"):
         return source.error(where, "is empty; give at least one")
     if kind == "value_error":

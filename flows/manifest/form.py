@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
 from flows.manifest.model import Calibration, Evaluation, Model, Publish
 from gates.spec import Gates
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?|)B", re.ASCII)
 
-
-def _bytes(value: Any) -> Any:
-    """Read `4GB` or `3.5 GiB` as bytes."""
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+def _with_unit(value: Any) -> Any:
+    """Let through what pydantic may read as a size: a bare number says nothing of its unit."""
+    if not isinstance(value, str) or not value[-1:].isalpha():
         raise ValueError("is not a size; allowed: a number and its unit, such as 4GB or 3.5GiB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return value
 
 
-Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=str), Field(ge=1)]
+Bytes = Annotated[ByteSize, BeforeValidator(_with_unit, json_schema_input_type=str), Field(ge=1)]
 
 
 class Form(BaseModel):
     """A quantmill manifest: one model, the targets it is milled for, and what each must prove before it is released."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: Model
     """The original."""

@@ -48,7 +48,7 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         targets=targets(source, presets_for(absolute.parent)),
         gates=form.gates,
         publish=form.publish,
-        memory_bytes=form.memory,
+        memory_bytes=None if form.memory is None else int(form.memory),
     )
     _apart(source, manifest)
     _releasable(source, manifest)

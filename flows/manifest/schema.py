@@ -6,25 +6,19 @@ to the loader. Specification: https://json-schema.org/draft/2020-12/schema
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import sys
-import textwrap
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from flows.manifest.form import Form
-from flows.manifest.model import Auto, Calibration, Device, Evaluation, Model, Publish
+from flows.manifest.model import Auto, Device
 from flows.manifest.presets import shipped
 from quantizers.recipe import Recipe
 
 FILE = Path(__file__).parents[2] / "manifests" / "schema.json"
-_DESCRIBED: tuple[type[BaseModel], ...] = (Form, Model, Calibration, Evaluation, Publish, Recipe, Auto)
 
 
 def schema() -> dict[str, Any]:
@@ -33,10 +27,6 @@ def schema() -> dict[str, Any]:
     recipe = Recipe.model_json_schema()
     definitions = found["$defs"]
     definitions["Auto"] = Auto.model_json_schema()
-    places = {**definitions, Form.__name__: found, Recipe.__name__: recipe}
-    for model in _DESCRIBED:
-        if model.__name__ in places:  # a base of others stands in the schema only as a part of them
-            _describe(places[model.__name__], model)
     named = {
         "description": "A preset: one that is shipped, or one of the nearest targets.yaml.",
         "anyOf": [{"enum": list(shipped().recipes)}, {"type": "string"}],
@@ -85,30 +75,21 @@ def _undefaulted(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _describe(found: dict[str, Any], model: type[BaseModel]) -> None:
-    for base in reversed(model.__mro__):
-        if issubclass(base, BaseModel) and base is not BaseModel:
-            for name, text in _docstrings(base).items():
-                found["properties"][name]["description"] = text
-
-
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """Return the string below each field in the source of `model`, on one line."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0].body  # type: ignore[attr-defined]
+def _on_one_line(value: Any) -> Any:
+    """Unwrap descriptions, which pydantic takes from docstrings as they stand in the source."""
+    if isinstance(value, list):
+        return [_on_one_line(item) for item in value]
+    if not isinstance(value, dict):
+        return value
     return {
-        field.target.id: " ".join(note.value.value.split())
-        for field, note in pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(note, ast.Expr)
-        and isinstance(note.value, ast.Constant)
-        and isinstance(note.value.value, str)
+        key: " ".join(item.split()) if key == "description" and isinstance(item, str) else _on_one_line(item)
+        for key, item in value.items()
     }
 
 
 def text() -> str:
     """Return the file's contents."""
-    return json.dumps(schema(), indent=2) + "\n"
+    return json.dumps(_on_one_line(schema()), indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -21,38 +21,32 @@ from gates.evidence import Speed
 from gates.progress import report
 
 TURNS = 9
-PROMPT_TOKENS = 256
 NEW_TOKENS = 32
 _MARK, _FAULT = "measured:", "the machine is at fault:"
 
 
 def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int], turns: int = TURNS) -> Speed:
-    """Measure loading, reading a prompt, decoding and peak memory of both, in turns.
+    """Measure loading, decoding and peak memory of both, in turns.
 
-    row: token ids to read, at least one; the prompt is its first `PROMPT_TOKENS`.
+    row: token ids, at least one; decoding begins with the first.
     """
     meters = [_Meter(model, "transformers", "CPU", row), _Meter(artifact, format_name, device, row)]
     try:
         loads = [meter.ask("load")["seconds"] for meter in meters]
-        taken: dict[str, list[list[float]]] = {"prompt": [[], []], "decode": [[], []]}
+        seconds: tuple[list[float], list[float]] = ([], [])
         for turn in range(turns + 1):
             report("speed: original and artifact in turn", turn, turns)
-            for what, seconds in taken.items():
-                for meter, found in zip(meters, seconds, strict=True):
-                    found.append(meter.ask(what)["seconds"])
+            for meter, taken in zip(meters, seconds, strict=True):
+                taken.append(meter.ask("decode")["seconds"])
         peaks = [int(meter.ask("peak")["bytes"]) for meter in meters]
     finally:
         for meter in meters:
             meter.stop()
     # The first turn warms caches and compiles kernels.
-    (prompt_original, prompt), (decode_original, decode) = (
-        [tuple(s[1:]) for s in taken[w]] for w in ("prompt", "decode")
-    )
+    original, decode = (tuple(taken[1:]) for taken in seconds)
     return Speed(
-        decode_seconds_original=decode_original,
+        decode_seconds_original=original,
         decode_seconds=decode,
-        prompt_seconds_original=prompt_original,
-        prompt_seconds=prompt,
         load_seconds_original=loads[0],
         load_seconds=loads[1],
         peak_bytes_original=peaks[0],
@@ -71,7 +65,7 @@ class _Meter:
             str(path),
             format_name,
             device,
-            json.dumps(row[:PROMPT_TOKENS]),
+            json.dumps(row[:1]),
         ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._path = path
@@ -113,17 +107,17 @@ def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
         work()
         return {"seconds": time.perf_counter() - start}
 
-    def generate(tokens: int, new: int) -> None:
-        ids = torch.tensor([row[:tokens]])
-        options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "pad_token_id": 0}
+    def decode() -> None:
+        ids = torch.tensor([row[:1]])
+        options: dict[str, Any] = {"min_new_tokens": NEW_TOKENS, "max_new_tokens": NEW_TOKENS, "do_sample": False}
+        options |= {"pad_token_id": 0}
         with torch.inference_mode():
             held[0].model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
 
     held: list[loaders.Loaded] = []
     work: dict[str, Any] = {
         "load": lambda: seconds(lambda: held.append(loaders.load(path, format_name, device))),
-        "prompt": lambda: seconds(lambda: generate(PROMPT_TOKENS, 1)),
-        "decode": lambda: seconds(lambda: generate(1, NEW_TOKENS)),
+        "decode": lambda: seconds(decode),
         "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
     }
     for line in sys.stdin:

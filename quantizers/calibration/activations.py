@@ -53,11 +53,6 @@ class Activations:
         save_file({"hidden": batch.contiguous()}, self._file(index))
         self._spilled.add(index)
 
-    @property
-    def spilled(self) -> int:
-        """Batches on disk."""
-        return len(self._spilled)
-
     def _file(self, index: int) -> Path:
         return self._directory / f"{index}.safetensors"
 

@@ -42,7 +42,6 @@ def bert(config: Mapping[str, Any]) -> Family:
         model_type="bert",
         stacks=(Stack(f"{prefix}encoder.layer", groups, None),),
         embeddings=(f"{prefix}embeddings",),
-        positions=(),
         head=head,
         before_head=before_head,
     )

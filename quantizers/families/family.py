@@ -80,8 +80,6 @@ class Family:
     stacks: tuple[Stack, ...]
     embeddings: tuple[str, ...]
     """Modules with weights that run before the first block: token and position embeddings, their norms."""
-    positions: tuple[str, ...]
-    """Modules without saved tensors that run before the first block: rotary embeddings."""
     head: str
     """The output projection, tied to an embedding or not."""
     before_head: tuple[str, ...] = ()

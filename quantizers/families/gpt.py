@@ -27,7 +27,6 @@ def gpt2(config: Mapping[str, Any]) -> Family:
         model_type="gpt2",
         stacks=(Stack("transformer.h", groups, "transformer.ln_f"),),
         embeddings=("transformer.wte", "transformer.wpe"),
-        positions=(),
         head="lm_head",
     )
 
@@ -46,7 +45,6 @@ def gpt_neox(config: Mapping[str, Any]) -> Family:
         model_type="gpt_neox",
         stacks=(Stack("gpt_neox.layers", groups, "gpt_neox.final_layer_norm"),),
         embeddings=("gpt_neox.embed_in",),
-        positions=("gpt_neox.rotary_emb",),
         head="embed_out",
     )
 
@@ -63,7 +61,6 @@ def phi(config: Mapping[str, Any]) -> Family:
         model_type="phi",
         stacks=(Stack("model.layers", groups, "model.final_layernorm"),),
         embeddings=("model.embed_tokens",),
-        positions=("model.rotary_emb",),
         head="lm_head",
     )
 
@@ -91,7 +88,6 @@ def opt(config: Mapping[str, Any]) -> Family:
         model_type="opt",
         stacks=(Stack("model.decoder.layers", groups, "model.decoder.final_layer_norm" if final else None),),
         embeddings=(*embeddings, "model.decoder.project_in") if projected else embeddings,
-        positions=(),
         head="lm_head",
         before_head=("model.decoder.project_out",) if projected else (),
     )

@@ -30,7 +30,6 @@ def decoder(config: Mapping[str, Any], groups: tuple[Group, ...]) -> Family:
         model_type=config["model_type"],
         stacks=(Stack("model.layers", groups, "model.norm"),),
         embeddings=("model.embed_tokens",),
-        positions=("model.rotary_emb",),
         head="lm_head",
     )
 

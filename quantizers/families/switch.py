@@ -52,7 +52,6 @@ def switch(config: Mapping[str, Any]) -> Family:
             for name, groups in stacks.items()
         ),
         embeddings=(),
-        positions=(),
         head="lm_head",
     )
 

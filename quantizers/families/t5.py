@@ -60,7 +60,6 @@ def t5(config: Mapping[str, Any]) -> Family:
             ),
         ),
         embeddings=(),
-        positions=(),
         head="lm_head",
     )
 

@@ -175,8 +175,6 @@ def test_speed() -> None:
     speed = Speed(
         decode_seconds_original=(2.0, 2.1, 2.05, 1.95, 2.0, 2.02, 1.99, 2.01),
         decode_seconds=(1.0, 1.02, 1.01, 0.99, 1.0, 1.01, 0.98, 1.0),
-        prompt_seconds_original=(1.0,),
-        prompt_seconds=(1.0,),
         load_seconds_original=1,
         load_seconds=1,
         peak_bytes_original=1,
