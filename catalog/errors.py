@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from catalog.secrets import scrub
+
 
 class Fault(Exception):
-    """An error that was foreseen. `str()` is one paragraph for the user: what, where, what to do."""
+    """An error that was foreseen. `str()` is one paragraph for the user: what, where, what to do; it quotes no secret."""
 
     fault: ClassVar[str]
     """Its name in records, and between a step's process and ours."""
@@ -25,7 +27,7 @@ class Fault(Exception):
     """Whether a step that keeps failing so is left alone after a few nights."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
-        super().__init__(message)
+        super().__init__(scrub(message))
         self.log = log
         """What the step's process wrote, when it ended with this."""
 

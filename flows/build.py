@@ -28,6 +28,7 @@ from flows.planning.kinds import BASELINE, EVIDENCE, SENSITIVITY, Documents, Jud
 from flows.planning.plan import Plan, Planned, plan, plan_job, read, refuse_without_token, remember, verdict_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
+from flows.scrubbing import in_our_words, scrub_logs
 from flows.step import Step
 from flows.store import DamagedEntry, Record, Store
 from gates.results import EvidenceResult
@@ -55,6 +56,7 @@ def _transient(task: Any, run: Any, state: Any) -> bool:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_transient,
 )
+@in_our_words
 def fetch(job: Job, store: Store) -> Path:
     """Bring a Hub model's files here; return their directory."""
     if job.original.directory:
@@ -76,6 +78,7 @@ def fetch(job: Job, store: Store) -> Path:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_transient,
 )
+@in_our_words
 def texts(job: Job, store: Store) -> None:
     """Bring evaluation and calibration documents here, and refuse the one where it shares content with the other."""
     manifest = job.manifest
@@ -91,6 +94,7 @@ def texts(job: Job, store: Store) -> None:
 
 
 @task(name="baseline", task_run_name="baseline {job.original.name}", cache_policy=NO_CACHE)
+@in_our_words
 def baseline(job: Job, store: Store) -> None:
     """Score the original, once for all its targets."""
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
@@ -98,6 +102,7 @@ def baseline(job: Job, store: Store) -> None:
 
 
 @task(name="sensitivity", task_run_name="sensitivity for {job.release}", cache_policy=NO_CACHE)
+@in_our_words
 def sensitivity(job: Job, store: Store) -> None:
     """Measure what each dtype does to each group of linears, once for all budgets."""
     if search := job.target.search:
@@ -106,6 +111,7 @@ def sensitivity(job: Job, store: Store) -> None:
 
 
 @task(name="quantize", task_run_name="quantize {label}", cache_policy=NO_CACHE)
+@in_our_words
 def quantize(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
     """Make the artifacts of several recipes of one model that share reading and calibration.
 
@@ -133,6 +139,7 @@ def _make(work: list[tuple[Job, Rung]], label: str, store: Store) -> None:
 
 
 @task(name="gate", task_run_name="gate {job.release} {rung.name}", cache_policy=NO_CACHE)
+@in_our_words
 def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     """Score one artifact on more and more documents until its gates are decided; return the verdict's record."""
     original = known(store, job.baseline)
@@ -168,6 +175,7 @@ def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_transient,
 )
+@in_our_words
 def publish(job: Job, rung: Rung, store: Store) -> None:
     """Release an artifact that passed, and remember what it was made of."""
     step = job.publish(rung)
@@ -274,10 +282,12 @@ def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:
 
 
 @flow(name="build", flow_run_name="build")
+@in_our_words
 def build(
     manifests: list[str], home: str, target: str | None = None, retry: bool = False, allow_path: bool = False
 ) -> None:
     """Make and release whatever is stale in some manifests. Raises StepsFailed after doing what could be done."""
+    scrub_logs()
     store = Store(Path(home))
     todo = plan(read(map(Path, manifests), allow_path=allow_path), store, target=target, retry=retry)
     refuse_without_token(todo)

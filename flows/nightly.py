@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from flows.build import StepsFailed, build
+from flows.scrubbing import in_our_words, scrub_logs
 
 
 def manifests_below(directory: Path) -> list[Path]:
@@ -19,8 +20,10 @@ def manifests_below(directory: Path) -> list[Path]:
 
 
 @flow(name="nightly", flow_run_name="nightly")
+@in_our_words
 def nightly(manifests: str, home: str, retry: bool = False) -> None:
     """Build what is stale below `manifests`. Raises StepsFailed at the end when anything did not finish."""
+    scrub_logs()
     log = get_run_logger()
     failed = []
     found = manifests_below(Path(manifests))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from catalog.errors import EnvironmentFault
+from catalog.secrets import without_tokens
 
 _LAUNCHER = Path(__file__).parent / "execution" / "launch.py"
 SETTINGS = {
@@ -56,7 +57,7 @@ def prefect_server(home: Path, *, patience: float = 90.0) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/api"
-    environment = {**os.environ, "PREFECT_HOME": str(state), "QUANTMILL_PARENT": str(os.getpid())}
+    environment = {**without_tokens(os.environ), "PREFECT_HOME": str(state), "QUANTMILL_PARENT": str(os.getpid())}
     environment |= {"PREFECT_API_URL": address, "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
     command = [
         sys.executable,

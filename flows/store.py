@@ -19,6 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import EnvironmentFault, Fault
+from catalog.secrets import scrub_bytes
 from flows.files.fingerprint import file_sha256, fingerprint
 from flows.step import Entry, Kind, Result, Step
 
@@ -201,10 +202,10 @@ class Store:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and have it on the disk before returning."""
+    """Write a file whole or not at all, without a secret, and have it on the disk before returning."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("wb") as file:
-        file.write(data)
+        file.write(scrub_bytes(data))
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)

@@ -16,6 +16,7 @@ from catalog.foreign_errors import as_fault
 from flows.cli.options import AllowPath, Debug, Home, Json, Manifests, OnlyTarget, err, out, print_json
 from flows.cli.release_commands import app as release_commands
 from flows.cli.release_names import find_home
+from flows.scrubbing import scrub_logs, scrub_terminal
 
 app = typer.Typer(
     help="Turn models into small, fast versions that are proven good.",
@@ -205,7 +206,9 @@ def doctor(home: Home = None, as_json: Json = False, debug: Debug = False) -> No
 
 
 def main() -> None:
-    """Run the command line; turn every foreseen error into one paragraph and an exit code."""
+    """Run the command line; turn every error into one paragraph and an exit code, and print no secret."""
+    scrub_logs()
+    scrub_terminal()
     try:
         app()
     except KeyboardInterrupt:

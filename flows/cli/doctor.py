@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
+from catalog.errors import InputError
+from catalog.tokens import hub_token
 from flows.planning.tool_versions import installed
 from quantizers.compute import cpu_flags, fastest
 
@@ -41,7 +43,7 @@ def examine(home: Path) -> dict[str, Any]:
         "missing_packages": list(unmet(_requirements())),
         "hub": {
             "endpoint": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
-            "token": "set" if os.environ.get("HF_TOKEN") else "not set",
+            "token": _token(),
         },
         "prefect_api": os.environ.get("PREFECT_API_URL", "none: a run starts a server of its own"),
     }
@@ -63,6 +65,13 @@ def unmet(requirements: Iterable[str]) -> Iterator[str]:
         found = installed(wanted.name)
         if found == "absent" or not wanted.specifier.contains(found, prereleases=True):
             yield f"{wanted.name}{wanted.specifier} ({'not installed' if found == 'absent' else f'{found} is installed'})"
+
+
+def _token() -> str:
+    try:
+        return "set" if hub_token() else "not set"
+    except InputError as error:
+        return str(error)
 
 
 def _devices() -> list[str]:

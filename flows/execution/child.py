@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel
 
 from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
 from catalog.foreign_errors import last_words
+from catalog.secrets import without_tokens
+from flows.execution.log import StepLog
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parents[2])
@@ -31,7 +33,6 @@ _OFFLINE = {
     "PYTHONHASHSEED": "0",
 }
 _SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
 
 Network = Literal["none", "read", "token"]
 Progress = Callable[[str, int, int], None]
@@ -61,26 +62,25 @@ def run(
     the kind of Fault that the child ended with.
     """
     (scratch / "request.json").write_text(request.model_dump_json(indent=1))
-    environment = {**os.environ, "QUANTMILL_PARENT": str(os.getpid())}
-    environment["PYTHONPATH"] = _PATH
-    if network != "token":
-        environment = {name: value for name, value in environment.items() if name not in _SECRETS}
+    environment = dict(os.environ) if network == "token" else without_tokens(os.environ)
+    environment |= {"QUANTMILL_PARENT": str(os.getpid()), "PYTHONPATH": _PATH}
     environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
     log = scratch / "log.txt"
     command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
     start = time.perf_counter()
-    with log.open("ab") as file:
+    with StepLog(log) as file:
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, env=environment
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment
         )
+        assert child.stdout and child.stderr
         try:
-            told = _follow(child, file, progress)
+            file.follow(child.stderr)
+            told = _follow(child.stdout, file, progress)
             child.wait()
         finally:
             if child.returncode is None:
                 child.kill()
                 child.wait()
-            assert child.stdout
             child.stdout.close()
     if child.returncode != 0 or "error" in told:
         if error := told.get("error"):
@@ -91,11 +91,10 @@ def run(
     return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
 
 
-def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> dict[str, Any]:
+def _follow(output: IO[bytes], log: StepLog, progress: Progress) -> dict[str, Any]:
     """Pass progress on until the child closes its output; return what its launcher told, and log everything else."""
     told: dict[str, Any] = {}
-    assert child.stdout
-    for line in child.stdout:
+    for line in output:
         event = _event(line)
         if isinstance(event.get("progress"), dict):
             moved = event["progress"]
@@ -104,7 +103,6 @@ def _follow(child: subprocess.Popen[bytes], log: Any, progress: Progress) -> dic
             told |= event
         else:
             log.write(line)
-            log.flush()
     return told
 
 

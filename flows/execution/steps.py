@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from catalog.errors import Fault
+from catalog.secrets import scrub
 from flows.execution import child
 from flows.execution.child import Network
 from flows.execution.progress import watcher
@@ -86,7 +87,7 @@ def note(store: Store, step: Step[Result], result: Result, files: dict[str, str]
     with store.heavy():
         scratch = store.scratch(step.name)
         for name, text in (files or {}).items():
-            (scratch / "out" / name).write_text(text, encoding="utf-8")
+            (scratch / "out" / name).write_text(scrub(text), encoding="utf-8")
         return store.seal(step, scratch, result)
 
 

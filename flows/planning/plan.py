@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from catalog.tokens import check_tokens, hub_token
 from flows.errors import UsageError
 from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
@@ -69,7 +70,8 @@ def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
 
 
 def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = None, retry: bool = False) -> Plan:
-    """Pin every source and compare every job with the store. Raises SourceError."""
+    """Pin every source and compare every job with the store. Raises SourceError, and InputError for what is no token."""
+    check_tokens()
     hashes = ContentHashes(store.home / "cache" / "hashes.json")
     sources = Sources(store, hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
@@ -133,7 +135,7 @@ def refuse_without_token(plan: Plan) -> None:
     """Miss a token that is missing before hours of work, not after. Raises UsageError."""
     for planned in plan.stale:
         publish = planned.job.manifest.publish
-        if "hub" in publish.to and not os.environ.get("HF_TOKEN", "").strip():
+        if "hub" in publish.to and not hub_token():
             raise UsageError(
                 f"{planned.job.manifest.path}: publish.to names the Hub, which takes a token with write access to "
                 f"{publish.namespace} in HF_TOKEN, and there is none: set it, or publish to local"

@@ -6,6 +6,7 @@ import os
 
 from huggingface_hub import HfApi, constants
 
+from catalog.tokens import hub_token
 from publishers.destinations import protocol
 from publishers.errors import PublishError
 from publishers.progress import progress
@@ -22,12 +23,13 @@ def connect(*, write: bool) -> HfApi:
 
     Raises:
         PublishError: the environment says to stay offline, or names no token for writing.
+        InputError: what it names as a token cannot be one.
     """
     if constants.HF_HUB_OFFLINE:
         raise PublishError(
             "The environment says HF_HUB_OFFLINE=1, so the Hub cannot be reached: unset it, or use the local hub alone."
         )
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = hub_token()
     if write and not token:
         raise PublishError(
             "Publishing to the Hub needs a token with write access in the environment variable HF_TOKEN: create a "
