@@ -158,7 +158,7 @@ class Publish(_Part):
     namespace: str = "local"
     """User or organization of the release, `{namespace}/{model}-{target}`."""
     private: bool = True
-    """Visibility of a repository that has to be created on the Hub."""
+    """Visibility of the repository on the Hub; one that has another is refused."""
 
     @model_validator(mode="after")
     def _owned(self) -> Self:

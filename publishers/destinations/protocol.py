@@ -15,23 +15,22 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
+from publishers.destinations.ownership import ATTRIBUTES, refuse_foreign, refuse_other_visibility
 from publishers.destinations.patience import Patience, explain, patiently, status_of
 from publishers.errors import HubError, PublishError
 from publishers.files import is_listed_as
-from publishers.provenance import PROVENANCE, VERSION
+from publishers.provenance import VERSION
 from publishers.stage import Staged
 
 MAX_FILES = 100
 """The Hub asks for at most 50 to 100 files per commit; more may outlast its time limit."""
-FURNITURE = frozenset({".gitattributes", "README.md"})
-"""What a repository may hold that never held a release: the Hub or its owner put it there at creation."""
 
 
 def preflight(api: HfApi, name: str, private: bool) -> None:
-    """Check that the token may write to `name`; create the repository, private unless told otherwise, if it is absent.
+    """Check that the token may write to `name` and strangers see what they are to see; create it when it is absent.
 
     Raises:
-        PublishError: the token is refused.
+        PublishError: the token is refused, or the repository is public where it is to be private, or the reverse.
     """
 
     def may_write() -> bool:
@@ -45,6 +44,7 @@ def preflight(api: HfApi, name: str, private: bool) -> None:
 
     if not patiently(api, f"check that the token may write to {name}", may_write):
         patiently(api, f"create {name}", lambda: api.create_repo(name, private=private, exist_ok=True))
+    refuse_other_visibility(api, name, private)
 
 
 def commit(api: HfApi, staged: Staged) -> str:
@@ -63,7 +63,10 @@ def commit(api: HfApi, staged: Staged) -> str:
     tree = tree_of(api, staged.name, parent)
     if not differences(tree, staged):
         return parent
-    _refuse_foreign(staged.name, tree)
+    tagged = parent in versions_of(api, staged.name).values()
+    refuse_foreign(api, staged.name, parent, tree, tagged)
+    if not tagged and tree.keys() - {ATTRIBUTES}:
+        tag(api, staged.name, parent)  # of a publisher that was killed before it could: nothing released is lost
     patience = Patience(seconds=math.inf)  # an attempt may be hours of uploading
     while True:
         try:
@@ -143,7 +146,7 @@ def versions_of(api: HfApi, name: str) -> dict[str, str]:
 
 def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
     """Paths that differ between a tree and the release; `.gitattributes` is the Hub's own."""
-    found = tree.keys() - {".gitattributes"}
+    found = tree.keys() - {ATTRIBUTES}
     changed = {
         path
         for path in staged.files.keys() & found
@@ -155,7 +158,7 @@ def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
 def _commit_once(api: HfApi, staged: Staged, parent: str, tree: Mapping[str, str]) -> str:
     """Upload what the Hub does not hold yet, then commit all of it at once. Uploads alone change nothing visible."""
     additions = [CommitOperationAdd(path, staged.directory / path) for path in sorted(staged.files)]
-    stale = sorted(tree.keys() - staged.files.keys() - {".gitattributes"})
+    stale = sorted(tree.keys() - staged.files.keys() - {ATTRIBUTES})
     api.preupload_lfs_files(staged.name, additions, free_memory=False)
     landed = api.create_commit(
         staged.name,
@@ -166,12 +169,3 @@ def _commit_once(api: HfApi, staged: Staged, parent: str, tree: Mapping[str, str
         parent_commit=parent,
     )
     return landed.oid
-
-
-def _refuse_foreign(name: str, tree: Mapping[str, str]) -> None:
-    if PROVENANCE not in tree and not tree.keys() <= FURNITURE:
-        some = ", ".join(sorted(tree.keys() - FURNITURE)[:3])
-        raise PublishError(
-            f"The repository {name} on the Hub holds files that quantmill did not publish ({some}), and a release would "
-            "replace them. Publish under another namespace or target name, or empty the repository."
-        )

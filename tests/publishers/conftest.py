@@ -175,3 +175,8 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> Any:
         }.items():
             monkeypatch.setattr(constants, constant, value)
         yield server
+
+
+@pytest.fixture
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)

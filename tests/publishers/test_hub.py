@@ -18,10 +18,7 @@ from tests.publishers.conftest import hashes
 from tests.publishers.loopback_hub import DROPPED, Answer, LoopbackHub
 from tests.publishers.loopback_repository import File
 
-
-@pytest.fixture(autouse=True)
-def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+pytestmark = pytest.mark.usefixtures("without_waiting")
 
 
 @pytest.fixture
@@ -70,6 +67,17 @@ def test_one_private_commit_tagged_last(staged: Staged, loopback: LoopbackHub) -
 def test_public_only_when_asked(staged: Staged, loopback: LoopbackHub) -> None:
     publish(staged, private=False)
     assert not loopback.repositories[staged.name].private
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_another_visibility_is_refused_before_anything_is_uploaded(
+    staged: Staged, loopback: LoopbackHub, private: bool
+) -> None:
+    repository = loopback.create(staged.name, private=not private)
+    words = ("is public", "be private", "private: false") if private else ("is private", "be public", "private: true")
+    with pytest.raises(PublishError, match=".*".join(words)):
+        publish(staged, private=private)
+    assert len(repository.history) == 1 and loopback.objects == {} and repository.private is not private
 
 
 def test_same_content_changes_nothing(staged: Staged, loopback: LoopbackHub) -> None:
@@ -235,14 +243,6 @@ def test_two_publish_the_same_at_once(staged: Staged, loopback: LoopbackHub) -> 
     assert publish(staged) == other[0]
     repository = loopback.repositories[staged.name]
     assert len(repository.history) == 2 and list(repository.tags) == ["v1"]
-
-
-def test_foreign_repository_is_left_alone(staged: Staged, loopback: LoopbackHub) -> None:
-    repository = loopback.create(staged.name)
-    repository.add({**repository.commits[repository.head], "thesis.txt": File(b"years of work", large=False)})
-    with pytest.raises(PublishError, match=r"quantmill did not publish \(thesis\.txt\)"):
-        publish(staged)
-    assert len(repository.history) == 2
 
 
 def test_token_without_write_access_fails_before_any_upload(staged: Staged, loopback: LoopbackHub) -> None:
