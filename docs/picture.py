@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.cli import tables
-from flows.cli.run import run
+from flows.cli.commands.run import mill, outcome_table
+from flows.reports.outcomes import outcomes
 from flows.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -24,8 +24,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         store = Store(Path(home))
         console.print("[dim]$[/dim] quantmill run manifests/demo/demo.yaml", highlight=False)
-        ended, _ = run([ROOT / "manifests" / "demo" / "demo.yaml"], store, console)
-        console.print(tables.verdict_table(tables.verdict_rows(ended, store)))
+        ended, _ = mill([ROOT / "manifests" / "demo" / "demo.yaml"], store, console)
+        console.print(outcome_table(outcomes(ended, store)))
     picture = console.export_svg(title="quantmill")
     # The picture must not fetch a font from elsewhere.
     (ROOT / "docs" / "run.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))

@@ -284,12 +284,16 @@ def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:
 @flow(name="build", flow_run_name="build")
 @in_our_words
 def build(
-    manifests: list[str], home: str, target: str | None = None, retry: bool = False, allow_path: bool = False
+    manifests: list[str],
+    home: str,
+    targets: list[str] | None = None,
+    retry: bool = False,
+    allow_path: bool = False,
 ) -> None:
     """Make and release whatever is stale in some manifests. Raises StepsFailed after doing what could be done."""
     scrub_logs()
     store = Store(Path(home))
-    todo = plan(read(map(Path, manifests), allow_path=allow_path), store, target=target, retry=retry)
+    todo = plan(read(map(Path, manifests), allow_path=allow_path), store, targets=targets, retry=retry)
     refuse_without_token(todo)
     failed = mill(todo, store, retry=retry)
     if failed:

@@ -17,7 +17,8 @@ LIGHT = [
     "publishers.destinations.local",
     "flows.planning.plan",
     "flows.cli.app",
-    "flows.cli.tables",
+    "flows.cli.commands.run",
+    "flows.reports.outcomes",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from catalog.tokens import check_tokens, hub_token
 from flows.errors import UsageError
 from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
+from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, jobs
@@ -69,15 +70,30 @@ def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
     return manifests
 
 
-def plan(manifests: Iterable[Manifest], store: Store, *, target: str | None = None, retry: bool = False) -> Plan:
-    """Pin every source and compare every job with the store. Raises SourceError, and InputError for what is no token."""
+def plan(
+    manifests: Sequence[Manifest], store: Store, *, targets: Collection[str] | None = None, retry: bool = False
+) -> Plan:
+    """Pin every source and compare every job, or those of some `targets`, with the store.
+
+    Raises SourceError, UsageError for a target that no manifest has, and InputError for what is no token.
+    """
     check_tokens()
+    if targets:
+        _refuse_unknown(targets, manifests)
     hashes = ContentHashes(store.home / "cache" / "hashes.json")
     sources = Sources(store, hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
     hashes.save()
-    return Plan(tuple(plan_job(job, store, retry=retry) for job in found if target in (None, job.target.name)))
+    return Plan(tuple(plan_job(job, store, retry=retry) for job in found if not targets or job.target.name in targets))
+
+
+def _refuse_unknown(targets: Collection[str], manifests: Sequence[Manifest]) -> None:
+    known = sorted({name for manifest in manifests for name in manifest.targets})
+    for target in targets:
+        if target not in known:
+            have = f"no manifest given has such a target; they have {', '.join(known)}"
+            raise UsageError(f"--target {target}: {have}{nearest(target, known)}")
 
 
 def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:

@@ -7,9 +7,9 @@ from typing import Any
 
 import jinja2
 
-from flows.cli.tables import verdict_rows
 from flows.planning.plan import Plan
 from flows.reports.history import history
+from flows.reports.outcomes import outcomes
 from flows.store import Store, write_durably
 from gates.pages.plots import Point, drift, quality_against_size
 
@@ -24,7 +24,7 @@ def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
 
 def render(plan: Plan, store: Store) -> str:
     """Return one self-contained HTML page over all jobs of a plan: verdicts, quality against size, drift over nights."""
-    rows = verdict_rows(plan, store)
+    rows = outcomes(plan, store)
     models: dict[str, list[dict[str, Any]]] = {}
     for planned, row in zip(plan.jobs, rows, strict=True):
         step = planned.job.verdict(planned.rung)

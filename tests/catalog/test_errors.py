@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from catalog.errors import FAULTS, EnvironmentFault, Fault, InputError, NetworkFault, StepFault
-from flows.cli.app import exit_code
+from flows.cli.commands.run import exit_code
 from flows.store import DamagedEntry
 from gates.errors import GateError
 from publishers.errors import HubError

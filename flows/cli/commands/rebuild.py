@@ -1,0 +1,38 @@
+"""`quantmill rebuild`: a release made again."""
+
+from __future__ import annotations
+
+import typer
+
+from flows.cli.console import err, out, print_json
+from flows.cli.options import Home, Json, ReleaseName
+from flows.cli.release_names import find_home, split
+
+
+def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
+    """Make a release again and compare it byte for byte.
+
+    The exit code is 1 when it differs. RELEASE, one of this store, reads namespace/model-target, or …@v2 for one version.
+    """
+    from dataclasses import asdict
+
+    from flows.cli.bars import bars
+    from flows.execution.rebuild import rebuild as again
+    from flows.store import Store
+    from publishers.destinations.local import find
+
+    place, name = find_home(home), split(release)
+    find(place, *name)  # a name that is wrong is told before anything is drawn
+    with bars(err if as_json else out):
+        found = again(Store(place), *name)
+    if as_json:
+        print_json(asdict(found))
+    elif not found.differing:
+        words = f"{found.files} files, made again, are the same to the last byte"
+        out.print(f"[green]✓[/green] {found.release}@{found.version}: {words}", highlight=False)
+    else:
+        why = f"; tools have changed: {', '.join(found.tools)}" if found.tools else ""
+        out.print(
+            f"[red]✗[/red] {', '.join(found.differing)} came out differently{why}", highlight=False, soft_wrap=True
+        )
+    raise typer.Exit(1 if found.differing else 0)

@@ -1,0 +1,59 @@
+"""How every job stands after a run, as rows for the terminal, for a program and for the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.planning.plan import Plan, Planned, scorings, verdict_of
+from flows.store import Failure, Store
+
+
+def outcomes(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Return how every job of a plan stands: its state and why, its gates, sizes and costs, and where it was released."""
+    return [_outcome(planned, store) for planned in plan.jobs]
+
+
+def _outcome(planned: Planned, store: Store) -> dict[str, Any]:
+    job, rung = planned.job, planned.rung
+    verdict = verdict_of(job, rung, store)
+    artifact = store.record(job.quantize(rung))
+    published = store.record(job.publish(rung))
+    row: dict[str, Any] = {
+        "release": job.release,
+        "target": job.target.name,
+        "recipe": rung.name,
+        "state": planned.state,
+    }
+    row["why"] = planned.why
+    if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
+        row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
+    if verdict and planned.fresh:
+        row["why"] = verdict.result.sentence
+    if verdict:
+        row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
+    if artifact:
+        row["weights_bytes"] = artifact.result.weights_bytes
+        row["seconds"] = artifact.seconds
+        row["peak_memory_bytes"] = artifact.peak_memory_bytes
+    if published and planned.state == "released":
+        row["places"] = [place.model_dump(mode="json") for place in published.result.places]
+        row["version"] = published.result.places[0].version
+    return row
+
+
+def _failure(planned: Planned, store: Store) -> Failure | None:
+    job, rung = planned.job, planned.rung
+    fetch = [job.original.fetch] if job.original.id else []
+    steps = [*fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
+    return next((failure for step in steps if (failure := store.failed(step))), None)
+
+
+def figures(row: dict[str, Any]) -> dict[str, str]:
+    """Return the figures that a job's gates judged, by the heading they stand below."""
+    shown = (gate["shown"] for gate in row.get("gates", {}).values())
+    return {found["column"]: found["cell"] for found in shown if found and found["column"]}
+
+
+def headings(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the headings of all figures of some jobs, each once."""
+    return list(dict.fromkeys(heading for row in rows for heading in figures(row)))
