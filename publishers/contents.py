@@ -1,4 +1,7 @@
-"""What may leave the house: no code, no pickle, nothing that tells where it was made."""
+"""What a release may hold, whoever hands it over: no code, no pickle, no failed verdict, nothing that tells where it was made.
+
+Publishing and fetching apply the same rules: what must not leave must not come in.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from publishers.card.card_evidence import read_verdict
 from publishers.errors import PublishError
+from publishers.provenance import Provenance
 
 SUFFIXES = frozenset({".safetensors", ".json", ".xml", ".txt", ".md", ".jinja", ".model"})
 NOTICES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)([._-][A-Za-z0-9._-]*)?\Z", re.IGNORECASE)
@@ -25,6 +30,20 @@ LEARNED: dict[str, tuple[str, ...]] = {
 """File → place below which its text was learned from data or generated: a `/home/` there says nothing of this machine."""
 
 
+def check_release(directory: Path, files: Iterable[str], provenance: Provenance, private: Iterable[Path] = ()) -> None:
+    """Refuse a release for any file that must not be in one, or for a verdict that did not pass.
+
+    `files` are the paths below `directory`; `private` are directories of this machine that no released text may mention.
+
+    Raises:
+        PublishError: naming what and where.
+    """
+    read_verdict(provenance.verdict)
+    for path in sorted(files):
+        check_path(path, provenance.format)
+        check_content(directory / path, path, private)
+
+
 def check_path(path: str, format_: str) -> None:
     """Refuse a path whose form or kind has no place in a release.
 
@@ -34,7 +53,7 @@ def check_path(path: str, format_: str) -> None:
     name = PurePosixPath(path).name
     if not PATH.match(path):
         raise PublishError(
-            f"The artifact holds {path!r}: a release's paths are relative, without hidden or parent parts, of letters, "
+            f"It holds {path!r}: a release's paths are relative, without hidden or parent parts, of letters, "
             "digits, dots, dashes and underscores. Rename it in the step that wrote it."
         )
     if NOTICES.match(name) and PurePosixPath(name).suffix in ("", ".txt", ".md"):
@@ -42,7 +61,7 @@ def check_path(path: str, format_: str) -> None:
     intermediate = format_ == "openvino" and re.fullmatch(r"openvino_[a-z_]+\.bin", name)
     if PurePosixPath(name).suffix not in SUFFIXES and not intermediate:
         raise PublishError(
-            f"The artifact holds {path}, a kind of file that is never released: a loader could execute it, or nobody "
+            f"It holds {path}, a kind of file that is never released: a loader could execute it, or nobody "
             f"can check it. Allowed are {', '.join(sorted(SUFFIXES))}, licence and notice files, and in format "
             "openvino the IR's openvino_*.bin. Save the artifact in one of those."
         )
@@ -70,7 +89,7 @@ def _check_json(path: Path, name: str, private: Iterable[Path]) -> None:
         document = json.loads(path.read_bytes())
     except ValueError as error:
         raise PublishError(
-            f"The artifact's {name} is not JSON ({error}): the step that wrote it was cut short; run it again."
+            f"Its {name} is not JSON ({error}): the step that wrote it was cut short; run it again."
         ) from error
     _check_values(name, document, private, LEARNED.get(PurePosixPath(name).name))
 
@@ -80,12 +99,12 @@ def _check_values(name: str, document: Any, private: Iterable[Path], learned: tu
         key = place[-1] if place else ""
         if key == "auto_map" and value:
             raise PublishError(
-                f"The artifact's {name} has auto_map: a loader that trusts it runs code from the repository, and a "
+                f"Its {name} has auto_map: a loader that trusts it runs code from the repository, and a "
                 "release carries none. Use a model whose architecture transformers knows, and drop the key."
             )
         if key == "_name_or_path" and value:
             raise PublishError(
-                f"The artifact's {name} has {'.'.join(place)}: {value!r}, which tells where the model was read from. "
+                f"Its {name} has {'.'.join(place)}: {value!r}, which tells where the model was read from. "
                 "Drop the key in the step that wrote it; the provenance record names the source."
             )
         if isinstance(value, str):
@@ -97,7 +116,7 @@ def _check_text(name: str, place: str, text: str, private: Iterable[Path]) -> No
     mention = found.group(0) if found else next((str(d) for d in private if f"{d}/" in f"{text}/"), None)
     if mention is not None:
         raise PublishError(
-            f"The release's {name} mentions {mention} (in {place}), a path of this machine: it would tell strangers who "
+            f"Its {name} mentions {mention} (in {place}), a path of this machine: it would tell strangers who "
             "made it and where, and mean nothing to them. Remove it from what the request or the artifact says."
         )
 
@@ -133,6 +152,6 @@ def _safetensors_metadata(path: Path, name: str) -> Any:
             raise ValueError(f"tensors end at byte {8 + length + end} of {size}")
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise PublishError(
-            f"The artifact's {name} is not a whole safetensors file ({error}): build the artifact again."
+            f"Its {name} is not a whole safetensors file ({error}): build the artifact again."
         ) from error
     return metadata

@@ -15,7 +15,7 @@ from publishers.destinations import local
 from publishers.destinations.download import Fetched, download
 from publishers.errors import PublishError
 from publishers.provenance import read_provenance
-from publishers.verify import CACHES, check_fetched, check_local, listing
+from publishers.verify import check_fetched, check_local, entries, listing
 
 
 class Pulled(BaseModel):
@@ -75,7 +75,10 @@ def _in_place(name: str, version: str | None, home: Path) -> Pulled:
 
 def _copy(home: Path, name: str, version: str | None, directory: Path) -> tuple[Fetched, dict[str, str]]:
     release = local.find(home, name, version)
-    shutil.copytree(release.directory, directory, ignore=shutil.ignore_patterns(*CACHES))
+    for relative, path in entries(release.directory).items():
+        (directory / relative).parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            shutil.copyfile(path, directory / relative)
     files = check_local(directory, name, release.version, release.commit)
     return Fetched(directory, release.version, release.commit, {}), files
 

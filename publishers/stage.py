@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from publishers.card.card_evidence import read_verdict, without_timings
 from publishers.card.license import notices, read_license
 from publishers.card.render import CARD, render
-from publishers.contents import check_content, check_path
+from publishers.contents import check_path, check_release
 from publishers.errors import PublishError
 from publishers.files import copy_hashed, sha256_of, write_new
 from publishers.progress import progress
@@ -56,7 +56,6 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
     for done, (path, expected) in enumerate(sorted(subject.files.items())):
         progress(f"stage {path}", done, len(subject.files))
         files[path] = _take(subject.artifact / path, directory / path, expected, path)
-        check_content(directory / path, path, private)
     for notice in notices(subject.source.directory):
         if notice.name not in files:
             files[notice.name] = _file(directory / notice.name, copy_hashed(notice, directory / notice.name))
@@ -64,7 +63,7 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
     files[CARD] = _write(directory / CARD, card)
     provenance = _provenance(subject, files)
     files[PROVENANCE] = _write(directory / PROVENANCE, _to_json(provenance))
-    check_content(directory / PROVENANCE, PROVENANCE, private)
+    check_release(directory, files, provenance, private)
     return Staged(subject.name, directory, files, provenance)
 
 

@@ -105,7 +105,14 @@ def find(home: Path, name: str, version: str | None = None) -> Release:
         raise PublishError(
             f"The local hub holds no release called {name!r}; {hint} `quantmill list` shows all of them with their versions."
         )
-    wanted = version or _version_of(repository, _read_ref(repository, "main")) or known[-1]
+    main = _read_ref(repository, "main")
+    wanted = version or _version_of(repository, main)
+    if wanted is None:
+        raise PublishError(
+            f"main of {name} in the local hub is at {str(main)[:12]}, which no version points at: publishing was cut short, or "
+            f"another program moved it. Run again, put a version back with `quantmill rollback {name}@{known[-1]}`, or name "
+            f"one; it has {', '.join(known)}."
+        )
     if wanted not in known:
         raise PublishError(f"{name} has no version {wanted!r} in the local hub. It has {', '.join(known)}.")
     return _release(repository, name, wanted)
