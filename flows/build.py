@@ -25,6 +25,7 @@ from flows.manifest.model import Rung, Texts
 from flows.planning.batches import batches
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, EVIDENCE, SENSITIVITY, Documents, Judged
+from flows.planning.machine import refuse_unfit
 from flows.planning.plan import Plan, Planned, plan, plan_job, read, refuse_without_token, remember, verdict_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
@@ -295,6 +296,7 @@ def build(
     store = Store(Path(home))
     todo = plan(read(map(Path, manifests), allow_path=allow_path), store, targets=targets, retry=retry)
     refuse_without_token(todo)
+    refuse_unfit(todo, store.home)
     failed = mill(todo, store, retry=retry)
     if failed:
         raise StepsFailed("; ".join(failed))

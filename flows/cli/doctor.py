@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from catalog.errors import InputError
 from catalog.tokens import hub_token
+from flows.planning.machine import openvino_devices
 from flows.planning.tool_versions import installed
 from quantizers.compute import cpu_flags, fastest
 
@@ -38,7 +39,7 @@ def examine(home: Path) -> dict[str, Any]:
         },
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},
-        "openvino_devices": _devices(),
+        "openvino_devices": list(openvino_devices()),
         "versions": {name: installed(name) for name in _TOOLS},
         "missing_packages": list(unmet(_requirements())),
         "hub": {
@@ -72,11 +73,3 @@ def _token() -> str:
         return "set" if hub_token() else "not set"
     except InputError as error:
         return str(error)
-
-
-def _devices() -> list[str]:
-    try:
-        from openvino import Core
-    except ImportError:
-        return []
-    return list(Core().available_devices)

@@ -75,6 +75,7 @@ def mill(
     debug: bool = False,
 ) -> tuple[Plan, bool]:
     """Do what is stale; return how every job stands afterwards, and whether there was anything to do."""
+    from flows.planning.machine import refuse_unfit
     from flows.planning.plan import Plan, plan, plan_job, read, refuse_without_token
     from flows.server import prefect_server
 
@@ -82,6 +83,7 @@ def mill(
     if not todo.stale:
         return todo, False
     refuse_without_token(todo)
+    refuse_unfit(todo, store.home)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     # Registered before Prefect is imported, so done after Prefect's own last messages to the server.
     stack = ExitStack()

@@ -1,0 +1,119 @@
+"""What this machine has, and what of a plan it cannot do: known before the work, and nothing about a model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from catalog.errors import EnvironmentFault
+from flows.planning.cost import predict, weights_bytes
+from flows.planning.plan import Plan, Planned
+from flows.planning.tool_versions import installed
+
+ERROR = 1.5
+"""Factor that a prediction may be off by: what is refused would not fit even then."""
+_RUNNING = 16_000_000
+"""Bytes that a run takes besides what it makes: Prefect's database, most of all, logs, and records."""
+_ACCELERATORS = {
+    "cuda": ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"),
+    "xpu": ("/dev/dri", "/dev/dxg"),
+}
+"""What the driver of a device puts there on Linux: NVIDIA's, AMD's, Intel's, and Windows' for its Linux subsystem."""
+
+
+@cache
+def openvino_devices() -> tuple[str, ...]:
+    """Devices that OpenVINO finds here, such as CPU or GPU.0; none without OpenVINO. Takes a third of a second."""
+    try:
+        from openvino import Core
+    except ImportError:
+        return ()
+    return tuple(Core().available_devices)
+
+
+def memory_bytes() -> int:
+    """Memory and swap of this machine, or what its control group is limited to (Linux, cgroup v2)."""
+    total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def free_bytes(home: Path) -> int:
+    """Free bytes of the disk that holds the store, or will."""
+    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def refuse_unfit(plan: Plan, home: Path) -> None:
+    """Refuse a plan that this machine cannot carry out.
+
+    Raises:
+        EnvironmentFault: a device or a package is missing, or memory or disk is too small for what is predicted.
+    """
+    making = [planned for planned in plan.stale if planned.steps != ("publish",)]
+    problems = [
+        f"{planned.job.manifest.path}: targets.{planned.job.target.name}: {problem}"
+        for planned in making
+        for problem in _unfit(planned)
+    ]
+    if problems:
+        more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
+        raise EnvironmentFault(problems[0] + more)
+    _refuse_full_disk(making, home)
+
+
+def _unfit(planned: Planned) -> Iterator[str]:
+    job, rung = planned.job, planned.rung
+    device, calibration = job.target.device, job.manifest.calibration
+    if device != "CPU" and device not in {name.split(".")[0] for name in openvino_devices()}:
+        found = ", ".join(openvino_devices()) or "none"
+        yield (
+            f"device {device} is not on this machine, where OpenVINO finds {found}. Run where the device and its driver are, "
+            "or name another one; --target does the other targets alone."
+        )
+    if rung.recipe.calibrated and not _can_calibrate_on(calibration.device):
+        yield (
+            f"calibration.device {calibration.device} is not on this machine, or torch {installed('torch')} was built "
+            "without it. Run where it is, or calibrate on cpu."
+        )
+    tools = {**job.quantize(rung).inputs["tools"], **job.baseline.inputs["tools"]}
+    if missing := sorted(name for name, version in tools.items() if version == "absent"):
+        yield (
+            f"the package {missing[0]} is not installed, which its recipe needs. Install quantmill again from its "
+            "constraints; `quantmill doctor` lists what is missing."
+        )
+    needed, there = predict(job, rung).memory_bytes, memory_bytes()
+    if needed > ERROR * there:
+        yield (
+            f"about {_size(needed)} of memory are needed, and this machine has {_size(there)}, swap included. "
+            "Run on a larger one, or take a smaller model or a recipe that is not calibrated."
+        )
+
+
+def _can_calibrate_on(device: str) -> bool:
+    if device not in _ACCELERATORS:
+        return True
+    return "+cpu" not in installed("torch") and any(Path(node).exists() for node in _ACCELERATORS[device])
+
+
+def _refuse_full_disk(making: list[Planned], home: Path) -> None:
+    artifacts = {p.job.quantize(p.rung).key: weights_bytes(p.job.original, p.rung) for p in making}
+    fetched = {p.job.original.revision: p.job.original.bytes for p in making if p.job.original.directory is None}
+    needed = sum(artifacts.values()) + sum(fetched.values()) + _RUNNING * bool(making)
+    if needed > (free := free_bytes(home)):
+        models = f" and {len(fetched)} models to fetch" if fetched else ""
+        raise EnvironmentFault(
+            f"{home}: the disk has {_size(free)} free, and {_size(needed)} are needed for {len(artifacts)} artifacts{models}. "
+            "Free some, put the store on another disk with --home, or do a part of it with --target."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 500_000_000 else f"{count / 1e6:.1f} MB"
