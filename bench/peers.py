@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.score import Logits, calibration, loaded, rows_of, torch_logits
-from quantizers.dtypes import dequantize, grid_of
+from quantizers.dtypes import dequantize
 from quantizers.engines.neural_compressor import codes_of, quantized
 from quantizers.entrypoint import run
 from quantizers.model.checkpoint import open_checkpoint
@@ -72,7 +72,7 @@ def neural_compressor(
         state, other = plain.state_dict(), made.state_dict()
         for name in state.keys() & other.keys():
             state[name].copy_(other[name])
-        grid = grid_of(recipe)
+        grid = recipe.grid
         for name in linears:
             codes = codes_of(made.get_submodule(name), grid, torch.float32)
             plain.get_submodule(name).weight.data.copy_(dequantize(codes, grid))  # type: ignore[union-attr,operator]

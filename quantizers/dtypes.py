@@ -1,4 +1,4 @@
-"""Grids: what one weight may become, and the arithmetic between weights, codes and scales.
+"""The arithmetic between weights, codes and scales on the grids of `catalog.dtypes`.
 
 A weight matrix is `[out, in]`; `group_size` consecutive inputs of one output share a scale (and a zero point).
 """
@@ -6,91 +6,11 @@ A weight matrix is `[out, in]`; `group_size` consecutive inputs of one output sh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from quantizers.recipe import BITS, CODEBOOKS, Recipe
-
-# QLoRA, arXiv:2305.14314, appendix E.
-NF4 = (
-    -1.0,
-    -0.6961928009986877,
-    -0.5250730514526367,
-    -0.39491748809814453,
-    -0.28444138169288635,
-    -0.18477343022823334,
-    -0.09105003625154495,
-    0.0,
-    0.07958029955625534,
-    0.16093020141124725,
-    0.24611230194568634,
-    0.33791524171829224,
-    0.44070982933044434,
-    0.5626170039176941,
-    0.7229568362236023,
-    1.0,
-)
-
-
-def _signed(magnitudes: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(-m for m in reversed(magnitudes) if m) + magnitudes
-
-
-# OCP Microscaling Formats (MX) v1.0, table 5: two exponent bits, one mantissa bit.
-FP4_E2M1 = _signed((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0))
-# bitsandbytes `get_4bit_type("fp4")`, in twelfths.
-FP4_BNB = _signed(tuple(m / 12 for m in (0.0, 0.0625, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)))
-# neural-compressor's "fp4_e2m1": (0, 0.0625, 1, 1.5, 2, 3, 4, 6) over 6.
-FP4_INC = _signed(tuple(m / 6 for m in (0.0, 0.0625, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)))
-
-_VALUES = {"nf4": NF4, "fp4_e2m1": FP4_E2M1, "fp4_bnb": FP4_BNB, "fp4_inc": FP4_INC}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The codes one weight may take.
-
-    An integer grid holds `low … high`, stored signed; a codebook holds the indices of `values`, ascending.
-    A weight is `(code - zero) * scale`, or `values[code] * scale`.
-    """
-
-    name: str
-    bits: int
-    symmetric: bool
-    low: int
-    high: int
-    peak: float
-    """The code, or codebook value, that the largest magnitude of a group falls on (symmetric grids)."""
-    flips: bool = False
-    """Whether the scale is negative where the largest magnitude is positive, so that it meets `low` exactly."""
-    values: tuple[float, ...] | None = None
-
-    @property
-    def levels(self) -> int:
-        """Steps between the lowest and the highest code."""
-        return self.high - self.low
-
-
-@cache
-def grid(dtype: str, symmetric: bool = True) -> Grid:
-    """The grid of a recipe's `dtype`; `symmetric` matters for int2 … int8 only."""
-    bits = BITS[dtype]
-    if dtype in CODEBOOKS:
-        values = _VALUES[dtype]
-        return Grid(dtype, bits, True, 0, len(values) - 1, values[-1], values=values)
-    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    if dtype == "int4_fullrange":
-        return Grid(dtype, bits, True, low, high, -low, flips=True)
-    if dtype == "int4_clip":
-        return Grid(dtype, bits, True, -high, high, high)
-    return Grid(dtype, bits, symmetric, low, high, high)
-
-
-def grid_of(recipe: Recipe) -> Grid:
-    """The grid a recipe stores its weights on."""
-    return grid(recipe.dtype, recipe.symmetric)
+from catalog.dtypes import Grid
 
 
 @dataclass(frozen=True)

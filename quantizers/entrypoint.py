@@ -10,19 +10,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from catalog.engines import ENGINES
 from quantizers.errors import QuantizeError
-from quantizers.machine import Compute, compute, tools
+from quantizers.machine import Compute, compute
 from quantizers.recipe import Recipe
-from quantizers.request import Made, Request, Result, SensitivityRequest, SensitivityResult
+from quantizers.request import Made, Request, Result, SensitivityRequest, SensitivityResult, tools
 
 Told = TypeVar("Told", bound=BaseModel)
 Engine = Callable[[Request, dict[str, Recipe], Path], dict[str, Made]]
-ENGINES: dict[str, tuple[str, str]] = {
-    "streaming": ("quantizers.engines.streaming", "stream"),
-    "neural-compressor": ("quantizers.engines.neural_compressor", "compress"),
-    "nncf": ("quantizers.engines.nncf", "export"),
-}
-"""Module and function. Imported when asked for: each brings libraries of several hundred megabytes."""
 
 
 def run(request: Request, out: Path) -> Result:
@@ -37,18 +32,16 @@ def run(request: Request, out: Path) -> Result:
     """
     computed = _ready(request, out)
     made: dict[str, Made] = {}
-    libraries: set[str] = set()
-    for name, (path, function) in ENGINES.items():
+    for name, row in ENGINES.items():
         recipes = {target: recipe for target, recipe in request.targets.items() if recipe.engine == name}
         if recipes:
-            module = import_module(path)
-            engine: Engine = getattr(module, function)
+            path, _, function = row.entry_point.partition(":")
+            engine: Engine = getattr(import_module(path), function)
             made |= engine(request, recipes, out)
-            libraries |= set(module.TOOLS)
     shutil.rmtree(out / ".work", ignore_errors=True)
     result = Result(
         targets={target: made[target] for target in request.targets},
-        tools=tools(*libraries),
+        tools=tools(request),
         compute=str(computed),
     )
     return _written(result, out)
@@ -69,7 +62,7 @@ def answer(request: SensitivityRequest, out: Path) -> SensitivityResult:
         fixed=fixed,
         rest_bytes=rest,
         probe_tokens=tokens,
-        tools=tools(*module.TOOLS),
+        tools=tools(request),
         compute=str(computed),
     )
     return _written(found, out)

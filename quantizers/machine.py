@@ -1,10 +1,9 @@
-"""What this machine computes with, and which libraries had a hand in the bits."""
+"""What this machine computes with."""
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import torch
 from torch import Tensor
@@ -62,11 +61,6 @@ def compute(request: Request | SensitivityRequest) -> Compute:
     if request.calibration is None:
         return Compute(torch.device("cpu"), torch.float32)
     return Compute(device(request.calibration.device), getattr(torch, request.calibration.compute))
-
-
-def tools(*libraries: str) -> dict[str, str]:
-    """Installed versions of `libraries`, by name."""
-    return {library: version(library) for library in sorted(libraries)}
 
 
 MAPPED = 4 << 20

@@ -11,43 +11,13 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Engine = Literal["streaming", "neural-compressor", "nncf"]
+from catalog.dtypes import DTYPES, DtypeName, Grid
+from catalog.engines import ENGINES, EngineName
+from catalog.formats import FORMATS, FormatName
+
 Transform = Literal["awq", "teq"]
 Range = Literal["minmax", "mse"]
 Rounding = Literal["nearest", "compensated"]
-Format = Literal["compressed-tensors", "bitsandbytes", "openvino"]
-Dtype = Literal["int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"]
-
-BITS: dict[str, int] = {
-    "int2": 2,
-    "int3": 3,
-    "int4": 4,
-    "int4_fullrange": 4,
-    "int4_clip": 4,
-    "int8": 8,
-    "nf4": 4,
-    "fp4_e2m1": 4,
-    "fp4_bnb": 4,
-    "fp4_inc": 4,
-}
-CODEBOOKS = frozenset({"nf4", "fp4_e2m1", "fp4_bnb", "fp4_inc"})
-SYMMETRIC = frozenset({"int4_fullrange", "int4_clip"})
-"""Integer grids that name a symmetric form."""
-
-# What each engine can write, and what each format can hold. A pair that is not here is refused before any work.
-HOLDS: dict[tuple[str, str], frozenset[str]] = {
-    ("streaming", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip"}),
-    ("streaming", "bitsandbytes"): frozenset({"nf4", "fp4_bnb"}),
-    ("streaming", "openvino"): frozenset({"int4", "int8", "int4_fullrange", "int4_clip"}),
-    ("neural-compressor", "compressed-tensors"): frozenset({"int2", "int3", "int4", "int8"}),
-    ("nncf", "openvino"): frozenset({"int4", "int8"}),
-}
-
-# What an engine can do where it cannot do everything. A choice it would ignore must not stand in a record.
-LIMITS: dict[str, dict[str, tuple[str | None, ...]]] = {
-    "neural-compressor": {"rounding": ("nearest",)},
-    "nncf": {"transform": (None,), "range": ("minmax",), "rounding": ("nearest",)},
-}
 
 
 class Recipe(BaseModel):
@@ -55,11 +25,11 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    engine: Engine = "streaming"
+    engine: EngineName = "streaming"
     """Who does the work: ours (streaming), Intel's (neural-compressor) or OpenVINO's (nncf)."""
-    format: Format = "compressed-tensors"
+    format: FormatName = "compressed-tensors"
     """What the artifact is stored as; decides which stock tool loads it."""
-    dtype: Dtype = "int4"
+    dtype: DtypeName = "int4"
     """What one weight is stored as."""
     symmetric: bool = True
     """Whether the grid is centred on zero; an asymmetric one stores a zero point per group."""
@@ -75,7 +45,7 @@ class Recipe(BaseModel):
     """Share of the weights stored in `dtype`; the rest, the most sensitive, are stored in int8. Engine nncf only."""
     skip: tuple[str, ...] = ("lm_head",)
     """Linears left as they are: full module names, or patterns with * (fnmatch)."""
-    overrides: dict[str, Dtype] = {}
+    overrides: dict[str, DtypeName] = {}
     """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
     goes before patterns. Engine streaming with format compressed-tensors or openvino only."""
     embeddings: Literal["int8"] | None = None
@@ -85,11 +55,11 @@ class Recipe(BaseModel):
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
-    def dtypes_of(self, linears: Iterable[str]) -> dict[str, Dtype]:
+    def dtypes_of(self, linears: Iterable[str]) -> dict[str, DtypeName]:
         """Dtypes of linears, by their full module names."""
         patterns = self.patterns()
 
-        def matched(name: str) -> Dtype:
+        def matched(name: str) -> DtypeName:
             return next((dtype for pattern, dtype in patterns if fnmatchcase(name, pattern)), self.dtype)
 
         return {name: self.overrides[name] if name in self.overrides else matched(name) for name in linears}
@@ -99,17 +69,22 @@ class Recipe(BaseModel):
         plain = {dtype: self.model_copy(update={"dtype": dtype, "overrides": {}}) for dtype in self._dtypes()}
         return {name: plain[dtype] for name, dtype in self.dtypes_of(linears).items()}
 
-    def patterns(self) -> list[tuple[str, Dtype]]:
+    def patterns(self) -> list[tuple[str, DtypeName]]:
         """The overrides that are no full names. A search names each expert of a mixture, thousands of them."""
         return [(name, dtype) for name, dtype in self.overrides.items() if any(sign in name for sign in "*?[")]
 
-    def _dtypes(self) -> set[Dtype]:
+    def _dtypes(self) -> set[DtypeName]:
         return {self.dtype, *self.overrides.values()}
 
     @property
     def bits(self) -> int:
         """Bits one weight is stored in."""
-        return BITS[self.dtype]
+        return DTYPES[self.dtype].bits
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that weights are stored on."""
+        return DTYPES[self.dtype].grid(self.symmetric)
 
     @property
     def calibrated(self) -> bool:
@@ -118,19 +93,26 @@ class Recipe(BaseModel):
 
     @field_validator("overrides")
     @classmethod
-    def _ordered(cls, overrides: dict[str, Dtype]) -> dict[str, Dtype]:
+    def _ordered(cls, overrides: dict[str, DtypeName]) -> dict[str, DtypeName]:
         # One order for one meaning: keys, records and cards come out equal.
         return dict(sorted(overrides.items()))
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        holds = HOLDS.get((self.engine, self.format))
-        if holds is None:
-            formats = ", ".join(sorted(f for e, f in HOLDS if e == self.engine))
-            engines = " or ".join(sorted(e for e, f in HOLDS if f == self.format))
+        self._held()
+        self._able()
+        self._per_linear()
+        return self
+
+    def _held(self) -> None:
+        """Hold dtype, grid and group size against the format."""
+        format_, engine, dtype = FORMATS[self.format], ENGINES[self.engine], DTYPES[self.dtype]
+        holds = format_.holds(self.engine)
+        if not holds:
+            formats = ", ".join(sorted(other.name for other in FORMATS.values() if self.engine in other.engines))
             raise ValueError(
                 f"engine {self.engine} does not write format {self.format}; "
-                f"it writes {formats}, and {self.format} is written by engine {engines}"
+                f"it writes {formats}, and {self.format} is written by engine {' or '.join(sorted(format_.engines))}"
             )
         if self.dtype not in holds:
             raise ValueError(
@@ -139,37 +121,70 @@ class Recipe(BaseModel):
             )
         if self.group_size == 0:
             raise ValueError("group_size is a positive number of weights, or -1 for one scale per output channel")
-        if self.dtype in CODEBOOKS and not self.symmetric:
+        if not self.symmetric and dtype.codebook:
             raise ValueError(
                 f"symmetric: false is not for dtype {self.dtype}, a codebook centred on zero that has no asymmetric form"
             )
-        if self.dtype in SYMMETRIC and not self.symmetric:
+        if not self.symmetric and dtype.asymmetric is None:
             raise ValueError(f"dtype {self.dtype} names a symmetric grid: leave symmetric as it is, or use int4")
-        for field, choices in LIMITS.get(self.engine, {}).items():
+        if not self.symmetric and self.dtype in format_.symmetric:
+            raise ValueError(
+                f"symmetric: false is not for dtype {self.dtype} in format {self.format}: no zero point there"
+            )
+        if format_.group_sizes and self.group_size not in format_.group_sizes:
+            sizes = ", ".join(map(str, format_.group_sizes))
+            raise ValueError(f"group_size {self.group_size} is not for format {self.format}, which holds {sizes}")
+        able = engine.group_sizes.get(self.dtype, (self.group_size,))
+        if self.group_size not in able:
+            raise ValueError(
+                f"group_size of {self.dtype} in engine {self.engine} is {able[0]}"
+                f"{', one scale per output channel' * (able[0] == -1)}: give group_size: {able[0]}"
+            )
+
+    def _able(self) -> None:
+        """Hold what is done to the weights against the engine."""
+        engine = ENGINES[self.engine]
+        for field, choices in engine.choices.items():
             if (chosen := getattr(self, field)) not in choices:
                 allowed = ", ".join(choice or "null" for choice in choices)
                 raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
         if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
             raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
-        if self.overrides and (self.engine != "streaming" or self.format == "bitsandbytes"):
-            raise ValueError("overrides are for engine streaming with format compressed-tensors or openvino")
+        if self.ratio != 1.0 and self.dtype not in engine.ratio:
+            able = [f"engine {name} and dtype {each}" for name, other in ENGINES.items() for each in other.ratio]
+            raise ValueError(f"ratio (a mix of int4 and int8) is for {', or '.join(able)}")
+
+    def _per_linear(self) -> None:
+        """Hold what is said of single modules against both."""
+        format_, streams = FORMATS[self.format], ENGINES[self.engine].streams
+        if self.overrides and not (streams and format_.mixes):
+            raise ValueError(f"overrides are for engine streaming with format {_either(mixing())}")
         for name, dtype in self.overrides.items():
-            if dtype not in holds:
+            if dtype not in format_.dtypes:
                 raise ValueError(
                     f"overrides give {name} the dtype {dtype}, which format {self.format} cannot hold; "
-                    f"it holds {', '.join(sorted(holds))}"
+                    f"it holds {', '.join(sorted(format_.dtypes))}"
                 )
-            if dtype in SYMMETRIC and not self.symmetric:
+            if not self.symmetric and DTYPES[dtype].asymmetric is None:
                 raise ValueError(f"overrides give {name} the dtype {dtype}, a symmetric grid, in an asymmetric recipe")
-        if self.embeddings and (self.engine, self.format) != ("streaming", "openvino"):
+            if not self.symmetric and dtype in format_.symmetric:
+                raise ValueError(
+                    f"overrides give {name} the dtype {dtype}, which format {self.format} holds symmetric alone, in an "
+                    "asymmetric recipe"
+                )
+        if self.embeddings and not (streams and self.embeddings in format_.embeddings):
+            able = _either(other.name for other in FORMATS.values() if self.embeddings in other.embeddings)
             raise ValueError(
-                f"embeddings {self.embeddings} are for engine streaming with format openvino; the loaders of other formats "
+                f"embeddings {self.embeddings} are for engine streaming with format {able}; the loaders of other formats "
                 "read none that are quantized, and engine nncf stores them in int8 anyway"
             )
-        if self.ratio != 1.0 and (self.engine != "nncf" or self.dtype != "int4"):
-            raise ValueError("ratio (a mix of int4 and int8) is for engine nncf and dtype int4")
-        if self.engine == "nncf" and self.dtype == "int8" and self.group_size != -1:
-            raise ValueError(
-                "group_size of int8 in engine nncf is -1, one scale per output channel: give group_size: -1"
-            )
-        return self
+
+
+def mixing() -> tuple[str, ...]:
+    """Formats in which each linear may have a dtype of its own."""
+    return tuple(format_.name for format_ in FORMATS.values() if format_.mixes)
+
+
+def _either(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

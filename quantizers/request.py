@@ -7,8 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.dtypes import DtypeName
+from catalog.libraries import making, versions
 from quantizers.compute import ComputeDtype
-from quantizers.recipe import Dtype, Recipe
+from quantizers.recipe import Recipe
 
 
 class Calibration(BaseModel):
@@ -59,7 +61,7 @@ class SensitivityRequest(BaseModel):
     """Directory with config.json, safetensors and tokenizer files."""
     recipe: Recipe
     """How linears are rounded; each dtype of `dtypes` stands in for its own."""
-    dtypes: tuple[Dtype, ...] = Field(min_length=2)
+    dtypes: tuple[DtypeName, ...] = Field(min_length=2)
     """What a linear may be stored in."""
     calibration: Calibration
     """Text the divergence is measured on, and, by a recipe that is calibrated, rounded with."""
@@ -126,3 +128,9 @@ class Result(BaseModel):
     """Versions of every library that had a hand in the bits."""
     compute: str
     """Compute dtype and instruction set used, such as `float32, AVX512`."""
+
+
+def tools(request: Request | SensitivityRequest) -> dict[str, str]:
+    """Installed version of every library that has a hand in the bits of a request."""
+    recipes = request.targets.values() if isinstance(request, Request) else (request.recipe,)
+    return versions(tuple({name for recipe in recipes for name in making(recipe.engine, recipe.format)}))

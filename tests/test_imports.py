@@ -7,6 +7,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LIGHT = [
     "catalog.errors",
+    "catalog.libraries",
     "quantizers.recipe",
     "quantizers.request",
     "gates.spec",

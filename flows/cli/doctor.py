@@ -14,16 +14,13 @@ import psutil
 from packaging.requirements import Requirement
 
 from catalog.errors import InputError
+from catalog.libraries import installed, known
 from catalog.tokens import hub_token
 from flows.planning.machine import openvino_devices
-from flows.planning.tool_versions import installed
 from quantizers.compute import cpu_flags, fastest
 
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-_TOOLS = (
-    "torch", "transformers", "compressed-tensors", "bitsandbytes", "openvino", "openvino-genai", "optimum-intel", "nncf",
-    "neural_compressor_pt", "huggingface_hub", "prefect",
-)  # fmt: skip
+_TOOLS = tuple(sorted({*known(), "huggingface_hub", "openvino-genai", "prefect"}))
 
 
 def examine(home: Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalog.libraries import installed
 from flows.execution import fetch as fetching
 from flows.manifest.model import Rung, Search, Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.sources import Original, task_file
-from flows.planning.tool_versions import installed
 from flows.step import Entry, Step
 from flows.store import Record, Store
 from gates.request import BaselineRequest, EvidenceRequest, TaskRequest

@@ -7,25 +7,19 @@ form (`flows.manifest.form`). Imports no torch: planning reads this module.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from catalog.dtypes import DTYPES, DtypeName
+from catalog.formats import Device
+from catalog.tasks import TaskName
 from gates.fraction import Fraction
 from gates.spec import Gates
-from quantizers.recipe import BITS, Dtype, Recipe
+from quantizers.recipe import Recipe
 
-Device = Literal["CPU", "GPU", "NPU"]
 Hub = Literal["local", "hub"]
-Task = Literal["text-generation"]
-
-# Devices each format can be judged on: `GPU` and `NPU` are OpenVINO's names, which torch loaders do not know.
-DEVICES: dict[str, tuple[Device, ...]] = {
-    "compressed-tensors": ("CPU",),
-    "bitsandbytes": ("CPU",),
-    "openvino": get_args(Device),
-}
 
 WIKITEXT = {"source": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}
 
@@ -51,7 +45,7 @@ class Model(_Part):
     """Hub id such as `microsoft/Phi-3-mini-4k-instruct`, or a directory relative to the manifest (`./model`)."""
     revision: str = Field("main", min_length=1)
     """Branch, tag or commit of a Hub id; planning resolves it to a commit."""
-    task: Task = "text-generation"
+    task: TaskName = "text-generation"
     """What the model does; decides the stock loader and the evidence."""
     name: str = Field("", json_schema_extra=_computed)
     """Name of its releases, `{namespace}/{name}-{target}`. Default: the last part of the source."""
@@ -185,7 +179,7 @@ class Auto(_Part):
     """Budget of quality, nats per token: the smallest mix that passes the gates with this divergence."""
     max_ratio: Fraction | None = Field(None, gt=0, le=1)
     """Budget of size, bytes of weights over the original's: the mix of least divergence that fits."""
-    dtypes: Annotated[tuple[Dtype, ...], BeforeValidator(_as_tuple, json_schema_input_type=list[Dtype])] = (
+    dtypes: Annotated[tuple[DtypeName, ...], BeforeValidator(_as_tuple, json_schema_input_type=list[DtypeName])] = (
         "int4",
         "int8",
     )
@@ -195,7 +189,7 @@ class Auto(_Part):
     def _decided(self) -> Self:
         if (self.max_kld is None) == (self.max_ratio is None):
             raise ValueError("one budget decides: give either max_kld (quality) or max_ratio (size)")
-        widths = [BITS[dtype] for dtype in self.dtypes]
+        widths = [DTYPES[dtype].bits for dtype in self.dtypes]
         if len(widths) < 2 or len(set(widths)) != len(widths):
             raise ValueError("dtypes holds two dtypes or more, no two of one width, such as [int4, int8]")
         return self

@@ -12,10 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from catalog.dtypes import DTYPES
+from catalog.engines import ENGINES
+from catalog.formats import FORMATS
 from flows.manifest.errors import shown
 from flows.manifest.explain import explain
 from flows.manifest.yaml_source import PRESETS, Key, Source, read
-from quantizers.recipe import BITS, CODEBOOKS, Recipe
+from quantizers.recipe import Recipe
 
 FILE = "targets.yaml"
 
@@ -84,28 +87,25 @@ def recipe_at(source: Source, key: Key, fields: dict[str, Any]) -> Recipe:
 def name_of(recipe: Recipe) -> str:
     """Return a name that tells a recipe's parts, such as `w4-awq-compensated-asym-g64`. Presets are named so too.
 
-    In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is what the
-    library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ in dtype, whether
-    embeddings are in int8. `skip` is not told.
+    In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is all that
+    the format holds, what the library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ
+    in dtype, whether embeddings are in int8. `skip` is not told.
     """
-    codebook = recipe.dtype in CODEBOOKS
+    dtype, engine, format_ = DTYPES[recipe.dtype], ENGINES[recipe.engine], FORMATS[recipe.format]
     # AWQ by itself is a search of the scales and of the clipping range.
     usual = "mse" if recipe.transform == "awq" and recipe.rounding == "nearest" else "minmax"
     said = (recipe.transform, recipe.range, recipe.rounding)
     done: list[str] = [part for part in said if part is not None and part not in (usual, "nearest")]
-    plain = None if codebook or recipe.engine == "nncf" else "rtn"
+    plain = None if dtype.codebook else engine.plain
+    usual_group = format_.group_sizes[0] if len(format_.group_sizes) == 1 else 64 if dtype.codebook else -1
     parts = [
-        "ov" if recipe.format == "openvino" else {"neural-compressor": "inc"}.get(recipe.engine),
-        _CODEBOOK_NAMES.get(recipe.dtype, recipe.dtype) if codebook else f"w{BITS[recipe.dtype]}",
-        *([recipe.dtype.partition("_")[2]] if "_" in recipe.dtype and not codebook else []),
+        format_.prefix or engine.prefix,
+        dtype.label,
         *(done or (plain,)),
         None if recipe.symmetric else "asym",
-        None if recipe.group_size == (64 if codebook else -1) else f"g{recipe.group_size}",
+        None if recipe.group_size == usual_group else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
         "mixed" if recipe.overrides else None,
         "e8" if recipe.embeddings else None,
     ]
     return "-".join(part for part in parts if part)
-
-
-_CODEBOOK_NAMES = {"fp4_bnb": "fp4", "fp4_e2m1": "fp4e2m1", "fp4_inc": "fp4inc"}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from catalog.formats import DEVICES
 from flows.manifest.form import Form
-from flows.manifest.model import Auto, Device
+from flows.manifest.model import Auto
 from flows.manifest.presets import shipped
 from quantizers.recipe import Recipe
 
@@ -33,7 +34,7 @@ def schema() -> dict[str, Any]:
     }
     device = {
         "description": "Device the artifact is judged on; GPU and NPU with format openvino.",
-        "enum": list(get_args(Device)),
+        "enum": list(DEVICES),
         "default": "CPU",
     }
     auto = {

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
+from catalog.dtypes import DTYPES
+from catalog.engines import ENGINES
+from catalog.formats import DEVICES, FORMATS
 from flows.manifest.errors import choices, nearest, shown
 from flows.manifest.explain import explain
-from flows.manifest.model import DEVICES, Auto, Device, Rung, Search, Target
+from flows.manifest.model import Auto, Rung, Search, Target
 from flows.manifest.names import fault
 from flows.manifest.presets import Presets, name_of, recipe_at
 from flows.manifest.scalars import kind_of
 from flows.manifest.yaml_source import Key, Source
-from quantizers.recipe import HOLDS, SYMMETRIC, Recipe
+from quantizers.recipe import Recipe, mixing
 
 _RECIPE = tuple(Recipe.model_fields)
 _FORMS = "; allowed: the name of a preset, a mapping of recipe fields and auto, or {ladder: [...]}"
@@ -43,10 +46,8 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
         raise source.error(key, f"is {kind_of(written)}{_FORMS}")
     fields = {"preset": written} if isinstance(written, str) else dict(written)
     device = fields.pop("device", "CPU")
-    if device not in get_args(Device):
-        raise source.error(
-            (*key, "device"), f"is {device!r}{choices(get_args(Device))}{nearest(device, get_args(Device))}"
-        )
+    if device not in DEVICES:
+        raise source.error((*key, "device"), f"is {device!r}{choices(DEVICES)}{nearest(device, DEVICES)}")
     search = None
     if "ladder" in fields:
         rungs = _ladder(source, key, fields, presets)
@@ -57,7 +58,7 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
             search = _search(source, key, auto, rungs[0].recipe)
             rungs = (Rung(name=f"auto-{rungs[0].name}", recipe=search.base),)
     for rung in rungs:
-        able = DEVICES[rung.recipe.format]
+        able = FORMATS[rung.recipe.format].devices
         if device not in able:
             raise source.error(
                 (*key, "device"), f"is {device}, which format {rung.recipe.format} does not run on{choices(able)}"
@@ -71,16 +72,17 @@ def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
         auto = Auto.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
         raise explain(source, error, Auto, at) from error
-    if base.engine != "streaming" or base.format not in ("compressed-tensors", "openvino"):
-        message = "is for engine streaming with format compressed-tensors or openvino, which alone store mixed dtypes"
+    format_ = FORMATS[base.format]
+    if not (ENGINES[base.engine].streams and format_.mixes):
+        message = f"is for engine streaming with format {' or '.join(mixing())}, which alone store mixed dtypes"
         raise source.error(at, message)
     if base.overrides:
         raise source.error((*key, "overrides"), "cannot stand beside auto, which decides the dtype of every linear")
     for number, dtype in enumerate(auto.dtypes):
-        if dtype not in HOLDS[base.engine, base.format]:
-            allowed = sorted(HOLDS[base.engine, base.format])
+        if dtype not in format_.dtypes:
+            allowed = sorted(format_.dtypes)
             raise source.error((*at, "dtypes", number), f"is {dtype}, which is no integer dtype{choices(allowed)}")
-        if dtype in SYMMETRIC and not base.symmetric:
+        if DTYPES[dtype].asymmetric is None and not base.symmetric:
             raise source.error((*at, "dtypes", number), f"is {dtype}, a symmetric grid, in an asymmetric recipe")
     return Search(auto=auto, base=base)
 

@@ -10,10 +10,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from catalog.dtypes import DTYPES
+from catalog.formats import FORMATS
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
 from flows.planning.sources import Original
-from quantizers.recipe import BITS, Recipe
+from quantizers.recipe import Recipe
 
 MIB = 1 << 20
 # Resident bytes of a child before it touches a weight, by what it imports.
@@ -33,7 +35,7 @@ _CALIBRATED_MEMORY, _CALIBRATED_FLOPS, _ROUNDING_SECONDS = 200 * MIB, 2.0e11, 1.
 _PROBED = 24 * 2048
 _BLOCK = re.compile(r"(.*?\.\d+)\.")
 _EXPERT = re.compile(r"\.experts\.\d+\.")
-"""In names of experts that transformers stacks: quantized in OpenVINO IR alone."""
+"""In names of experts that transformers stacks: quantized in some formats alone."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ def weights_bytes(original: Original, rung: Rung) -> int:
         if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
             total += tensor.elements + 3 * tensor.shape[0]
             continue
-        stacked = recipe.format != "openvino" and _EXPERT.search(name)
+        stacked = not FORMATS[recipe.format].stacks and _EXPERT.search(name)
         skipped = any(word.strip("*.") in name for word in recipe.skip)
         if len(tensor.shape) != 2 or "embed" in name or skipped or stacked:
             total += tensor.bytes
             continue
         out, features = tensor.shape
         groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
-        bits = recipe.ratio * BITS[dtypes[name.removesuffix(".weight")]] + (1 - recipe.ratio) * 8
+        bits = recipe.ratio * DTYPES[dtypes[name.removesuffix(".weight")]].bits + (1 - recipe.ratio) * 8
         total += int(tensor.elements * bits / 8) + groups * (2 if recipe.symmetric else 3)
     return total
 
@@ -100,7 +102,7 @@ def quantizing(job: Job, rung: Rung) -> Cost:
     if rung.recipe.calibrated:
         memory += _calibrated_memory(job, rung.recipe)
         seconds += _calibrated_seconds(job)
-    if rung.recipe.format == "openvino":
+    if FORMATS[rung.recipe.format].made_from:
         memory, seconds = max(memory, _IMPORTS[engine] + _IR_MEMORY + 3 * disk), seconds + _IR_SECONDS
     return Cost(memory, disk, seconds)
 
@@ -114,7 +116,7 @@ def _calibrated_memory(job: Job, recipe: Recipe) -> int:
         stream = min(stream, job.manifest.memory_bytes)
     # The moments of a block's inputs, and the factor of the widest.
     squares = 3 * hidden**2 + 2 * widest**2
-    if recipe.format == "openvino":
+    if FORMATS[recipe.format].stacks:
         squares += _read_by_experts(original)
     embeddings = max(tensor.elements for tensor in original.tensors.values())
     return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, max(blocks, default=0) + squares)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from catalog.errors import EnvironmentFault
+from catalog.libraries import installed
 from flows.planning.cost import predict, weights_bytes
 from flows.planning.plan import Plan, Planned
-from flows.planning.tool_versions import installed
 
 ERROR = 1.5
 """Factor that a prediction may be off by: what is refused would not fit even then."""

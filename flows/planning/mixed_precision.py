@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from catalog.dtypes import DTYPES
 from flows.manifest.model import Rung, Search
 from flows.manifest.presets import name_of
 from flows.planning.jobs import Job
 from flows.store import Store
-from quantizers.recipe import BITS, Recipe
+from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityResult
 
 OPTIMISM = 1.1
@@ -83,7 +84,7 @@ def _climbing(budget: float, answer: SensitivityResult) -> list[Mix]:
     while len(places) < RUNGS - 1 and places[-1] < len(found.kld) - 1:
         size = answer.rest_bytes + int(found.bytes[places[-1]])
         places.append(max(found.fitting(STEP * size - answer.rest_bytes), places[-1] + 1))
-    widest = tuple(max(choice.bytes, key=BITS.__getitem__) for choice in answer.choices)
+    widest = tuple(max(choice.bytes, key=_bits) for choice in answer.choices)
     mixes = [found.mix(place) for place in places]
     return mixes if widest in mixes else [*mixes, widest]
 
@@ -100,7 +101,7 @@ def recipe_of(base: Recipe, answer: SensitivityResult, mix: Mix) -> Recipe:
     weights: Counter[str] = Counter()
     for choice, dtype in zip(answer.choices, mix, strict=True):
         weights[dtype] += _weights(choice)
-    usual = min(weights, key=lambda dtype: (-weights[dtype], BITS[dtype]))
+    usual = min(weights, key=lambda dtype: (-weights[dtype], _bits(dtype)))
     overrides = {name: dtype for name, dtype in dtypes.items() if dtype != usual}
     return Recipe.model_validate({**base.model_dump(), "dtype": usual, "overrides": overrides})
 
@@ -109,7 +110,7 @@ def _name(recipe: Recipe, answer: SensitivityResult, mix: Mix) -> str:
     """Return the recipe's name with the mean width of its weights, such as `w4.75-rtn-g64`."""
     if not recipe.overrides:
         return name_of(recipe)
-    bits = sum(_weights(choice) * BITS[dtype] for choice, dtype in zip(answer.choices, mix, strict=True))
+    bits = sum(_weights(choice) * _bits(dtype) for choice, dtype in zip(answer.choices, mix, strict=True))
     width = bits / sum(map(_weights, answer.choices))
     plain = name_of(recipe.model_copy(update={"overrides": {}}))
     return f"w{width:.3g}{plain.removeprefix(f'w{recipe.bits}')}"
@@ -117,5 +118,9 @@ def _name(recipe: Recipe, answer: SensitivityResult, mix: Mix) -> str:
 
 def _weights(choice: GroupCost) -> int:
     """Return how many weights a choice is about: scales take the same room in every dtype, the difference is theirs."""
-    one, other = sorted(choice.bytes, key=BITS.__getitem__)[:2]
-    return 8 * (choice.bytes[other] - choice.bytes[one]) // (BITS[other] - BITS[one])
+    one, other = sorted(choice.bytes, key=_bits)[:2]
+    return 8 * (choice.bytes[other] - choice.bytes[one]) // (_bits(other) - _bits(one))
+
+
+def _bits(dtype: str) -> int:
+    return DTYPES[dtype].bits

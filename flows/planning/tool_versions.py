@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+
+from catalog.libraries import making, scoring
+from catalog.libraries import versions as installed_versions
 
 # Raised by hand when a change of ours changes what a step produces.
 STEP_VERSIONS = {
@@ -19,45 +21,22 @@ STEP_VERSIONS = {
     "publish": 1,
 }
 
-_TORCH = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
-_BY_STEP: dict[str, tuple[str, ...]] = {
+_WITHOUT_MODEL: dict[str, tuple[str, ...]] = {
     "texts": ("datasets", "pyarrow"),
-    "baseline": _TORCH,
     "contamination": (),
     "tasks": ("lm_eval", "datasets"),
     "verdict": (),
     "publish": ("huggingface_hub",),
 }
-_BY_FORMAT: dict[str, tuple[str, ...]] = {
-    "compressed-tensors": ("compressed-tensors",),
-    "bitsandbytes": ("bitsandbytes",),
-    "openvino": ("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
-}
-_BY_ENGINE: dict[str, tuple[str, ...]] = {
-    "streaming": ("numba",),
-    "nncf": ("nncf",),
-    "neural-compressor": ("neural_compressor_pt",),
-}
-_BY_PAIR: dict[tuple[str, str], tuple[str, ...]] = {
-    # IR is made from a compressed-tensors artifact.
-    ("streaming", "openvino"): ("compressed-tensors",),
-}
+"""Libraries of the steps that run no model."""
 
 
 @cache
-def versions(step: str, *, format: str = "", engine: str = "") -> dict[str, str]:
-    """Return library → version for a step, the step's own version included."""
-    names = _BY_STEP.get(step, _TORCH) + _BY_FORMAT.get(format, ()) + _BY_ENGINE.get(engine, ())
-    names += _BY_PAIR.get((engine, format), ())
-    return {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()} | {
-        name: installed(name) for name in names
-    }
-
-
-@cache
-def installed(name: str) -> str:
-    """Return the installed version of a distribution, or `absent`."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
+def versions(step: str, *, format: str | None = None, engine: str | None = None) -> dict[str, str]:
+    """Return library → version for a step, the step's own version included. Without an engine, nothing is made."""
+    if step in _WITHOUT_MODEL:
+        libraries = _WITHOUT_MODEL[step]
+    else:
+        libraries = making(engine, format) if engine and format else scoring(format)
+    own = {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()}
+    return own | installed_versions(libraries)

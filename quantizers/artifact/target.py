@@ -11,17 +11,18 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from catalog.formats import FORMATS
 from quantizers.artifact.weights import Slot, Weights, open_weights
-from quantizers.dtypes import Codes, grid_of, grouped
+from quantizers.dtypes import Codes, grouped
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacked, stacks
-from quantizers.formats.format import Format
+from quantizers.formats.protocols import Layout
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
 from quantizers.model.conversion import Piece
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton
-from quantizers.parts import RANGES, format_of
+from quantizers.parts import RANGES, layout_of
 from quantizers.recipe import Recipe
 from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
@@ -39,7 +40,7 @@ class Target:
 
     name: str
     recipe: Recipe
-    format: Format
+    layout: Layout
     dtype: torch.dtype
     linears: dict[str, Recipe]
     """What is quantized, in the model's order, and the recipe of each alone."""
@@ -56,7 +57,7 @@ class Target:
     @property
     def stored(self) -> torch.dtype:
         """Dtype its scales are stored in."""
-        return self.format.stored(self.dtype)
+        return self.layout.stored(self.dtype)
 
     def keep(self, name: str, tensor: Tensor) -> None:
         """Write a tensor, or the next rows of it, as it is."""
@@ -69,18 +70,18 @@ class Target:
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
-        recipe, grid = self.linears[linear], grid_of(self.linears[linear])
+        recipe, grid = self.linears[linear], self.linears[linear].grid
         scale, zero = RANGES[recipe.range](grouped(rows, recipe.group_size), grid, self.stored)
         self.write(linear, nearest(rows, scale, zero, grid, recipe.group_size), whole)
 
     def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
         """Write the codes of the next rows of a linear whose shape is `whole`; its constants with the first rows."""
         recipe = self.linears[linear]
-        constants = self.format.constants(*whole, recipe, self.dtype)
+        constants = self.layout.constants(*whole, recipe, self.dtype)
         if self.opened.filled[f"{linear}.{next(iter(constants))}"] == 0:
             for suffix, tensor in constants.items():
                 self.opened.write(f"{linear}.{suffix}", tensor)
-        for suffix, tensor in self.format.pack(q, recipe, self.dtype).items():
+        for suffix, tensor in self.layout.pack(q, recipe, self.dtype).items():
             self.opened.write(f"{linear}.{suffix}", tensor)
 
     def measured(self, what: str, value: float) -> None:
@@ -108,7 +109,7 @@ class Target:
         kept = tuple(name for name in skeleton.linears if name not in left_out)
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
-        config["quantization_config"] = self.format.config(self.recipe, self.linears, self.dtype, kept)
+        config["quantization_config"] = self.layout.config(self.recipe, self.linears, self.dtype, kept)
         written = _verify(self.directory, self.slots)
         copy_companions(checkpoint.directory, self.directory, config)
         return Made(
@@ -164,7 +165,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
         QuantizeError: the recipe does not fit the model.
     """
     linears = recipe.of(select_linears(skeleton, recipe, name))
-    style = format_of(recipe.format)
+    layout = layout_of(recipe.format)
     slots: dict[str, Slot] = {}
     picked = {skeleton.kept_as(f"{linear}.weight"): skeleton.linears[linear] for linear in linears}
     for tensor, key in skeleton.source.items():
@@ -173,14 +174,14 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
             continue
         linear = picked[tensor]
         try:
-            parts = style.slots(linear.out_features, linear.in_features, linears[linear.name], skeleton.dtype)
+            parts = layout.slots(linear.out_features, linear.in_features, linears[linear.name], skeleton.dtype)
         except QuantizeError as error:
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
-    target = Target(name, recipe, style, skeleton.dtype, linears, slots, skeleton.pieces, directory)
+    target = Target(name, recipe, layout, skeleton.dtype, linears, slots, skeleton.pieces, directory)
     others = sum(value.dim() == 3 for value in skeleton.model.parameters())
     if kept := others + sum(linears.keys().isdisjoint(stack) for stack in _stacks(skeleton)):
-        why = "" if recipe.format == "openvino" else ": transformers loads quantized linears, and these are none"
+        why = "" if FORMATS[recipe.format].stacks else ": transformers loads quantized linears, and these are none"
         target.notes.append(f"{kept} stacks of experts are kept as they are{why}")
     return target
 

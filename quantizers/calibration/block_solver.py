@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quantizers.artifact.target import FEW
 from quantizers.calibration.moments import Moments
-from quantizers.dtypes import Codes, dequantize, grid_of, grouped
+from quantizers.dtypes import Codes, dequantize, grouped
 from quantizers.families.family import Group
 from quantizers.parts import RANGES
 from quantizers.recipe import Recipe
@@ -169,7 +169,7 @@ class BlockSolver:
 
     def _search(self, recipe: Recipe, names: list[str], group: Group, moment: Tensor, start: Finding | None) -> Finding:
         """Search a scale, or train on from the one that was searched."""
-        grid = grid_of(recipe)
+        grid = recipe.grid
         weight = _stacked(self.block, names)
         size = recipe.group_size
 
@@ -202,7 +202,7 @@ class BlockSolver:
         weight = _stacked(self.block, names)
         if consume:
             let_go(self.block, names)
-        size, grid = recipe.group_size, grid_of(recipe)
+        size, grid = recipe.group_size, recipe.grid
         scale_in = torch.ones(len(moment)) if folded is None else folded
         importance = grouped((moment.diagonal() / scale_in.square())[None], size)[0]
         scale, zero = RANGES[recipe.range](grouped(weight, size), grid, self.sink.stored, importance)

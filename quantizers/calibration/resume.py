@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 
 from quantizers.artifact.target import Target
 from quantizers.calibration.activations import Activations
-from quantizers.machine import compute, tools
+from quantizers.machine import compute
 from quantizers.model.checkpoint import Checkpoint
-from quantizers.request import Request
+from quantizers.request import Request, tools
 
 STATE = "state.json"
 
 
-def fingerprint(request: Request, checkpoint: Checkpoint, libraries: tuple[str, ...]) -> str:
+def fingerprint(request: Request, checkpoint: Checkpoint) -> str:
     """Digest of all that decides the bits; work that was left under another one is not gone on with.
 
     Shards are told apart by size and time of change, for reading them whole would take as long as quantizing them.
@@ -30,7 +30,7 @@ def fingerprint(request: Request, checkpoint: Checkpoint, libraries: tuple[str, 
     parts = [
         request.model_dump_json(),
         str(compute(request)),
-        json.dumps([shards, tools(*libraries), checkpoint.config], sort_keys=True),
+        json.dumps([shards, tools(request), checkpoint.config], sort_keys=True),
     ]
     return hashlib.sha256("\n".join(parts).encode() + text).hexdigest()
 

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from catalog.dtypes import Grid
 from catalog.errors import EnvironmentFault
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration.text import read_rows
-from quantizers.dtypes import Codes, Grid, grid_of
+from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.experts import unstack
@@ -31,7 +32,6 @@ from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
-TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "neural_compressor_pt")
 SETTINGS: dict[str | None, str] = {None: "RTNConfig", "awq": "AWQConfig", "teq": "TEQConfig"}
 TEQ_STEPS = 100
 TEQ_RATE = 1e-3
@@ -205,7 +205,7 @@ def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target:
     for name, key in skeleton.source.items():
         linear = name.removesuffix(".weight")
         if name.endswith(".weight") and linear in target.linears:
-            codes = codes_of(model.get_submodule(linear), grid_of(target.recipe), target.stored)
+            codes = codes_of(model.get_submodule(linear), target.recipe.grid, target.stored)
             shape = skeleton.linears[linear]
             target.write(linear, codes, (shape.out_features, shape.in_features))
         else:

@@ -23,8 +23,6 @@ from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
-TOOLS = ("nncf", "openvino", "openvino-tokenizers", "optimum", "optimum-intel", "torch", "transformers")
-
 
 def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str, Made]:
     """Export the model once per target into `out/<target>`.
@@ -35,7 +33,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint)
     names = {target: select_linears(skeleton, recipe, target) for target, recipe in recipes.items()}
-    openvino_export.require(request.model, skeleton)
+    openvino_export.require_exportable(request.model, skeleton)
     for key in skeleton.source.values():
         for _ in checkpoint.chunks(key):  # reading is what finds NaN and damaged shards
             pass

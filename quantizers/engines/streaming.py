@@ -12,19 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from catalog.formats import FORMATS
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration import resume
 from quantizers.families import family_of
+from quantizers.families.experts import stacks
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, blocks, build
+from quantizers.parts import exporter_of
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-
-TOOLS = (
-    *("torch", "transformers", "safetensors", "compressed-tensors", "bitsandbytes", "numba", "numpy"),
-    *("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
-)
 
 
 @torch.no_grad()
@@ -37,13 +35,10 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint)
     work = out / ".work" / "streaming"
-    sources = {name: _source(name, recipes) for name in recipes}
-    exported = [name for name, recipe in recipes.items() if recipe.format == "openvino"]
-    if exported:
-        from quantizers.formats.openvino import export as openvino_export  # brings OpenVINO and optimum-intel
-
-        openvino_export.require(request.model, skeleton)
-        openvino_export.require_linears(request.model, skeleton)
+    sources = {name: _source(name, recipes, skeleton) for name in recipes}
+    exporters = {name: exporter_of(r.format) for name, r in recipes.items() if FORMATS[r.format].made_from}
+    for exporter in exporters.values():
+        exporter.require(request.model, skeleton)
     targets = [
         prepare(name, recipe, skeleton, checkpoint, work / "made" / name)
         for name, recipe in recipes.items()
@@ -51,7 +46,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     ]
     calibrated = [target for target in targets if target.recipe.calibrated]
     data_free = [target for target in targets if not target.recipe.calibrated]
-    resume.begin(work, resume.fingerprint(request, checkpoint, TOOLS), targets)
+    resume.begin(work, resume.fingerprint(request, checkpoint), targets)
     with ExitStack() as stack:
         for target in targets:
             target.begin(finished_prefixes(checkpoint, skeleton, resume.finished(work)))
@@ -72,28 +67,31 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         progress("weights written", len(rest), len(rest))
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
     places = {target.name: target.directory for target in targets}
-    for done, name in enumerate(exported):
-        progress(f"{name}: OpenVINO export", done, len(exported))
-        source, places[name] = next(t for t in targets if t.name == sources[name]), work / "ir" / name
+    for done, (name, exporter) in enumerate(exporters.items()):
+        progress(f"{name}: {recipes[name].format} export", done, len(exporters))
+        source, places[name] = next(t for t in targets if t.name == sources[name]), work / "exported" / name
         asked = made[source.name].model_copy(update={"recipe": recipes[name]})
-        made[name] = openvino_export.export(source, asked, skeleton, checkpoint, places[name])
+        made[name] = exporter.export(source, asked, skeleton, checkpoint, places[name])
     for name, place in places.items():
         shutil.rmtree(out / name, ignore_errors=True)
         place.rename(out / name)
     return made
 
 
-def _source(name: str, recipes: dict[str, Recipe]) -> str:
-    """The target whose tensors become target `name`: IR is made from a compressed-tensors artifact of the same recipe."""
-    if recipes[name].format != "openvino":
+def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:
+    """The target whose tensors become target `name`: another of the same recipe, if one format is made from the other's."""
+    if FORMATS[recipes[name].format].made_from is None:
         return name
-    plain = {
-        n: recipe.model_copy(update={"format": "compressed-tensors", "embeddings": None})
-        for n, recipe in recipes.items()
-    }
-    holds = ("compressed-tensors", "openvino")
-    alike = [n for n, recipe in recipes.items() if recipe.format in holds and plain[n] == plain[name]]
-    return min(alike, key=lambda n: recipes[n].format)
+    stacked = any(stacks(skeleton.model))
+
+    def laid_out(recipe: Recipe) -> tuple[Recipe, bool]:
+        """All that decides the tensors; of a mixture, also whether the format holds its experts."""
+        format_ = FORMATS[recipe.format]
+        plain = recipe.model_copy(update={"format": format_.made_from or format_.name, "embeddings": None})
+        return plain, stacked and format_.stacks
+
+    alike = [n for n, recipe in recipes.items() if laid_out(recipe) == laid_out(recipes[name])]
+    return min(alike, key=lambda n: (FORMATS[recipes[n].format].made_from is not None, recipes[n].format))
 
 
 def finished_prefixes(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:
@@ -124,7 +122,7 @@ def copy_tensor(checkpoint: Checkpoint, skeleton: Skeleton, name: str, targets: 
             target.keep(name, stored)
         keeping, parts = [], [(0, stored.T.contiguous())]
     else:
-        parts = checkpoint.chunks(skeleton.source[name], max((t.format.ROWS for t in rounding), default=1))
+        parts = checkpoint.chunks(skeleton.source[name], max((t.layout.ROWS for t in rounding), default=1))
     for _, rows in parts:
         for target in keeping:
             target.keep(name, rows)

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from quantizers.artifact.weights import Slot
-from quantizers.dtypes import Codes, grid_of
-from quantizers.errors import QuantizeError
+from quantizers.dtypes import Codes
+from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
 
 ROWS = 1
-BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-"""Group sizes that bitsandbytes has kernels for."""
-
 _KINDS = {"nf4": "nf4", "fp4_bnb": "fp4"}
+_CASTS = {"switch_transformers": ["wo"]}
+"""Linears whose input their family casts to the dtype of their weight, which is uint8 once it is packed."""
 
 
 def stored(dtype: torch.dtype) -> torch.dtype:
@@ -28,16 +29,7 @@ def stored(dtype: torch.dtype) -> torch.dtype:
 
 
 def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Slot]:
-    """weight, its absmax, the codebook and the packed state.
-
-    Raises:
-        QuantizeError: bitsandbytes has no kernel for the group size.
-    """
-    if recipe.group_size not in BLOCKS:
-        raise QuantizeError(
-            f"group_size {recipe.group_size} with format bitsandbytes: its kernels know "
-            f"{', '.join(map(str, BLOCKS))}. Use one of these; 64 is what bitsandbytes itself uses."
-        )
+    """weight, its absmax, the codebook and the packed state."""
     found = {
         "weight": Slot(torch.uint8, (rows * columns // 2, 1)),
         "weight.absmax": Slot(torch.float32, (rows * columns // recipe.group_size,)),
@@ -48,7 +40,7 @@ def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[s
 def pack(q: Codes, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
     """Pack rows: the first of two codes in the high half of the byte."""
     code = get_4bit_type(_KINDS[recipe.dtype], device="cpu")
-    values = torch.tensor(grid_of(recipe).values)
+    values = torch.tensor(recipe.grid.values)
     order = torch.stack([(code - value).abs().argmin() for value in values]).to(torch.uint8)
     nibbles = order[q.codes.flatten().int()].view(-1, 2)
     return {"weight": (nibbles[:, :1] << 4) | nibbles[:, 1:], "weight.absmax": q.scale.flatten()}
@@ -81,3 +73,13 @@ def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, ke
         # transformers reads these as regular expressions that need not match to the end.
         "llm_int8_skip_modules": [f"{re.escape(name)}$" for name in kept],
     }
+
+
+def stays(model: PreTrainedModel, names: tuple[str, ...]) -> frozenset[str]:
+    """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears."""
+    wide = sorted(model._keep_in_fp32_modules or ()) + _CASTS.get(model.config.model_type, [])
+    return frozenset(name for name in names if not should_convert_module(name, wide))
+
+
+def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
+    """Every linear is read back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -16,10 +17,13 @@ from compressed_tensors.quantization import (
     QuantizationStatus,
     QuantizationStrategy,
 )
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from quantizers.artifact.weights import Slot
-from quantizers.dtypes import Codes, grid_of
+from quantizers.dtypes import Codes
+from quantizers.errors import QuantizeError, some
+from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
 
 ROWS = 32
@@ -38,7 +42,7 @@ def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[s
         "weight_scale": Slot(dtype, (rows, groups)),
         "weight_shape": Slot(torch.int64, (2,)),
     }
-    if not grid_of(recipe).symmetric:
+    if not recipe.grid.symmetric:
         found["weight_zero_point"] = Slot(torch.int32, (ceil(rows * recipe.bits / 32), groups))
     return found
 
@@ -102,3 +106,56 @@ def pack_words(codes: Tensor, bits: int) -> Tensor:
     for lane in range(1, per_byte):
         packed |= lanes[..., lane] << (lane * bits)
     return packed.view(torch.int32)
+
+
+def stays(model: PreTrainedModel, names: tuple[str, ...]) -> frozenset[str]:
+    """None: what cannot be read back is refused."""
+    return frozenset()
+
+
+def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
+    """Refuse linears that transformers cannot read back.
+
+    Raises:
+        QuantizeError: the module that holds them is initialized by their weights, or they are stored transposed.
+    """
+    if lost := _unreadable(skeleton.model, names):
+        raise QuantizeError(
+            f"transformers cannot load {some(lost)} of a {skeleton.model.config.model_type} from "
+            "format compressed-tensors: it initializes the modules that hold them by weights that are not there. "
+            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or add these layers to skip."
+        )
+    if conv := tuple(name for name in names if skeleton.linears[name].transposed):
+        raise QuantizeError(
+            f"{some(conv)} are Conv1D modules, which format compressed-tensors cannot hold. "
+            "Use format openvino, or format bitsandbytes with dtype nf4 or fp4_bnb."
+        )
+
+
+def _unreadable(model: PreTrainedModel, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `names` without whose `weight` transformers cannot initialize the module that holds them.
+
+    It initializes every module after the weights have been taken from the linears. Most
+    families look at a linear by itself; some (T5) reach for the weights of the linears they hold, and fail.
+    """
+    fails: dict[tuple[type, str], bool] = {}
+    found = []
+    for name in names:
+        path, _, last = name.rpartition(".")
+        parent = model.get_submodule(path)
+        kind = (type(parent), last)
+        if kind not in fails:
+            fails[kind] = not _initializes(model, parent, last)
+        if fails[kind]:
+            found.append(name)
+    return tuple(found)
+
+
+def _initializes(model: PreTrainedModel, parent: nn.Module, linear: str) -> bool:
+    twin = copy.copy(parent)
+    twin._modules = {**parent._modules, linear: nn.Module()}
+    try:
+        model._init_weights(twin)
+    except AttributeError:
+        return False
+    return True

@@ -8,10 +8,12 @@ from math import gcd
 
 from torch import nn
 
-from quantizers.errors import QuantizeError
+from catalog.formats import FORMATS
+from quantizers.errors import QuantizeError, some
 from quantizers.families.experts import of, stacks
-from quantizers.model.loadable import never_quantized, unreadable
+from quantizers.model.loadable import never_quantized
 from quantizers.model.skeleton import Skeleton
+from quantizers.parts import layout_of
 from quantizers.recipe import Recipe
 
 
@@ -36,8 +38,11 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
     _divides(skeleton, recipe, names, target)
     _overridden(recipe, names, target)
     _stackable(skeleton, recipe, names, target)
-    if recipe.format == "compressed-tensors":
-        _compressible(skeleton, names, target)
+    if FORMATS[recipe.format].made_from is None:
+        try:
+            layout_of(recipe.format).refuse(skeleton, names)
+        except QuantizeError as error:
+            raise QuantizeError(f"target {target}: {error}") from error
     return names
 
 
@@ -45,10 +50,10 @@ def _nothing_left(skeleton: Skeleton, recipe: Recipe) -> str:
     if own := {name: type(module).__name__ for name, module in skeleton.model.named_modules() if _of_its_own(module)}:
         kinds = ", ".join(sorted(set(own.values())))
         return (
-            f"the linears of a {skeleton.model.config.model_type}, {_some(tuple(own))}, are {kinds}, a class of its own that "
+            f"the linears of a {skeleton.model.config.model_type}, {some(tuple(own))}, are {kinds}, a class of its own that "
             "no stock loader replaces by quantized linears. No recipe quantizes this architecture: name another model."
         )
-    return f"skip {list(recipe.skip)} leaves no linear to quantize. The model's linears are {_some(tuple(skeleton.linears))}."
+    return f"skip {list(recipe.skip)} leaves no linear to quantize. The model's linears are {some(tuple(skeleton.linears))}."
 
 
 def _of_its_own(module: nn.Module) -> bool:
@@ -56,29 +61,18 @@ def _of_its_own(module: nn.Module) -> bool:
 
 
 def other_formats(skeleton: Skeleton) -> str:
-    """Advice, a sentence: the formats beside OpenVINO IR that hold all of the model's linears."""
+    """Advice, a sentence: the formats beside those made from another that hold all of the model's linears."""
     names = tuple(skeleton.linears)
-    if any(skeleton.linears[name].transposed for name in names) or unreadable(skeleton.model, names):
-        return f"Use {_BITSANDBYTES}."
-    return "Use format compressed-tensors or bitsandbytes."
+    able = [name for name, row in FORMATS.items() if row.made_from is None and _reads_back(name, skeleton, names)]
+    return f"Use format {' or '.join(able)}."
 
 
-_BITSANDBYTES = "format bitsandbytes with dtype nf4 or fp4_bnb"
-
-
-def _compressible(skeleton: Skeleton, names: tuple[str, ...], target: str) -> None:
-    if lost := unreadable(skeleton.model, names):
-        raise QuantizeError(
-            f"target {target}: transformers cannot load {_some(lost)} of a {skeleton.model.config.model_type} from "
-            "format compressed-tensors: it initializes the modules that hold them by weights that are not there. "
-            f"Use {_BITSANDBYTES}, or add these layers to skip."
-        )
-    conv = [n for n in names if skeleton.linears[n].transposed]
-    if conv:
-        raise QuantizeError(
-            f"target {target}: {_some(tuple(conv))} are Conv1D modules, which format compressed-tensors cannot hold. "
-            f"Use format openvino, or {_BITSANDBYTES}."
-        )
+def _reads_back(format_: str, skeleton: Skeleton, names: tuple[str, ...]) -> bool:
+    try:
+        layout_of(format_).refuse(skeleton, names)
+    except QuantizeError:
+        return False
+    return True
 
 
 def _stackable(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], target: str) -> None:
@@ -91,7 +85,7 @@ def _stackable(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], targe
         for each in matrices:
             if len({dtypes.get(name) for name in each}) > 1:
                 raise QuantizeError(
-                    f"target {target}: {_some(tuple(each))} are one tensor in format {recipe.format}. Give them all the "
+                    f"target {target}: {some(tuple(each))} are one tensor in format {recipe.format}. Give them all the "
                     "same dtype, or add them all to skip."
                 )
 
@@ -102,7 +96,7 @@ def _overridden(recipe: Recipe, names: tuple[str, ...], target: str) -> None:
         if pattern not in known and not any(fnmatchcase(name, pattern) for name in names):
             raise QuantizeError(
                 f"target {target}: overrides name {pattern}, which is no linear that the recipe quantizes. "
-                f"These are {_some(names)}."
+                f"These are {some(names)}."
             )
     for name in (name for name in names if name not in recipe.overrides):
         told = {pattern: dtype for pattern, dtype in patterns if fnmatchcase(name, pattern)}
@@ -125,11 +119,6 @@ def _divides(skeleton: Skeleton, recipe: Recipe, names: tuple[str, ...], target:
     offer = f"group sizes {', '.join(map(str, offers))} divide all of them, " if offers else ""
     raise QuantizeError(
         f"target {target}: group_size {recipe.group_size} does not divide the inputs ({', '.join(map(str, inputs))}) "
-        f"of {_some(uneven)}. {offer[:1].upper() + offer[1:]}{'as does' if offers else 'Use'} -1 "
+        f"of {some(uneven)}. {offer[:1].upper() + offer[1:]}{'as does' if offers else 'Use'} -1 "
         "(one scale per output channel), or add these layers to skip."
     )
-
-
-def _some(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quantizers.dtypes import Grid, scale_from
+from catalog.dtypes import Grid
+from quantizers.dtypes import scale_from
 from quantizers.ranges.extremes import extremes
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quantizers.dtypes import Grid, decode, encode, scale_from
+from catalog.dtypes import Grid
+from quantizers.dtypes import decode, encode, scale_from
 from quantizers.ranges.extremes import extremes
 
 SHRINKS = tuple(1 - step / 40 for step in range(21))

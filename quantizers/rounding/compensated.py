@@ -11,7 +11,8 @@ import torch
 from scipy.linalg.lapack import spotrf
 from torch import Tensor
 
-from quantizers.dtypes import Codes, Grid
+from catalog.dtypes import Grid
+from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError
 from quantizers.rounding.kernel import TILE, by_group, codes_of, in_threads, sweep
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quantizers.dtypes import Grid
+from catalog.dtypes import Grid
 
 TILE = 32
 """Rows that pass a block of columns together: a length known to the compiler, and errors of a block that stay in the

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quantizers.dtypes import Codes, Grid, grouped
+from catalog.dtypes import Grid
+from quantizers.dtypes import Codes, grouped
 from quantizers.rounding.kernel import codes_of, compiled, in_threads
 
 

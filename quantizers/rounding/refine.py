@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quantizers.dtypes import Codes, Grid, decode, dequantize, grouped
+from catalog.dtypes import Grid
+from quantizers.dtypes import Codes, decode, dequantize, grouped
 from quantizers.rounding.kernel import by_group, codes_of, in_threads, sweep
 
 ROUNDS = 2

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from catalog.dtypes import DTYPES
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
@@ -25,7 +26,7 @@ from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import Blocks, first_inputs, forward, materialize
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
-from quantizers.dtypes import Codes, dequantize, grid_of, grouped
+from quantizers.dtypes import Codes, dequantize, grouped
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.family import Group
@@ -34,13 +35,12 @@ from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.parts import RANGES
 from quantizers.progress import progress
-from quantizers.recipe import BITS, Recipe
+from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityRequest
 from quantizers.rounding.nearest import nearest
 from quantizers.sensitivity.divergence import divergences
 from quantizers.transforms.fold import present, weight_of
 
-TOOLS = ("torch", "transformers", "safetensors", "compressed-tensors", "numba", "numpy")
 PROBE_TOKENS = 2048
 """Tokens the divergence is measured on, whole rows, one at the least."""
 STREAMS = 48
@@ -65,11 +65,11 @@ class Rounded:
 
     def write(self, linear: str, q: Codes, whole: tuple[int, int]) -> None:
         """Take the codes of a linear."""
-        self.dense[linear] = dequantize(q, grid_of(self.linears[linear])).to(self.dtype).float()
+        self.dense[linear] = dequantize(q, self.linears[linear].grid).to(self.dtype).float()
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Round a float32 `[out, in]` linear to nearest."""
-        recipe, grid = self.linears[linear], grid_of(self.linears[linear])
+        recipe, grid = self.linears[linear], self.linears[linear].grid
         scale, zero = RANGES[recipe.range](grouped(rows, recipe.group_size), grid, self.stored)
         self.write(linear, nearest(rows, scale, zero, grid, recipe.group_size), whole)
 
@@ -108,7 +108,7 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
             "stack of blocks. Give a recipe with overrides, or a ladder."
         )
     skeleton = build(checkpoint)
-    dtypes: list[str] = sorted(request.dtypes, key=BITS.__getitem__)
+    dtypes: list[str] = sorted(request.dtypes, key=lambda name: DTYPES[name].bits)
     targets = {
         dtype: prepare("auto", request.recipe.model_copy(update={"dtype": dtype}), skeleton, checkpoint, work)
         for dtype in dtypes

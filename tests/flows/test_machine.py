@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from catalog import libraries
 from catalog.errors import EnvironmentFault
 from flows.planning import machine, tool_versions
 from flows.planning.plan import plan, read
@@ -48,7 +49,7 @@ def test_a_device_that_is_not_here_is_refused_before_any_work(
 
 
 def test_an_accelerator_to_calibrate_on_is_looked_for(manifest: Callable[[str], Path], tmp_path: Path) -> None:
-    if any(Path(node).exists() for node in ("/dev/dri", "/dev/dxg")) and "+cpu" not in tool_versions.installed("torch"):
+    if any(Path(node).exists() for node in ("/dev/dri", "/dev/dxg")) and "+cpu" not in libraries.installed("torch"):
         pytest.skip("this machine may have one")
     wanted = manifest("{int4: w4-awq-g64}").read_text().replace("tokens: 64}", "tokens: 64, device: xpu}")
     path = tmp_path / "room" / "demo" / "m.yaml"
@@ -71,13 +72,13 @@ def test_a_package_that_is_missing_is_named(
             raise importlib.metadata.PackageNotFoundError(name)
         return importlib.metadata.version(name)
 
-    monkeypatch.setattr(tool_versions, "version", found)
-    tool_versions.installed.cache_clear()
+    monkeypatch.setattr(libraries, "version", found)
+    libraries.installed.cache_clear()
     tool_versions.versions.cache_clear()
     try:
         said = refusal(manifest("{int8: w8-rtn, nf4: nf4}"), tmp_path / "home")
     finally:
-        tool_versions.installed.cache_clear()
+        libraries.installed.cache_clear()
         tool_versions.versions.cache_clear()
     assert "targets.nf4: the package bitsandbytes is not installed" in said
 

@@ -122,7 +122,7 @@ def test_a_change_renews_what_depends_on_it_and_nothing_else(
 def test_a_new_tool_version_renews_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = room(tmp_path)
     before = keys(job_of(manifest, tmp_path / "home"))
-    monkeypatch.setattr("flows.planning.tool_versions.installed", lambda name: "99")
+    monkeypatch.setattr("catalog.libraries.installed", lambda name: "99")
     versions.cache_clear()
     after = keys(job_of(manifest, tmp_path / "home"))
     versions.cache_clear()

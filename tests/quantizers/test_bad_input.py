@@ -114,11 +114,6 @@ def test_group_size_that_does_not_divide(llama, tmp_path):
     )
 
 
-def test_group_size_without_a_kernel(llama, tmp_path):
-    recipe = {"format": "bitsandbytes", "dtype": "nf4", "group_size": 16}
-    refused(llama, tmp_path / "out", "target t", "group_size 16", "64", t=recipe)
-
-
 def test_nothing_left_to_quantize(llama, tmp_path):
     refused(llama, tmp_path / "out", "skip", "q_proj", t=INT4 | {"skip": ["*"]})
 

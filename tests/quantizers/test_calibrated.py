@@ -189,9 +189,9 @@ def test_work_left_by_another_request_is_not_gone_on_with(tmp_path):
     from quantizers.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(MODEL)
-    one = resume.fingerprint(request(MODEL, t=COMPENSATED), checkpoint, ("torch",))
-    other = resume.fingerprint(request(MODEL, t=COMPENSATED | {"range": "mse"}), checkpoint, ("torch",))
-    assert one != other == resume.fingerprint(request(MODEL, t=COMPENSATED | {"range": "mse"}), checkpoint, ("torch",))
+    one = resume.fingerprint(request(MODEL, t=COMPENSATED), checkpoint)
+    other = resume.fingerprint(request(MODEL, t=COMPENSATED | {"range": "mse"}), checkpoint)
+    assert one != other == resume.fingerprint(request(MODEL, t=COMPENSATED | {"range": "mse"}), checkpoint)
     resume.begin(tmp_path / "work", one, [])
     (tmp_path / "work/left").write_text("over")
     resume.begin(tmp_path / "work", one, [])

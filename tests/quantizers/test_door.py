@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from quantizers.dtypes import dequantize, grid_of, grouped
+from quantizers.dtypes import dequantize, grouped
 from quantizers.entrypoint import run
 from quantizers.parts import RANGES
 from quantizers.recipe import Recipe
@@ -76,7 +76,7 @@ def test_the_stock_loader_sees_the_weights_our_codes_stand_for(tmp_path, dtype):
             if torch.equal(loaded[name], weight):
                 continue
             changed += 1
-            grid = grid_of(recipes[name.removesuffix(".weight")])
+            grid = recipes[name.removesuffix(".weight")].grid
             groups = grouped(weight.float(), recipe.group_size)
             scale, zero = RANGES[recipe.range](groups, grid, stored)
             q = nearest(weight.float(), scale, zero, grid, recipe.group_size)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from quantizers.dtypes import dequantize, grid, grouped
+from catalog.dtypes import DTYPES
+from quantizers.dtypes import dequantize, grouped
 from quantizers.ranges.minmax import minmax
 from quantizers.ranges.mse import mse
 from quantizers.rounding.nearest import nearest
@@ -17,12 +18,12 @@ def weight() -> torch.Tensor:
 
 
 def rounded(dtype: str, symmetric: bool, size: int):
-    on = grid(dtype, symmetric)
+    on = DTYPES[dtype].grid(symmetric)
     scale, zero = minmax(grouped(weight(), size), on, torch.float32)
     return on, nearest(weight(), scale, zero, on, size)
 
 
-@pytest.mark.parametrize("dtype", ["int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_e2m1"])
+@pytest.mark.parametrize("dtype", ["int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4_bnb"])
 def test_a_weight_is_off_by_half_a_step_at_most(dtype):
     on, q = rounded(dtype, True, 64)
     step = max(b - a for a, b in zip(on.values, on.values[1:], strict=False)) if on.values else 1.0
@@ -37,7 +38,7 @@ def test_int4_clip_never_uses_the_lowest_code():
 
 
 def test_codes_are_chosen_for_the_scale_that_is_stored():
-    on = grid("int8", True)
+    on = DTYPES["int8"].grid(True)
     scale, zero = minmax(grouped(weight(), -1), on, torch.bfloat16)
     assert torch.equal(scale, scale.bfloat16().float())
     error = (dequantize(nearest(weight(), scale, zero, on, -1), on) - weight()).abs()
@@ -46,13 +47,13 @@ def test_codes_are_chosen_for_the_scale_that_is_stored():
 
 
 def test_an_underflowing_scale_stays_positive():
-    scale, _ = minmax(torch.full((1, 1, 64), 1e-9), grid("int4"), torch.float16)
+    scale, _ = minmax(torch.full((1, 1, 64), 1e-9), DTYPES["int4"].grid(), torch.float16)
     assert scale.item() == torch.finfo(torch.float16).tiny
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_mse_is_better_than_minmax_and_follows_the_importance(symmetric):
-    on, groups = grid("int3", symmetric), grouped(weight(), 64)
+    on, groups = DTYPES["int3"].grid(symmetric), grouped(weight(), 64)
     importance = torch.rand(4, 64) ** 4
 
     def loss(found, weigh):

@@ -48,6 +48,16 @@ def test_experts_that_the_loader_stacks_are_kept_as_the_checkpoint_has_them(name
         assert error(name, tmp_path / "out" / target, logits(load(name, model), name)) < 0.1
 
 
+def test_ir_of_a_mixture_is_the_same_whatever_is_made_beside_it(tmp_path):
+    """compressed-tensors keeps the experts that OpenVINO holds quantized: their tensors are not shared."""
+    model = save("mixtral", tmp_path / "model")
+    recipe = {"dtype": "int4", "group_size": 8}
+    run(asked(model, ir=recipe | {"format": "openvino"}), tmp_path / "alone")
+    run(asked(model, ir=recipe | {"format": "openvino"}, plain=recipe), tmp_path / "both")
+    alone, both = (tmp_path / name / "ir" / "openvino_model.bin" for name in ("alone", "both"))
+    assert alone.read_bytes() == both.read_bytes()
+
+
 @pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
 def test_an_expert_that_is_missing_is_named(lost, tmp_path):
     model = save("mixtral", tmp_path / "model")

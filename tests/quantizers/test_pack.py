@@ -3,7 +3,7 @@ import torch
 from bitsandbytes.functional import quantize_4bit
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
-from quantizers.dtypes import grid_of, grouped
+from quantizers.dtypes import grouped
 from quantizers.formats import bitsandbytes
 from quantizers.formats.compressed_tensors import pack_words
 from quantizers.ranges.minmax import minmax
@@ -22,8 +22,8 @@ def test_words_are_those_of_compressed_tensors(bits, columns):
 def test_bytes_are_those_of_bitsandbytes(dtype, kind):
     recipe = Recipe(format="bitsandbytes", dtype=dtype, group_size=64)
     weight = torch.randn(32, 256)
-    scale, zero = minmax(grouped(weight, 64), grid_of(recipe), torch.float32)
-    packed = bitsandbytes.pack(nearest(weight, scale, zero, grid_of(recipe), 64), recipe, torch.float32)
+    scale, zero = minmax(grouped(weight, 64), recipe.grid, torch.float32)
+    packed = bitsandbytes.pack(nearest(weight, scale, zero, recipe.grid, 64), recipe, torch.float32)
     expected, state = quantize_4bit(weight, blocksize=64, quant_type=kind)
     torch.testing.assert_close(packed["weight.absmax"], state.absmax, rtol=1e-6, atol=0)
     halves = [torch.cat([p >> 4, p & 15], 1).flatten() for p in (packed["weight"], expected)]

@@ -1,4 +1,4 @@
-"""Our grids against the references they are named after: neural-compressor, bitsandbytes, OpenVINO's OCP types."""
+"""Our grids against the references they are named after: neural-compressor, bitsandbytes, OpenVINO's nf4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from bitsandbytes.functional import get_4bit_type
 from neural_compressor.torch.algorithms.weight_only.utility import FLOAT_MAPPING, quant_tensor
 from openvino import opset15 as ops
 
-from quantizers.dtypes import Codes, dequantize, grid, grouped, scale_from
+from catalog.dtypes import DTYPES
+from quantizers.dtypes import Codes, dequantize, grouped, scale_from
 from quantizers.ranges.minmax import minmax
 from quantizers.rounding.nearest import nearest
 
@@ -39,8 +40,8 @@ def weights() -> torch.Tensor:
 
 
 def ours(dtype: str, symmetric: bool, group_size: int) -> Codes:
-    scale, zero = minmax(grouped(weights(), group_size), grid(dtype, symmetric), torch.float32)
-    return nearest(weights(), scale, zero, grid(dtype, symmetric), group_size)
+    scale, zero = minmax(grouped(weights(), group_size), DTYPES[dtype].grid(symmetric), torch.float32)
+    return nearest(weights(), scale, zero, DTYPES[dtype].grid(symmetric), group_size)
 
 
 @pytest.mark.parametrize("group_size", GROUPS)
@@ -64,21 +65,21 @@ def test_integers_scales_and_zero_points_equal_neural_compressor(
 
 
 @pytest.mark.parametrize("group_size", GROUPS)
-@pytest.mark.parametrize(("dtype", "theirs"), [("nf4", "nf4"), ("fp4_inc", "fp4_e2m1"), ("fp4_bnb", "fp4_e2m1_bnb")])
+@pytest.mark.parametrize(("dtype", "theirs"), [("nf4", "nf4"), ("fp4_bnb", "fp4_e2m1_bnb")])
 def test_codebooks_round_as_neural_compressor(dtype: str, theirs: str, group_size: int) -> None:
     """fp4_e2m1_bnb is bitsandbytes' codebook, in other units."""
     expected = quant_tensor(weights(), bits=4, group_size=group_size, dtype=theirs)
-    mine = dequantize(ours(dtype, True, group_size), grid(dtype))
+    mine = dequantize(ours(dtype, True, group_size), DTYPES[dtype].grid())
     torch.testing.assert_close(mine, expected, rtol=2e-6, atol=0)
 
 
 def normalized(dtype: str) -> torch.Tensor:
-    values = torch.tensor(grid(dtype).values, dtype=torch.float64)
+    values = torch.tensor(DTYPES[dtype].grid().values, dtype=torch.float64)
     return values / values.max()
 
 
 def test_the_codebooks_are_neural_compressor_s() -> None:
-    for dtype, theirs in (("nf4", "nf4"), ("fp4_inc", "fp4_e2m1"), ("fp4_bnb", "fp4_e2m1_bnb")):
+    for dtype, theirs in (("nf4", "nf4"), ("fp4_bnb", "fp4_e2m1_bnb")):
         expected = torch.tensor(FLOAT_MAPPING[theirs], dtype=torch.float64)
         torch.testing.assert_close(normalized(dtype), expected / expected.max(), rtol=1e-7, atol=0)
 
@@ -89,22 +90,17 @@ def test_the_codebooks_are_bitsandbytes_s(dtype: str, theirs: str) -> None:
     torch.testing.assert_close(normalized(dtype), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("dtype", "theirs"), [("nf4", ov.Type.nf4), ("fp4_e2m1", ov.Type.f4e2m1)])
-def test_the_codebooks_are_openvino_s(dtype: str, theirs: ov.Type) -> None:
+def test_nf4_is_openvino_s() -> None:
     """All sixteen codes of OpenVINO's type, converted to float32 by OpenVINO."""
-    packed = ov.Tensor(np.array([low | (low + 1) << 4 for low in range(0, 16, 2)], np.uint8), ov.Shape([16]), theirs)
+    codes = np.array([low | (low + 1) << 4 for low in range(0, 16, 2)], np.uint8)
+    packed = ov.Tensor(codes, ov.Shape([16]), ov.Type.nf4)
     model = ov.Model([ops.convert(ops.constant(packed, shared_memory=True), ov.Type.f32)], [])
     expected = np.unique(ov.compile_model(model, "CPU")([])[0])
     # OpenVINO keeps nf4 with six digits.
-    np.testing.assert_allclose(np.array(grid(dtype).values), expected, rtol=0, atol=5e-7)
-
-
-def test_the_three_fp4_codebooks_are_three() -> None:
-    ladder = [tuple(normalized(dtype).tolist()) for dtype in ("fp4_e2m1", "fp4_bnb", "fp4_inc")]
-    assert len(set(ladder)) == 3
+    np.testing.assert_allclose(np.array(DTYPES["nf4"].grid().values), expected, rtol=0, atol=5e-7)
 
 
 def test_a_scale_is_rounded_to_what_is_stored_before_codes_are_chosen() -> None:
     low, high = torch.tensor([-1.2345]), torch.tensor([2.3456])
-    scale, _ = scale_from(low, high, grid("int4", False), torch.bfloat16)
+    scale, _ = scale_from(low, high, DTYPES["int4"].grid(False), torch.bfloat16)
     assert torch.equal(scale, scale.bfloat16().float())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from quantizers.dtypes import Codes, Grid, decode, dequantize, encode, grid, grouped
+from catalog.dtypes import DTYPES, Grid
+from quantizers.dtypes import Codes, decode, dequantize, encode, grouped
 from quantizers.ranges.minmax import minmax
 from quantizers.rounding.compensated import DAMPING, compensated, damped, factorize
 from quantizers.rounding.nearest import nearest
@@ -12,7 +13,10 @@ from quantizers.rounding.refine import refine
 
 pytestmark = pytest.mark.xdist_group("rounding")
 
-GRIDS = [grid("int4", False), grid("int4"), grid("int8"), grid("int2", False), grid("nf4")]
+GRIDS = [
+    DTYPES[name].grid(symmetric)
+    for name, symmetric in (("int4", False), ("int4", True), ("int8", True), ("int2", False), ("nf4", True))
+]
 SIZE = 32
 
 
@@ -83,7 +87,7 @@ def test_refining_lowers_the_error_and_keeps_to_the_grid(layer, kind):
 
 def test_how_rows_are_shared_out_changes_no_bit(layer):
     weight, moment, fold = layer
-    kind = grid("int4", False)
+    kind = DTYPES["int4"].grid(False)
     start = rounded(weight, kind)
     threads = torch.get_num_threads()
     found = []

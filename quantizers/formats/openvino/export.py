@@ -35,10 +35,21 @@ TASK = "text-generation-with-past"
 
 
 def require(model: Path, skeleton: Skeleton) -> None:
-    """Refuse, before any work, a model that cannot become IR.
+    """Refuse, before any work, a model that cannot become IR, or whose weights the graph cannot take over.
 
     Raises:
-        QuantizeError: optimum-intel has no export for it, or it has no tokenizer.
+        QuantizeError: optimum-intel has no export for it, it has no tokenizer, experts are no linears, or rows do not fill
+            bytes.
+    """
+    require_exportable(model, skeleton)
+    _require_linears(model, skeleton)
+
+
+def require_exportable(model: Path, skeleton: Skeleton) -> None:
+    """Refuse, before any work, a model that optimum-intel does not export, or that has no tokenizer.
+
+    Raises:
+        QuantizeError: says so.
     """
     kind = skeleton.model.config.model_type
     try:
@@ -52,12 +63,7 @@ def require(model: Path, skeleton: Skeleton) -> None:
     tokenizer.require(model)
 
 
-def require_linears(model: Path, skeleton: Skeleton) -> None:
-    """Refuse, before any work, weights that the graph cannot take over.
-
-    Raises:
-        QuantizeError: experts are no linears, or rows do not fill bytes.
-    """
+def _require_linears(model: Path, skeleton: Skeleton) -> None:
     if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
         raise QuantizeError(
             f"{model}: a mixture of experts is written as OpenVINO IR if its model_type is {', '.join(MATRICES)}, and "

@@ -15,7 +15,8 @@ from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_in
 from openvino import opset13 as ops
 from torch import Tensor
 
-from quantizers.dtypes import grid, grouped
+from catalog.dtypes import DTYPES
+from quantizers.dtypes import grouped
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.ranges.minmax import minmax
 from quantizers.rounding.nearest import nearest
@@ -85,7 +86,7 @@ def _pack(values: Tensor, bits: int) -> Tensor:
 
 def rounded(weight: Tensor) -> Compressed:
     """A matrix `[rows, columns]` rounded to nearest in 8 bits, asymmetric, one scale a row, as NNCF stores embeddings."""
-    kind = grid("int8", False)
+    kind = DTYPES["int8"].grid(False)
     parts = []
     for rows in torch.split(weight, ROWS):
         wide = rows.float()

@@ -5,8 +5,8 @@ import numpy as np
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from catalog.libraries import known
 from flows.cli.doctor import unmet
-from flows.planning import tool_versions
 
 ROOT = Path(__file__).parents[3]
 
@@ -14,14 +14,8 @@ ROOT = Path(__file__).parents[3]
 def test_what_an_engine_or_a_format_takes_is_installed_with_quantmill() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    used = {
-        name
-        for table in (tool_versions._BY_ENGINE, tool_versions._BY_FORMAT)
-        for names in table.values()
-        for name in names
-    }
-    brought = {"optimum"}  # by optimum-intel, which pins it
-    assert {canonicalize_name(name) for name in used - brought} <= declared
+    brought = {"optimum", "tokenizers"}  # by optimum-intel and transformers, which pin them
+    assert {canonicalize_name(name) for name in known() - brought} <= declared
 
 
 def test_a_package_that_is_absent_or_of_another_version_is_named_with_what_is_there() -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from quantizers.dtypes import dequantize, grid_of
+from quantizers.dtypes import dequantize
 from quantizers.engines.neural_compressor import absorbers, codes_of, quantized
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
@@ -84,7 +84,7 @@ def test_codes_and_scales_stand_for_the_weights_that_neural_compressor_recovers(
         model = quantized(skeleton, checkpoint, recipe, linears, rows)
         for name in (linears[0], linears[-1]):
             module = model.get_submodule(name)
-            mine = dequantize(codes_of(module, grid_of(recipe), torch.float32), grid_of(recipe))
+            mine = dequantize(codes_of(module, recipe.grid, torch.float32), recipe.grid)
             torch.testing.assert_close(mine, module.recover().float(), rtol=1e-3, atol=1e-6)  # type: ignore[operator]
 
 

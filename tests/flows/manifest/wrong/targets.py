@@ -65,6 +65,13 @@ TARGETS_AND_NAMES = (
         ("written by engine nncf",),
     ),
     Wrong(
+        "a group that the format has no kernel for",
+        target("{preset: nf4, group_size: 16}"),
+        5,
+        "targets.t.group_size",
+        ("group_size 16 is not for format bitsandbytes", "32, 64"),
+    ),
+    Wrong(
         "an asymmetric codebook",
         target("{preset: nf4, symmetric: false}"),
         5,

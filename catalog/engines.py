@@ -1,0 +1,67 @@
+"""Who makes an artifact: one row an engine, with what it can do where it cannot do everything.
+
+Which formats it writes is said by the formats (`catalog.formats`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from catalog.dtypes import DTYPES
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine. A choice that it would ignore must not stand in a record, so recipes are held against this row."""
+
+    name: str
+    entry_point: str
+    """`module:function`, imported when asked for: each brings libraries of several hundred megabytes."""
+    libraries: tuple[str, ...]
+    """Distributions that have a hand in the bits besides torch's and the format's; their versions are in keys."""
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+    choices: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """What it takes of a recipe's field; a field that is absent here it takes whatever it says."""
+    group_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Group sizes it makes a dtype with; any, of a dtype that is absent here."""
+    streams: bool = False
+    """Whether it makes any number of recipes in one pass over the model, each linear in a dtype of its own."""
+    ratio: tuple[str, ...] = ()
+    """Dtypes of which it stores a share of the weights, the rest in int8."""
+    prefix: str | None = None
+    """How names of its recipes begin, where the format's do not begin otherwise."""
+    plain: str | None = "rtn"
+    """What names say where a recipe does nothing but round."""
+
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        Engine("streaming", "quantizers.engines.streaming:stream", ("numba",), streams=True),
+        Engine(
+            "neural-compressor",
+            "quantizers.engines.neural_compressor:compress",
+            ("neural_compressor_pt",),
+            dtypes=("int2", "int3", "int4", "int8"),
+            choices={"rounding": ("nearest",)},
+            prefix="inc",
+        ),
+        Engine(
+            "nncf",
+            "quantizers.engines.nncf:export",
+            ("nncf",),
+            dtypes=("int4", "int8"),
+            choices={"transform": (None,), "range": ("minmax",), "rounding": ("nearest",)},
+            group_sizes={"int8": (-1,)},
+            ratio=("int4",),
+            plain=None,
+        ),
+    )
+}
+
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal[tuple(ENGINES)]

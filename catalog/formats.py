@@ -1,0 +1,183 @@
+"""What an artifact is stored as: one row a format, read by all packages.
+
+How its weights are laid out is code, in `quantizers.formats.<name>`, with underscores for dashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from catalog.dtypes import DTYPES
+from catalog.engines import ENGINES
+from catalog.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Client:
+    """A mainstream library that loads artifacts, with no code of ours in it."""
+
+    module: str
+    """What its user imports; `Task.classes` says which class of it."""
+    library: str
+    """What the Hub calls it: `library_name` of a card."""
+
+
+TRANSFORMERS = Client("transformers", "transformers")
+OPTIMUM_INTEL = Client("optimum.intel", "openvino")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Another program that runs the artifact, for cards to show."""
+
+    name: str
+    package: str
+    """What its user installs."""
+    snippet: str
+    """Python that runs a release; `{where}` is its name, and the version if it is pinned."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: what it holds, who writes it, and the stock client that loads it."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    """What one weight may be stored as."""
+    engines: tuple[str, ...]
+    """Who writes it."""
+    client: Client
+    packages: tuple[str, ...]
+    """What its user installs, the client first."""
+    files: tuple[str, ...]
+    """Files, as patterns, without which it cannot be loaded."""
+    weights: tuple[str, ...]
+    """Files, as patterns, that hold the weights: their bytes are its size."""
+    libraries: tuple[str, ...]
+    """Distributions that have a hand in its bits and in their scores besides torch's; their versions are in keys."""
+    method: str | None = None
+    """`quantization_config.quant_method` in config.json; None: there is none."""
+    options: tuple[tuple[str, str], ...] = ()
+    """Further arguments of the client's `from_pretrained`, of models and tokenizers alike."""
+    devices: tuple[str, ...] = ("CPU",)
+    """Where it can be judged: `GPU` and `NPU` are OpenVINO's names, which loaders of torch do not know."""
+    group_sizes: tuple[int, ...] = ()
+    """Weights per scale that it holds; empty: any."""
+    symmetric: tuple[str, ...] = ()
+    """Integer dtypes that it holds without zero points alone."""
+    mixes: bool = False
+    """Whether each linear may have a dtype of its own."""
+    embeddings: tuple[str, ...] = ()
+    """What token embeddings, and a head that shares them, may be stored as; empty: its loader reads none quantized."""
+    stacks: bool = False
+    """Whether it holds the experts that transformers stacks; else these are kept as they are."""
+    made_from: str | None = None
+    """The format that the streaming engine lays weights out in first, of which it makes this one when that is whole."""
+    small_in_memory: bool = True
+    """Whether the client keeps the weights packed; if not, the artifact is small on disk alone."""
+    runtimes: tuple[Runtime, ...] = ()
+    prefix: str | None = None
+    """How names of its recipes begin."""
+
+    def holds(self, engine: str) -> tuple[str, ...]:
+        """The dtypes that an engine can write it with; none if it does not write it."""
+        return tuple(name for name in self.dtypes if engine in self.engines and name in ENGINES[engine].dtypes)
+
+    def loader(self, task: str) -> str:
+        """Full name of the stock class that loads it."""
+        return f"{self.client.module}.{TASKS[task].classes[self.client.module]}"
+
+    def has_weights(self, file: str) -> bool:
+        """Whether a file of that name holds weights of it."""
+        return any(fnmatchcase(file, pattern) for pattern in self.weights)
+
+
+_CHECKPOINT = ("config.json", "tokenizer_config.json", "*.safetensors")
+_GENAI = """\
+import openvino_genai
+from huggingface_hub import snapshot_download
+
+pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), "CPU")
+print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
+"""
+
+FORMATS: dict[str, Format] = {
+    format_.name: format_
+    for format_ in (
+        Format(
+            "compressed-tensors",
+            dtypes=("int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip"),
+            engines=("streaming", "neural-compressor"),
+            client=TRANSFORMERS,
+            packages=("transformers", "compressed-tensors", "torch"),
+            files=_CHECKPOINT,
+            weights=("*.safetensors",),
+            libraries=("compressed-tensors",),
+            method="compressed-tensors",
+            mixes=True,
+            # transformers unpacks it at the first forward.
+            small_in_memory=False,
+        ),
+        Format(
+            "bitsandbytes",
+            dtypes=("nf4", "fp4_bnb"),
+            engines=("streaming",),
+            client=TRANSFORMERS,
+            packages=("transformers", "bitsandbytes", "accelerate", "torch"),
+            files=_CHECKPOINT,
+            weights=("*.safetensors",),
+            libraries=("bitsandbytes",),
+            method="bitsandbytes",
+            # What it has kernels for.
+            group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
+        ),
+        Format(
+            "openvino",
+            dtypes=("int4", "int8", "int4_fullrange", "int4_clip"),
+            engines=("streaming", "nncf"),
+            client=OPTIMUM_INTEL,
+            packages=("optimum-intel", "openvino", "openvino-tokenizers"),
+            files=(
+                *("config.json", "tokenizer_config.json", "openvino_model.xml", "openvino_model.bin"),
+                *("openvino_tokenizer.xml", "openvino_detokenizer.xml"),
+            ),
+            weights=("openvino_model*.bin",),
+            libraries=("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
+            devices=("CPU", "GPU", "NPU"),
+            mixes=True,
+            embeddings=("int8",),
+            stacks=True,
+            made_from="compressed-tensors",
+            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", _GENAI),),
+            prefix="ov",
+        ),
+    )
+}
+"""Formats of artifacts, by name."""
+
+ORIGINAL = Format(
+    "transformers",
+    dtypes=(),
+    engines=(),
+    client=TRANSFORMERS,
+    packages=("transformers", "torch"),
+    files=_CHECKPOINT,
+    weights=("*.safetensors",),
+    libraries=(),
+    small_in_memory=True,
+)
+"""What originals are stored as."""
+
+DEVICES = tuple(dict.fromkeys(device for format_ in FORMATS.values() for device in format_.devices))
+
+if TYPE_CHECKING:
+    FormatName = str
+    Device = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
+    Device = Literal[DEVICES]
+
+_unheld = DTYPES.keys() - {dtype for format_ in FORMATS.values() for dtype in format_.dtypes}
+assert not _unheld, f"no format holds {sorted(_unheld)}: a manifest would offer what nobody can write"

@@ -1,0 +1,44 @@
+"""The distributions that have a hand in bits or scores, and their installed versions: parts of keys and of records."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from catalog.engines import ENGINES
+from catalog.formats import FORMATS
+
+COMPUTING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
+"""Of every step that runs a model."""
+
+
+def making(engine: str, format_: str) -> tuple[str, ...]:
+    """Libraries that decide what an artifact is."""
+    made_from = FORMATS[format_].made_from if ENGINES[engine].streams else None
+    source = FORMATS[made_from].libraries if made_from else ()
+    return (*COMPUTING, *FORMATS[format_].libraries, *ENGINES[engine].libraries, *source)
+
+
+def scoring(format_: str | None = None) -> tuple[str, ...]:
+    """Libraries that decide how an artifact scores; without a format, the original."""
+    return (*COMPUTING, *(FORMATS[format_].libraries if format_ else ()))
+
+
+def known() -> frozenset[str]:
+    """All of them, whatever the engine or format."""
+    rows = [row.libraries for table in (ENGINES.values(), FORMATS.values()) for row in table]
+    return frozenset(COMPUTING).union(*rows)
+
+
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions, by name, in order of the names."""
+    return {name: installed(name) for name in sorted(libraries)}
+
+
+@cache
+def installed(name: str) -> str:
+    """Installed version of a distribution, or `absent`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,75 @@
+"""What a model does: one row a task, with the stock class that loads it and what is measured of it.
+
+Another task is another row, and a package that measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, by the name that the Hub knows it by: `pipeline_tag`."""
+
+    name: str
+    classes: Mapping[str, str]
+    """Module of a client (`catalog.formats.Client`) → the class that its user types."""
+    export: str
+    """What optimum-intel's exporter calls it."""
+    evidence: str
+    """Package of gates that measures it: its `baseline` runs the original, its `compare` an artifact."""
+    row: str
+    """What one row of evaluation is, in a reader's words."""
+    measures: tuple[str, ...]
+    """Quantities of `gates.evidence.Summary`, each with bounds over rows."""
+    sanity: tuple[str, ...]
+    """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+    snippet: str
+    """Python that loads and runs a release: `{imports}`, `{model}` and `{tokenizer}` are filled in."""
+
+
+_TEXT_GENERATION = """\
+{imports}
+
+tokenizer = {tokenizer}
+model = {model}
+inputs = tokenizer("The function returns", return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            "text-generation",
+            classes={"transformers": "AutoModelForCausalLM", "optimum.intel": "OVModelForCausalLM"},
+            export="text-generation-with-past",
+            evidence="gates.evaluation",
+            row="a document, cut after so many tokens; each token but the first is predicted",
+            measures=("increase", "loss_change", "kld", "agreement", "flips"),
+            sanity=(
+                "files",
+                "size",
+                "config",
+                "special-tokens",
+                "chat-template",
+                "tokenizer",
+                "loads",
+                "weights",
+                "finite",
+                "context",
+                "generates",
+            ),
+            snippet=_TEXT_GENERATION,
+        ),
+    )
+}
+
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    TaskName = Literal[tuple(TASKS)]
