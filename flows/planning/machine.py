@@ -58,18 +58,21 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
         EnvironmentFault: a device or a package is missing, or memory or disk is too small for what is predicted.
     """
     making = [planned for planned in plan.stale if planned.steps != ("publish",)]
+    # One of each kind: in a thousand manifests the same work stands many times.
+    kinds = {(p.job.quantize(p.rung).key, p.job.baseline.key, p.job.target.device): p for p in making}.values()
+    memory = memory_bytes()
     problems = [
         f"{planned.job.manifest.path}: targets.{planned.job.target.name}: {problem}"
-        for planned in making
-        for problem in _unfit(planned)
+        for planned in kinds
+        for problem in _unfit(planned, memory)
     ]
     if problems:
         more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
         raise EnvironmentFault(problems[0] + more)
-    _refuse_full_disk(making, home)
+    _refuse_full_disk(list(kinds), home)
 
 
-def _unfit(planned: Planned) -> Iterator[str]:
+def _unfit(planned: Planned, memory: int) -> Iterator[str]:
     job, rung = planned.job, planned.rung
     device, calibration = job.target.device, job.manifest.calibration
     if device != "CPU" and device not in {name.split(".")[0] for name in openvino_devices()}:
@@ -89,10 +92,9 @@ def _unfit(planned: Planned) -> Iterator[str]:
             f"the package {missing[0]} is not installed, which its recipe needs. Install quantmill again from its "
             "constraints; `quantmill doctor` lists what is missing."
         )
-    needed, there = predict(job, rung).memory_bytes, memory_bytes()
-    if needed > ERROR * there:
+    if (needed := predict(job, rung).memory_bytes) > ERROR * memory:
         yield (
-            f"about {_size(needed)} of memory are needed, and this machine has {_size(there)}, swap included. "
+            f"about {_size(needed)} of memory are needed, and this machine has {_size(memory)}, swap included. "
             "Run on a larger one, or take a smaller model or a recipe that is not calibrated."
         )
 
@@ -104,9 +106,10 @@ def _can_calibrate_on(device: str) -> bool:
 
 
 def _refuse_full_disk(making: list[Planned], home: Path) -> None:
-    artifacts = {p.job.quantize(p.rung).key: weights_bytes(p.job.original, p.rung) for p in making}
+    quantized = {p.job.quantize(p.rung).key: p for p in making if "quantize" in p.steps}
+    artifacts = [weights_bytes(p.job.original, p.rung) for p in quantized.values()]
     fetched = {p.job.original.revision: p.job.original.bytes for p in making if p.job.original.directory is None}
-    needed = sum(artifacts.values()) + sum(fetched.values()) + _RUNNING * bool(making)
+    needed = sum(artifacts) + sum(fetched.values()) + _RUNNING * bool(making)
     if needed > (free := free_bytes(home)):
         models = f" and {len(fetched)} models to fetch" if fetched else ""
         raise EnvironmentFault(
