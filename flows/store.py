@@ -8,7 +8,6 @@ HOME/failures/<step>-<key>.json       what went wrong, and how often
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import EnvironmentFault, Fault
-from catalog.secrets import scrub_bytes
+from flows.files.durable import sync, write_durably
 from flows.files.fingerprint import file_sha256, fingerprint
 from flows.step import Entry, Kind, Result, Step
 
@@ -164,7 +163,7 @@ class Store:
         if place.exists():
             shutil.rmtree(place)
         scratch.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
         self._failure(step).unlink(missing_ok=True)
         return record
 
@@ -199,22 +198,3 @@ class Store:
         """Return the lock under which heavy steps run one at a time; the kernel frees it when its holder dies."""
         self.home.mkdir(parents=True, exist_ok=True)
         return FileLock(self.home / "heavy.lock")
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, without a secret, and have it on the disk before returning."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(scrub_bytes(data))
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

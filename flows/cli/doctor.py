@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -16,7 +15,7 @@ from packaging.requirements import Requirement
 from catalog.errors import InputError
 from catalog.libraries import installed, known
 from catalog.tokens import hub_token
-from flows.planning.machine import openvino_devices
+from flows.planning.machine import free_bytes, openvino_devices
 from quantizers.compute import cpu_flags, fastest
 
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -25,7 +24,6 @@ _TOOLS = tuple(sorted({*known(), "huggingface_hub", "openvino-genai", "prefect"}
 
 def examine(home: Path) -> dict[str, Any]:
     """Return instruction set, memory, disk, OpenVINO devices, versions, what is missing, and settings."""
-    home.mkdir(parents=True, exist_ok=True)
     memory = psutil.virtual_memory()
     return {
         "python": platform.python_version(),
@@ -35,7 +33,7 @@ def examine(home: Path) -> dict[str, Any]:
             "compute_auto": fastest("cpu"),
         },
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
-        "disk": {"home": str(home), "free_bytes": shutil.disk_usage(home).free},
+        "disk": {"home": str(home), "free_bytes": free_bytes(home)},
         "openvino_devices": list(openvino_devices()),
         "versions": {name: installed(name) for name in _TOOLS},
         "missing_packages": list(unmet(_requirements())),

@@ -5,20 +5,26 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from catalog.errors import EnvironmentFault
 from flows.errors import UsageError
 
 _NAME = re.compile(r"(?P<name>[^@/\s]+/[^@/\s]+)(?:@(?P<version>v[1-9]\d*))?")
 
 
 def find_home(given: Path | None) -> Path:
-    """Return the store: the one given, or the nearest `.quantmill` from here upward, or one to be made here."""
-    if given:
-        return given.absolute()
+    """Return the store: the one given, or the nearest `.quantmill` from here upward, or one to be made here.
+
+    Raises EnvironmentFault when a file stands where its directory is, or would be.
+    """
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".quantmill").is_dir():
-            return folder / ".quantmill"
-    return here / ".quantmill"
+    nearest = next((folder for folder in (here, *here.parents) if (folder / ".quantmill").is_dir()), here)
+    home = given.absolute() if given else nearest / ".quantmill"
+    there = next(path for path in (home, *home.parents) if path.exists())
+    if not there.is_dir():
+        raise EnvironmentFault(
+            f"{there} is a file, and the store {home} is a directory: name another one with --home, or move the file away"
+        )
+    return home
 
 
 def split(release: str) -> tuple[str, str | None]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from flows.files.cache import keep, kept
 
 
 def canonical(value: Any) -> bytes:
@@ -62,20 +62,18 @@ class ContentHashes:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, list[Any]] = {}
+        self._known = kept(memory, dict[str, tuple[int, int, int, int, str]]) or {}
         self._changed = False
-        with suppress(FileNotFoundError, ValueError):  # a lost memory costs one more read of the files, nothing else
-            self._known = json.loads(memory.read_bytes())
 
     def file(self, path: Path) -> str:
         """Return the sha256 of a file's bytes."""
         status = path.stat()
-        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         known = self._known.get(str(path))
         if known and known[:4] == mark:
-            return str(known[4])
+            return known[4]
         digest = file_sha256(path)
-        self._known[str(path)] = [*mark, digest]
+        self._known[str(path)] = (*mark, digest)
         self._changed = True
         return digest
 
@@ -84,11 +82,7 @@ class ContentHashes:
         return fingerprint({str(path.relative_to(root)): self.file(path) for path in files})
 
     def save(self) -> None:
-        """Write what was learned, atomically."""
-        if not self._changed:
-            return
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
-        scratch.write_text(json.dumps(self._known))
-        scratch.replace(self._memory)
+        """Keep what was learned for the next time."""
+        if self._changed:
+            keep(self._memory, self._known)
         self._changed = False

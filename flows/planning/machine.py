@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -47,15 +48,15 @@ def memory_bytes() -> int:
 
 def free_bytes(home: Path) -> int:
     """Free bytes of the disk that holds the store, or will."""
-    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_there(home)).free
 
 
 def refuse_unfit(plan: Plan, home: Path) -> None:
     """Refuse a plan that this machine cannot carry out.
 
     Raises:
-        EnvironmentFault: a device or a package is missing, or memory or disk is too small for what is predicted.
+        EnvironmentFault: a device or a package is missing, memory or disk is too small for what is predicted, or the
+            store cannot be written.
     """
     making = [planned for planned in plan.stale if planned.steps != ("publish",)]
     # One of each kind: in a thousand manifests the same work stands many times.
@@ -69,6 +70,8 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
     if problems:
         more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
         raise EnvironmentFault(problems[0] + more)
+    if plan.stale:
+        _refuse_unwritable(home)
     _refuse_full_disk(list(kinds), home)
 
 
@@ -103,6 +106,21 @@ def _can_calibrate_on(device: str) -> bool:
     if device not in _ACCELERATORS:
         return True
     return "+cpu" not in installed("torch") and any(Path(node).exists() for node in _ACCELERATORS[device])
+
+
+def _refuse_unwritable(home: Path) -> None:
+    there = _there(home)
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = "its file system is read-only" if read_only else f"permission is denied on {there}"
+        raise EnvironmentFault(
+            f"{home} cannot be written: {why}. Give this user the right to it, or name another directory for the store "
+            "with --home."
+        )
+
+
+def _there(home: Path) -> Path:
+    return next(folder for folder in (home, *home.parents) if folder.is_dir())
 
 
 def _refuse_full_disk(making: list[Planned], home: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from catalog.tokens import check_tokens, hub_token
 from flows.errors import UsageError
+from flows.files.cache import kept
+from flows.files.durable import write_durably
 from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.errors import nearest
@@ -21,7 +23,7 @@ from flows.planning.kinds import BASELINE, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.step import Step
-from flows.store import Record, Store, write_durably
+from flows.store import Record, Store
 from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
 
@@ -181,9 +183,8 @@ def remember(job: Job, store: Store) -> None:
 
 def _changes(job: Job, store: Store) -> str:
     """Return what differs from the last time the job was done, or an empty text when it never was."""
-    try:
-        before = json.loads(_memory(job, store).read_bytes())
-    except FileNotFoundError:
+    before = kept(_memory(job, store), dict[str, str | None])
+    if before is None:
         return ""
     now = job.ingredients()
     changed = [

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from catalog.errors import InputError
+from flows.files.cache import keep, kept
 from flows.files.fingerprint import ContentHashes
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest, Texts
 from flows.planning.kinds import FETCH, Fetched
 from flows.step import Step
-from flows.store import Store, write_durably
+from flows.store import Store
 from publishers.errors import HubError
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
@@ -79,6 +82,14 @@ class Original:
 def fetching(source: str, commit: str) -> Step[Fetched]:
     """Return the step that brings a model of the Hub here."""
     return FETCH.step({"model": {"id": source, "revision": commit}})
+
+
+class _Headers(BaseModel):
+    """What is kept of a Hub model that was not fetched."""
+
+    tensors: dict[str, tuple[str, tuple[int, ...], int]]
+    """Name → dtype, shape and bytes."""
+    config: dict[str, Any]
 
 
 def task_file(manifest: Manifest, file: str) -> Path:
@@ -151,17 +162,17 @@ class Sources:
         return self._commits[key]
 
     def _ask(self, kind: str, source: str, revision: str) -> str:
-        memory = self.home / "cache" / "refs" / kind / source / f"{revision.replace('/', '%2F')}.txt"
+        memory = self.home / "cache" / "refs" / kind / source / f"{revision.replace('/', '%2F')}.json"
         if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-            if memory.is_file():
-                return memory.read_text()
+            before = kept(memory, str)
+            if before and _COMMIT.fullmatch(before):
+                return before
             raise SourceError(
                 f"{kind} {source}@{revision} was never resolved here and HF_HUB_OFFLINE is set: unset it once, name a "
                 "40-hex commit, or point the manifest at a local directory"
             )
         sha = ask_hub(f"{kind} {source}@{revision}", lambda: _resolve(kind, source, revision))
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(memory, sha.encode())
+        keep(memory, sha)
         return sha
 
     def _from_directory(self, manifest: Manifest) -> Original:
@@ -190,13 +201,12 @@ class Sources:
 
     def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         memory = self.home / "cache" / "headers" / source / f"{commit}.json"
-        if not memory.is_file():
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            found = ask_hub(f"the headers of {source}@{commit}", lambda: _headers(source, commit))
-            write_durably(memory, json.dumps(found).encode())
-        known = json.loads(memory.read_bytes())
-        tensors = {name: Tensor(dtype, tuple(shape), size) for name, (dtype, shape, size) in known["tensors"].items()}
-        return tensors, known["config"]
+        known = kept(memory, _Headers)
+        if known is None:
+            known = ask_hub(f"the headers of {source}@{commit}", lambda: _headers(source, commit))
+            keep(memory, known)
+        tensors = {name: Tensor(dtype, shape, size) for name, (dtype, shape, size) in known.tensors.items()}
+        return tensors, known.config
 
 
 def ask_hub(what: str, question: Callable[[], T], delays: Sequence[float] = _DELAYS) -> T:
@@ -233,7 +243,7 @@ def _resolve(kind: str, source: str, revision: str) -> str:
     return str(HfApi().repo_info(source, revision=revision, repo_type=kind).sha)
 
 
-def _headers(source: str, commit: str) -> dict[str, Any]:
+def _headers(source: str, commit: str) -> _Headers:
     """Read the headers of a model's weight files from the Hub with range requests; no weight is transferred."""
     from huggingface_hub import HfApi, hf_hub_download
 
@@ -244,4 +254,4 @@ def _headers(source: str, commit: str) -> dict[str, Any]:
         for file in metadata.files_metadata.values()
         for name, info in file.tensors.items()
     }
-    return {"tensors": tensors, "config": config}
+    return _Headers(tensors=tensors, config=config)

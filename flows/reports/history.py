@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +37,6 @@ def history(store: Store, release: str) -> list[dict[str, Any]]:
     path = store.home / "history" / f"{release.replace('/', '--')}.jsonl"
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
-        if line.startswith("{") and line.endswith("}"):
+        with suppress(ValueError):
             found.append(json.loads(line))
     return found

@@ -7,18 +7,31 @@ from typing import Any
 
 import jinja2
 
+from catalog.errors import EnvironmentFault
+from catalog.foreign_errors import machine_fault
+from flows.files.durable import write_durably
 from flows.planning.plan import Plan
 from flows.reports.history import history
 from flows.reports.outcomes import outcomes
-from flows.store import Store, write_durably
+from flows.store import Store
 from gates.pages.plots import Point, drift, quality_against_size
 
 
 def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
-    """Write the report over a plan's jobs; return where it is: `to`, or `report.html` in the store."""
-    place = (to or store.home / "report.html").absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(place, render(plan, store).encode())
+    """Write the report over a plan's jobs; return where it is: `to`, or `report.html` in that directory or the store.
+
+    Raises EnvironmentFault when it cannot be written there.
+    """
+    place = (to or store.home).absolute()
+    if to is None or to.is_dir():
+        place /= "report.html"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(place, render(plan, store).encode())
+    except OSError as error:
+        raise machine_fault(error) or EnvironmentFault(
+            f"{place} cannot be written ({error.strerror}): name another place with --to"
+        ) from error
     return place
 
 

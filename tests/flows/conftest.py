@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,3 +59,27 @@ def demo(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     place = tmp_path_factory.mktemp("demo")
     manifest = room(place)
     return Demo(manifest, place / "home", quantmill("run", manifest, "--json", home=place / "home"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small disk, `disk("size=700k")`, or changes one that is mounted, `disk("ro", place)`."""
+    mounted: list[Path] = []
+
+    def mount(options: str, place: Path | None = None) -> Path:
+        if place is None:
+            place = tmp_path / f"disk{len(mounted)}"
+            place.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        else:
+            command = ["mount", "-o", f"remount,{options}", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        if place not in mounted:
+            mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)

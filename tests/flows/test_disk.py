@@ -1,0 +1,100 @@
+"""Disks that are full, read-only or hold something else: one paragraph, exit code 4, and nothing left behind."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.files.cache import kept
+from flows.files.durable import write_durably
+from flows.files.fingerprint import ContentHashes
+from tests.flows.conftest import Ran, quantmill, room
+
+Disk = Callable[..., Path]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return room(tmp_path / "room")
+
+
+def one_paragraph(ran: Ran, *words: str) -> None:
+    assert ran.code == 4, ran.stdout + ran.stderr
+    assert ran.stderr.startswith("This machine: ") and ran.stderr.count("\n") == 1, ran.stderr
+    assert all(word in ran.stderr for word in words), ran.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_store_that_cannot_be_written(verb: str, manifest: Path, disk: Disk) -> None:
+    place = disk("size=50m")
+    home = place / "home"
+    home.mkdir()
+    disk("ro", place)
+    one_paragraph(quantmill(verb, manifest, home=home), f"{home} cannot be written", "read-only", "--home")
+
+
+def test_what_needs_no_store_is_told_of_one_that_cannot_be_written(manifest: Path, disk: Disk) -> None:
+    place = disk("size=50m")
+    disk("ro", place)
+    assert quantmill("list", home=place / "home").code == 0
+    assert quantmill("doctor", home=place / "home").code == 0
+    one_paragraph(quantmill("report", manifest, home=place / "home"), "read-only")
+
+
+@pytest.mark.parametrize("below", ["", "deeper/home"])
+@pytest.mark.parametrize("command", [["plan"], ["run"], ["report"], ["list"], ["doctor"], ["show", "acme/x"]])
+def test_a_store_that_is_a_file(command: list[str], below: str, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    verb, *named = command
+    given = [manifest] if verb in ("plan", "run", "report") else named
+    ran = quantmill(verb, *given, home=tmp_path / "file" / below if below else tmp_path / "file")
+    one_paragraph(ran, f"{tmp_path / 'file'} is a file", "--home")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_report_goes_where_it_is_sent_or_says_why_not(manifest: Path, tmp_path: Path, disk: Disk) -> None:
+    home, there = tmp_path / "home", tmp_path / "there"
+    there.mkdir()
+    for to, place in ((there, there / "report.html"), (tmp_path / "new" / "r.html", tmp_path / "new" / "r.html")):
+        ran = quantmill("report", manifest, "--to", to, "--json", home=home)
+        assert ran.code == 0 and Path(ran.json["report"]) == place and place.stat().st_size > 1000
+        assert list(place.parent.iterdir()) == [place]
+    (tmp_path / "file").touch()
+    one_paragraph(quantmill("report", manifest, "--to", tmp_path / "file" / "r.html", home=home), "cannot be written")
+    small = disk("size=4k")
+    (small / "taken").write_bytes(bytes(4096))
+    one_paragraph(quantmill("report", manifest, "--to", small / "r.html", home=home), "disk is full")
+    assert [path.name for path in small.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("damaged", ["[]", "null", "{", '{"/a": 1}', '{"/a": [1, 2]}', ""])
+def test_what_planning_remembers_is_made_anew_when_damaged(damaged: str, manifest: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    planned = quantmill("plan", manifest, "--json", home=home)
+    memory = home / "cache" / "hashes.json"
+    before = json.loads(memory.read_text())
+    memory.write_text(damaged)
+    (home / "jobs").mkdir()
+    for row in planned.json:
+        (home / "jobs" / f"{row['release'].replace('/', '--')}.json").write_text(damaged)
+    again = quantmill("plan", manifest, "--json", home=home)
+    assert again.code == 0, again.stderr
+    assert [row["key"] for row in again.json] == [row["key"] for row in planned.json]
+    assert json.loads(memory.read_text()) == before
+
+
+def test_a_write_that_fails_leaves_nothing(disk: Disk) -> None:
+    place = disk("size=64k")
+    write_durably(place / "file", b"old")
+    with pytest.raises(OSError):
+        write_durably(place / "file", bytes(100_000))
+    assert [path.name for path in place.iterdir()] == ["file"]
+    assert (place / "file").read_bytes() == b"old"
+    hashes = ContentHashes(place / "cache" / "hashes.json")
+    (place / "filler").write_bytes(bytes(shutil.disk_usage(place).free))
+    hashes.file(place / "file")
+    hashes.save()
+    assert kept(place / "cache" / "hashes.json", dict[str, str]) is None
+    assert not list(place.rglob(".hashes*"))
