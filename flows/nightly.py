@@ -7,8 +7,12 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from flows.build import StepsFailed, build
+from flows.build import build
+from flows.planning.machine import refuse_unfit
+from flows.planning.plan import plan, read, refuse_without_token
 from flows.scrubbing import in_our_words, scrub_logs
+from flows.store import Store
+from flows.tasks import StepsFailed
 
 
 def manifests_below(directory: Path) -> list[Path]:
@@ -25,12 +29,15 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
     """Build what is stale below `manifests`. Raises StepsFailed at the end when anything did not finish."""
     scrub_logs()
     log = get_run_logger()
-    failed = []
+    store, failed = Store(Path(home)), []
     found = manifests_below(Path(manifests))
     log.info("%d manifests below %s", len(found), manifests)
     for path in found:
         try:
-            build([str(path)], home, retry=retry)
+            todo = plan(read([path]), store, retry=retry)
+            refuse_without_token(todo)
+            refuse_unfit(todo, store.home)
+            build(todo, store, retry=retry)
         except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
             log.error("%s: %s", path, error)
             failed.append(f"{path.name}: {error}")

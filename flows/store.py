@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import EnvironmentFault, Fault
@@ -160,10 +159,13 @@ class Store:
         write_durably(scratch / "record.json", record.model_dump_json(indent=1).encode())
         place = self.directory(step)
         place.parent.mkdir(parents=True, exist_ok=True)
+        replaced = self.home / "scratch" / f"replaced-{step.name}"
+        shutil.rmtree(replaced, ignore_errors=True)
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(replaced)
         scratch.rename(place)
         sync(place.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
         self._failure(step).unlink(missing_ok=True)
         return record
 
@@ -193,8 +195,3 @@ class Store:
         (self.home / "failures").mkdir(parents=True, exist_ok=True)
         write_durably(self._failure(entry), failure.model_dump_json(indent=1).encode())
         return failure
-
-    def heavy(self) -> FileLock:
-        """Return the lock under which heavy steps run one at a time; the kernel frees it when its holder dies."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.home / "heavy.lock")

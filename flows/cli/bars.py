@@ -33,6 +33,12 @@ class Bars:
         mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
         self._progress.console.print(f"{mark} {label}  [dim]{escape(note)}[/dim]", highlight=False)
 
+    def waiting(self, holder: str) -> None:
+        """Add a line."""
+        self._progress.console.print(
+            f"[yellow]…[/yellow] waiting for {escape(holder)}", highlight=False, soft_wrap=True
+        )
+
 
 @contextmanager
 def bars(console: Console) -> Iterator[None]:

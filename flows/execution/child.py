@@ -61,7 +61,8 @@ def run(
     unless it may use the `network`, and sees no token of the Hub unless that is why. Raises
     the kind of Fault that the child ended with.
     """
-    (scratch / "request.json").write_text(request.model_dump_json(indent=1))
+    # Sorted: cards list things in the order in which they are told of them.
+    (scratch / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1, sort_keys=True))
     environment = dict(os.environ) if network == "token" else without_tokens(os.environ)
     environment |= {"QUANTMILL_PARENT": str(os.getpid()), "PYTHONPATH": _PATH}
     environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}

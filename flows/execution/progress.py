@@ -19,6 +19,9 @@ class Watcher(Protocol):
     def ended(self, label: str, note: str, *, ok: bool) -> None:
         """Say that it ended, and how."""
 
+    def waiting(self, holder: str) -> None:
+        """Say that this run waits for another process, at once and then from time to time."""
+
 
 class Nobody:
     """Watches nothing."""
@@ -30,6 +33,9 @@ class Nobody:
         """Ignore."""
 
     def ended(self, label: str, note: str, *, ok: bool) -> None:
+        """Ignore."""
+
+    def waiting(self, holder: str) -> None:
         """Ignore."""
 
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from flows.errors import UsageError
 from flows.execution import child
+from flows.execution.lock import heavy
 from flows.execution.progress import watcher
 from flows.files.fingerprint import ContentHashes, file_sha256
 from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
@@ -44,7 +45,7 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
     request = Request.model_validate_json((store.directory(step) / "request.json").read_bytes())
     _same_model(request.model, artifact, store)
     label = f"{name}@{release.version}: make it again"
-    with TemporaryDirectory(dir=store.home, prefix="rebuild-") as scratch, store.heavy():
+    with TemporaryDirectory(dir=store.home, prefix="rebuild-") as scratch, heavy(store, label):
         (Path(scratch) / "out").mkdir()
         tell = watcher()
         tell.started(label)

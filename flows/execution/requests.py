@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catalog.libraries import installed
 from flows.execution import fetch as fetching
-from flows.manifest.model import Rung, Search, Texts
+from flows.manifest.model import Rung, Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.sources import Original, task_file
@@ -96,8 +96,10 @@ def quantize(work: Sequence[tuple[Job, Rung]], store: Store) -> quantizing.Reque
     )
 
 
-def sensitivity(job: Job, search: Search, store: Store) -> quantizing.SensitivityRequest:
-    """Ask what each dtype does to each group of linears."""
+def sensitivity(job: Job, store: Store) -> quantizing.SensitivityRequest:
+    """Ask what each dtype does to each group of linears, of a target that searches."""
+    search = job.target.search
+    assert search
     return quantizing.SensitivityRequest(
         model=_model(job, store),
         recipe=search.base,

@@ -13,6 +13,7 @@ from catalog.errors import Fault
 from catalog.secrets import scrub
 from flows.execution import child
 from flows.execution.child import Network
+from flows.execution.lock import heavy
 from flows.execution.progress import watcher
 from flows.files.fingerprint import fingerprint
 from flows.planning.kinds import Artifact
@@ -24,27 +25,37 @@ log = logging.getLogger(__name__)
 
 
 def known(store: Store, entry: Entry[Result]) -> Record[Result] | None:
-    """Return the record of a finished step after reading its files again; a damaged entry is removed, to be made anew."""
+    """Return the record of a finished step after reading its files again; None for a damaged one, to be made anew."""
     record = store.record(entry)
     if record is None:
         return None
     try:
         store.verify(entry, record)
     except DamagedEntry as damage:
-        log.warning("%s It is made anew now.", damage)
-        store.forget(entry)
+        log.warning("%s", damage)
         return None
     return record
 
 
 def perform(
-    store: Store, step: Step[Result], label: str, request: BaseModel, *, network: Network = "none"
+    store: Store,
+    step: Step[Result],
+    label: str,
+    request: BaseModel,
+    *,
+    network: Network = "none",
+    anew: bool = False,
 ) -> Record[Result]:
-    """Return the step's record, running its program in a child when there is none. Raises a Fault, noted in the store."""
-    if record := known(store, step):
-        return record
-    with store.heavy():
-        if record := known(store, step):  # another process did it while this one waited
+    """Return the step's record, running its program in a child when there is none, or when it is to be done `anew`.
+
+    Raises a Fault, noted in the store.
+    """
+    before = known(store, step)
+    if before and not anew:
+        return before
+    with heavy(store, label):
+        record = known(store, step)
+        if record and record != before:  # another process did it while this one waited
             return record
         scratch = store.scratch(step.name)
         ended = _follow(store, [step], step.kind.program, label, request, scratch, network=network)
@@ -58,7 +69,7 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
     An attempt that was interrupted is handed its own unfinished directory again, to go on from.
     """
     together = fingerprint([step.key for step in steps])
-    with store.heavy():
+    with heavy(store, label):
         if all(known(store, step) for step in steps):  # another process did it while this one waited
             return
         scratch = store.scratch(f"together-{together}", resume=True)
@@ -84,7 +95,7 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
 
 def note(store: Store, step: Step[Result], result: Result, files: dict[str, str] | None = None) -> Record[Result]:
     """Seal a step that was worked out here, in no time, with the texts it comes with."""
-    with store.heavy():
+    with heavy(store, step.kind.name):
         scratch = store.scratch(step.name)
         for name, text in (files or {}).items():
             (scratch / "out" / name).write_text(scrub(text), encoding="utf-8")

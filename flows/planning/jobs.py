@@ -57,15 +57,15 @@ class Job:
 
     @property
     def prepared(self) -> list[Step[Any]]:
-        """What comes before any recipe: texts, their comparison if one is calibrated on, and the original's scores."""
-        if self.calibration is None or not reads_calibration(self.target):
-            return [self.evaluation, self.baseline]
-        steps: list[Step[Any]] = [
-            self.evaluation,
-            self.calibration,
-            self.contamination(self.calibration),
-            self.baseline,
-        ]
+        """What comes before any recipe, in order: model and texts, scores of the original, sensitivities if it searches.
+
+        Texts are compared only where one is calibrated on.
+        """
+        steps: list[Step[Any]] = [self.original.fetch] if self.original.directory is None else []
+        steps.append(self.evaluation)
+        if self.calibration and reads_calibration(self.target):
+            steps += [self.calibration, self.contamination(self.calibration)]
+        steps.append(self.baseline)
         return [*steps, self.sensitivity(self.target.search)] if self.target.search else steps
 
     def contamination(self, calibration: Step[Documents]) -> Step[Overlap]:

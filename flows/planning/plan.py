@@ -19,7 +19,7 @@ from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, jobs
-from flows.planning.kinds import BASELINE, QUANTIZE, SENSITIVITY, Judged
+from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.step import Step
@@ -117,7 +117,8 @@ def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
 
 def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     steps = [*job.prepared, job.quantize(rung)]
-    missing = [step for step in steps if not store.complete(step)]
+    # A fetch is among them when the model is not here: its record may be, of a cache that was cleaned up since.
+    missing = [step for step in steps if step.kind is FETCH or not store.complete(step)]
     # A network that was away comes back by itself; work that failed three times here does not.
     working = [step for step in missing if step.kind in (BASELINE, SENSITIVITY, QUANTIZE)]
     for step in (*working, *scorings(job, rung, store)):
@@ -125,8 +126,7 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
         if failure and failure.attempts >= QUARANTINE and not retry:
             why = f"{step.kind.name} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
             return Planned(job, "quarantined", (), why, rung)
-    fetch = ["fetch"] if job.original.directory is None else []
-    names = tuple(dict.fromkeys([*fetch, *(step.kind.name for step in missing), "gate", "publish"]))
+    names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
     return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
 
 

@@ -43,8 +43,7 @@ def _outcome(planned: Planned, store: Store) -> dict[str, Any]:
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
     job, rung = planned.job, planned.rung
-    fetch = [job.original.fetch] if job.original.id else []
-    steps = [*fetch, *job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
+    steps = [*job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
     return next((failure for step in steps if (failure := store.failed(step))), None)
 
 

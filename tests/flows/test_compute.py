@@ -31,9 +31,11 @@ def searching(tmp_path: Path, calibration: str = "") -> Path:
 def calibrations(job: Job, store: Store) -> list[Any]:
     """What keys and requests of the job's quantizing step, or of its search, say of the calibration."""
     if search := job.target.search:
-        return [job.sensitivity(search).inputs["calibration"], requests.sensitivity(job, search, store)["calibration"]]
+        return [job.sensitivity(search).inputs["calibration"], dict(requests.sensitivity(job, store).calibration)]
     rung = job.target.rungs[0]
-    return [job.quantize(rung).inputs["calibration"], requests.quantize([(job, rung)], store)["calibration"]]
+    asked = requests.quantize([(job, rung)], store).calibration
+    assert asked
+    return [job.quantize(rung).inputs["calibration"], dict(asked)]
 
 
 @pytest.mark.parametrize("target", ["int4-awq", "mixed"])

@@ -59,9 +59,9 @@ def test_keys_never_change_by_accident(tmp_path: Path, monkeypatch: pytest.Monke
         "0-texts": "8d03be6dec48ad9b",
         "1-baseline": "f8ab08b771bbc722",
         "2-quantize": "783f2ddd6b8a0dd4",
-        "3-evidence": "d08985ff90ab7b7f",
-        "4-verdict": "70ca681f50f73f26",
-        "5-publish": "127d334ff5ecfbc4",
+        "3-evidence": "be808ccef980c36b",
+        "4-verdict": "06577cdaa8ca432c",
+        "5-publish": "91e6c1c487ed012b",
         "contamination": "a10ed5086fbb650b",
         "fetch": "44c36b06f27cc3a6",
     }

@@ -90,26 +90,20 @@ def mill(
     atexit.register(stack.close)
     with console.status("starting Prefect"):
         stack.enter_context(prefect_server(store.home))
-    _build(manifests, store, console, targets, retry, allow_path)
+    _build(todo, store, console, retry)
     # Held against what was planned: sources may have moved on in the meantime.
     return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True
 
 
-def _build(
-    manifests: Sequence[Path],
-    store: Store,
-    console: Console,
-    targets: Collection[str] | None,
-    retry: bool,
-    allow_path: bool,
-) -> None:
-    from flows.build import StepsFailed, build
+def _build(todo: Plan, store: Store, console: Console, retry: bool) -> None:
+    from flows.build import build
     from flows.cli.bars import bars
+    from flows.tasks import StepsFailed
 
     logging.getLogger("flows").setLevel(logging.CRITICAL)  # the table at the end tells the same, once
     with bars(console):
         try:
-            build([str(path) for path in manifests], str(store.home), list(targets or ()), retry, allow_path)
+            build(todo, store, retry=retry)
         except StepsFailed as error:
             logging.getLogger(__name__).debug("unfinished: %s", error)  # the plan that follows says which, and why
 

@@ -1,0 +1,96 @@
+"""The lock under which heavy steps run one at a time, and what those who wait for it are told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flows.execution.progress import watcher
+from flows.store import Store
+
+log = logging.getLogger(__name__)
+AGAIN = 30.0
+"""Seconds between two words of one wait."""
+LOOK = 1.0
+"""Seconds between two looks at who holds the lock."""
+
+
+class Holder(BaseModel):
+    """Who holds the lock: `HOME/heavy.json`, for whoever waits to read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pid: int
+    host: str
+    command: str
+    doing: str
+    since: datetime
+
+    def __str__(self) -> str:
+        since = self.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return f"process {self.pid} on {self.host} ({self.command}), at {self.doing} since {since}"
+
+
+@contextmanager
+def heavy(store: Store, doing: str) -> Iterator[None]:
+    """Hold the lock of a store. The kernel frees it when its holder dies; whoever waits is told at once for whom."""
+    store.home.mkdir(parents=True, exist_ok=True)
+    lock, place = FileLock(store.home / "heavy.lock"), store.home / "heavy.json"
+    _acquire(lock, place)
+    try:
+        _sign(place, doing)
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, place: Path) -> None:
+    try:
+        lock.acquire(blocking=False)
+        return
+    except Timeout:
+        pass
+    tell, told, silent = watcher(), "", 0.0
+    while True:
+        holder = str(_holder(place) or "another process")
+        if holder != told or silent >= AGAIN:
+            log.warning("waiting for %s", holder)
+            tell.waiting(holder)
+            told, silent = holder, 0.0
+        try:
+            lock.acquire(timeout=LOOK)
+            return
+        except Timeout:
+            silent += LOOK
+
+
+def _sign(place: Path, doing: str) -> None:
+    program = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    holder = Holder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        command=shlex.join(program),
+        doing=doing,
+        since=datetime.now().astimezone(),
+    )
+    scratch = place.with_name(f".{place.name}.{os.getpid()}")
+    scratch.write_text(holder.model_dump_json())
+    scratch.replace(place)
+
+
+def _holder(place: Path) -> Holder | None:
+    """Return who signed last, or None if that one has just let go or died."""
+    with suppress(FileNotFoundError, ValidationError):
+        return Holder.model_validate_json(place.read_bytes())
+    return None

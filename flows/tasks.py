@@ -1,0 +1,198 @@
+"""Prefect's tasks, one a step: each looks its work up in the store, or does it in a child process.
+
+Truth is in the store, not in Prefect, whose results are not kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from catalog.errors import Fault, StepFault
+from flows.execution import requests
+from flows.execution.child import Network
+from flows.execution.steps import known, note, perform, perform_together
+from flows.manifest.model import Rung, Texts
+from flows.planning.jobs import Job
+from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
+from flows.reports.history import note_outcome
+from flows.reports.verdict_page import evidence_of, verdict_page
+from flows.scrubbing import in_our_words
+from flows.step import Entry, Kind, Step
+from flows.store import DamagedEntry, Record, Store
+from gates.contamination import overlap
+from gates.errors import GateError
+from gates.results import Baseline, EvidenceResult, Overlap
+from gates.statistics.sequential import interim_looks
+from gates.verdict import judge
+from quantizers.request import SensitivityResult
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StepsFailed(StepFault):
+    """Some steps did not finish; what could be done without them is done."""
+
+
+@contextmanager
+def isolated(name: str, failed: list[str]) -> Iterator[None]:
+    """Keep a piece of work that fails from stopping the others: add a line to `failed`."""
+    try:
+        yield
+    except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
+        log.error("%s: %s", name, error)
+        failed.append(f"{name}: {error}")
+
+
+def _step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a task of a step that needs nothing but this machine."""
+    made = task(name=name, task_run_name=run_name, cache_policy=NO_CACHE)
+    return lambda work: made(in_our_words(work))
+
+
+def _network_step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a task of a step that uses the network: tried again, unless what was asked is itself at fault."""
+
+    def transient(task: Any, run: Any, state: Any) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, Fault) and error.retried
+
+    made = task(
+        name=name,
+        task_run_name=run_name,
+        cache_policy=NO_CACHE,
+        retries=2,
+        retry_delay_seconds=[5, 30],
+        retry_condition_fn=transient,
+    )
+    return lambda work: made(in_our_words(work))
+
+
+@_network_step("fetch", "fetch {job.original.name}")
+def fetch(job: Job, step: Step[Fetched], store: Store) -> None:
+    """Bring a Hub model's files here."""
+    label, request = f"{job.original.name}: fetch", requests.fetch(job.original, store)
+    record = perform(store, step, label, request, network="token")
+    if not (record.result.directory / "config.json").exists():  # the cache was cleaned up since
+        perform(store, step, label, request, network="token", anew=True)
+
+
+@_network_step("texts", "texts for {job.original.name}")
+def texts(job: Job, step: Step[Documents], store: Store) -> None:
+    """Bring evaluation or calibration documents here."""
+    manifest = job.manifest
+    said: tuple[str, Texts] = ("evaluation", manifest.evaluation)
+    name, source = said if step == job.evaluation else ("calibration", manifest.calibration)
+    network: Network = "none" if source.files else "token"
+    perform(store, step, f"{job.original.name}: {name} text", requests.texts(step, source, store), network=network)
+
+
+@_step("contamination", "contamination for {job.original.name}")
+def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
+    """Refuse a calibration text that shares content with the evaluation text. Raises GateError, naming what they share."""
+    if store.complete(step):
+        return
+    assert job.calibration
+    try:
+        shared = overlap(requests.documents(store, job.calibration), requests.documents(store, job.evaluation))
+    except GateError as error:
+        store.fail(step, error)
+        raise
+    note(store, step, shared)
+
+
+@_step("baseline", "baseline {job.original.name}")
+def baseline(job: Job, step: Step[Baseline], store: Store) -> None:
+    """Score the original, once for all its targets."""
+    network: Network = "read" if requests.tasks_from_hub(job) else "none"
+    perform(store, step, f"{job.original.name}: baseline", requests.baseline(job, store), network=network)
+
+
+@_step("sensitivity", "sensitivity for {job.release}")
+def sensitivity(job: Job, step: Step[SensitivityResult], store: Store) -> None:
+    """Measure what each dtype does to each group of linears, once for all budgets."""
+    perform(store, step, f"{job.target.name}: sensitivity", requests.sensitivity(job, store))
+
+
+PREPARING: dict[Kind, Callable[[Job, Any, Store], None]] = {
+    FETCH: fetch,
+    TEXTS: texts,
+    CONTAMINATION: contamination,
+    BASELINE: baseline,
+    SENSITIVITY: sensitivity,
+}
+"""The tasks that come before any recipe (`Job.prepared`), by what they do."""
+
+
+@_step("quantize", "quantize {label}")
+def quantize(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:
+    """Make the artifacts of several recipes of one model that share reading and calibration.
+
+    When they fail together each is tried alone, so that only the one at fault is blamed.
+    """
+    unique = {job.quantize(rung).key: (job, rung) for job, rung in work}
+    missing = [(job, rung) for job, rung in unique.values() if known(store, job.quantize(rung)) is None]
+    try:
+        _make(missing, label, store)
+    except Fault:
+        if len(missing) == 1:
+            raise
+        failed: list[str] = []
+        for job, rung in missing:
+            with isolated(f"{job.release} {rung.name}", failed):
+                _make([(job, rung)], f"{label}: {rung.name} alone", store)
+        if failed:
+            raise StepsFailed("; ".join(failed)) from None
+
+
+def _make(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:
+    if work:
+        steps = [job.quantize(rung) for job, rung in work]
+        perform_together(store, steps, label, requests.quantize(work, store))
+
+
+@_step("gate", "gate {job.release} {rung.name}")
+def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
+    """Score one artifact on more and more documents until its gates are decided; return the verdict's record."""
+    original = known(store, job.baseline)
+    artifact = known(store, job.quantize(rung))
+    if original is None or artifact is None:
+        raise DamagedEntry(
+            f"{job.release}: the artifact or the baseline was damaged in the store during this run; run again to make it anew"
+        )
+    network: Network = "read" if requests.tasks_from_hub(job) else "none"
+    before: Entry[EvidenceResult] | None = None
+    for documents in interim_looks(original.result.documents):
+        step = job.evidence(rung, documents, artifact.content)
+        request = requests.evidence(job, rung, documents, artifact, before, store)
+        label = f"{job.target.name}: gate {rung.name}, {documents} documents"
+        perform(store, step, label, request, network=network)
+        verdict = judge(evidence_of(store, step), job.manifest.gates)
+        if not verdict.more:
+            break
+        before = step
+    page = verdict_page(job, rung, verdict, step, store)
+    files = {"verdict.json": verdict.model_dump_json(indent=1), "verdict.html": page}
+    result = Judged(**dict(verdict), evidence=step.key, content=artifact.content)
+    record = note(store, job.verdict(rung), result, files)
+    note_outcome(job, rung, record, store)
+    return record
+
+
+@_network_step("publish", "publish {job.release}")
+def publish(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None:
+    """Release an artifact that passed."""
+    step, artifact = job.publish(rung), store.record(job.quantize(rung))
+    if artifact is None:
+        raise DamagedEntry(f"{job.release}: the artifact was removed from the store; run again to make it anew")
+    request = requests.publish(job, rung, artifact, verdict, store)
+    network: Network = "token" if "hub" in job.manifest.publish.to else "none"
+    # The release that a record speaks of may be gone or damaged: publishing again is idempotent, and mends it.
+    perform(store, step, f"{job.target.name}: publish", request, network=network, anew=True)
