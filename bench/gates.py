@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,19 @@ from bench.gates_models import noisy, original, rounded, rows, scores
 from gates.evidence import CHECKS, Check, Document, Evidence, Sizes
 from gates.kinds.divergence import KLD, Divergence
 from gates.kinds.perplexity import INCREASE, Perplexity
+from gates.kinds.tail import Tail, quantile
 from gates.spec import Gates
+from gates.statistics.estimate import Estimate
 from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
 
 PLANS: dict[str, tuple[int, ...]] = {"16": (16,), "32": (32,), "64": (64,), "128": (128,), "looks": interim_looks(256)}
 TIMES = {"at": 1.0, "half": 2.0, "twice": 0.5}
-MEASURES = {"kld": KLD, "increase": INCREASE}
+MEASURES: dict[str, Callable[[Sequence[Document], float], Estimate | None]] = {
+    "kld": KLD.over,
+    "increase": INCREASE.over,
+    "p999": quantile,
+}
 MOST = {"at": 0.05, "twice": 0.0}
 LEAST = {"half": 0.9, "identical": 1.0}
 SIZES = Sizes(original_bytes=2, artifact_bytes=1, expected_bytes=1, ratio=0.5)
@@ -55,7 +62,8 @@ def evidence(documents: list[Document], plan: tuple[int, ...], look: int) -> Evi
 def unchanged(document: Document) -> Document:
     """Return what an identical copy would have scored."""
     same = {"kld": 0.0, "loss": document.sums["loss_original"]}
-    return document.model_copy(update={"sums": document.sums | same})
+    tops = {name: (0.0,) * len(found) for name, found in document.tops.items()}
+    return document.model_copy(update={"sums": document.sums | same, "tops": tops})
 
 
 def passes(documents: list[Document], plan: tuple[int, ...], gates: Gates) -> bool:
@@ -72,6 +80,8 @@ def gates(quantity: str, tolerance: float) -> Gates:
     off: dict[str, None] = {"divergence": None, "perplexity": None, "size": None}
     if quantity == "kld":
         return Gates.model_validate(off | {"divergence": Divergence(max_kld=tolerance)})
+    if quantity == "p999":
+        return Gates.model_validate(off | {"tail": Tail(max_p999=tolerance)})
     return Gates.model_validate(off | {"perplexity": Perplexity(max_increase=tolerance)})
 
 
@@ -87,8 +97,8 @@ def main() -> None:
     rng = np.random.default_rng(20240229)
     rates: dict[tuple[str, str, str], Counter[str]] = {}
     for name, documents in track(recorded.items(), "comparing"):
-        for quantity in ("kld", "increase"):
-            found = MEASURES[quantity].over(documents, 0.95)
+        for quantity in MEASURES:
+            found = MEASURES[quantity](documents, 0.95)
             assert found
             truth = found.value
             asked = {case: gates(quantity, truth * times) for case, times in TIMES.items()}

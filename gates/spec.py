@@ -14,6 +14,7 @@ from gates.kinds.divergence import Divergence
 from gates.kinds.perplexity import Perplexity
 from gates.kinds.size import Size
 from gates.kinds.speed import Speed
+from gates.kinds.tail import Tail
 from gates.kinds.tasks import Task
 
 
@@ -26,6 +27,7 @@ class Gates(BaseModel):
     divergence: Divergence | None = Divergence()
     perplexity: Perplexity | None = Perplexity()
     agreement: Agreement | None = None
+    tail: Tail | None = None
     tasks: dict[str, Task] = {}
     size: Size | None = Size()
     speed: Speed | None = None

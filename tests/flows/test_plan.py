@@ -59,7 +59,7 @@ def test_keys_never_change_by_accident(tmp_path: Path, monkeypatch: pytest.Monke
         "0-texts": "8d03be6dec48ad9b",
         "1-baseline": "f8ab08b771bbc722",
         "2-quantize": "783f2ddd6b8a0dd4",
-        "3-evidence": "be808ccef980c36b",
+        "3-evidence": "d665259c55847dc7",
         "4-verdict": "06577cdaa8ca432c",
         "5-publish": "91e6c1c487ed012b",
         "contamination": "a10ed5086fbb650b",
