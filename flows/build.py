@@ -16,7 +16,8 @@ from flows.manifest.model import Rung
 from flows.planning.batches import batches
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE
-from flows.planning.plan import Plan, Planned, plan_job, remember, verdict_of
+from flows.planning.memory import claim, remember
+from flows.planning.plan import Plan, Planned, plan_job, verdict_of
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.step import Entry, Step
 from flows.store import Store
@@ -61,6 +62,7 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
         run = Run(store, retry)
         models: dict[Entry, list[Job]] = {}
         for planned in todo.stale:
+            claim(planned.job, store)
             models.setdefault(planned.job.baseline, []).append(planned.job)
         for jobs in models.values():
             build_model(jobs, run)

@@ -9,10 +9,10 @@ from prefect import flow, get_run_logger
 
 from flows.build import build
 from flows.planning.machine import refuse_unfit
-from flows.planning.plan import plan, read, refuse_without_token
+from flows.planning.plan import Plan, plan, read, refuse_same_names, refuse_without_token
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.store import Store
-from flows.tasks import StepsFailed
+from flows.tasks import StepsFailed, isolated
 
 
 def manifests_below(directory: Path) -> list[Path]:
@@ -29,17 +29,20 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
     """Build what is stale below `manifests`. Raises StepsFailed at the end when anything did not finish."""
     scrub_logs()
     log = get_run_logger()
-    store, failed = Store(Path(home)), []
+    store = Store(Path(home))
     found = manifests_below(Path(manifests))
     log.info("%d manifests below %s", len(found), manifests)
+    failed: list[str] = []
+    plans: list[Plan] = []
     for path in found:
-        try:
+        with isolated(str(path), failed, log):
             todo = plan(read([path]), store, retry=retry)
+            refuse_same_names(planned.job for each in (*plans, todo) for planned in each.jobs)
+            plans.append(todo)
+    for todo in plans:
+        with isolated(str(todo.jobs[0].job.manifest.path), failed, log):
             refuse_without_token(todo)
             refuse_unfit(todo, store.home)
             build(todo, store, retry=retry)
-        except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
-            log.error("%s: %s", path, error)
-            failed.append(f"{path.name}: {error}")
     if failed:
         raise StepsFailed("; ".join(failed))

@@ -33,6 +33,7 @@ from gates.verdict import judge
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)
+Log = logging.Logger | logging.LoggerAdapter
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -42,8 +43,8 @@ class StepsFailed(StepFault):
 
 
 @contextmanager
-def isolated(name: str, failed: list[str]) -> Iterator[None]:
-    """Keep a piece of work that fails from stopping the others: add a line to `failed`."""
+def isolated(name: str, failed: list[str], log: Log = log) -> Iterator[None]:
+    """Keep a piece of work that fails from stopping the others: log it, and add a line to `failed`."""
     try:
         yield
     except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from typing import Literal
 
 from catalog.tokens import check_tokens, hub_token
 from flows.errors import UsageError
-from flows.files.cache import kept
-from flows.files.durable import write_durably
 from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.errors import nearest
@@ -20,6 +17,7 @@ from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
+from flows.planning.memory import changes
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.step import Step
@@ -65,8 +63,8 @@ class Plan:
 
 
 def read(paths: Iterable[Path], *, allow_path: bool = False) -> list[Manifest]:
-    """Load and check manifests; all of them before anything else happens. Raises ManifestError."""
-    manifests = list(load_all(paths, allow_path=allow_path))
+    """Load and check manifests, each once; all of them before anything else happens. Raises ManifestError."""
+    manifests = list(load_all(dict.fromkeys(path.absolute() for path in paths), allow_path=allow_path))
     for manifest in manifests:
         check(manifest, allow_path=allow_path)
     return manifests
@@ -77,7 +75,8 @@ def plan(
 ) -> Plan:
     """Pin every source and compare every job, or those of some `targets`, with the store.
 
-    Raises SourceError, UsageError for a target that no manifest has, and InputError for what is no token.
+    Raises SourceError, UsageError for a target that no manifest has and for two jobs of one name, and InputError for
+    what is no token.
     """
     check_tokens()
     if targets:
@@ -87,7 +86,21 @@ def plan(
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
     hashes.save()
+    refuse_same_names(found)
     return Plan(tuple(plan_job(job, store, retry=retry) for job in found if not targets or job.target.name in targets))
+
+
+def refuse_same_names(jobs: Iterable[Job]) -> None:
+    """Refuse two jobs that make one release: the later would take the earlier's place. Raises UsageError."""
+    owners: dict[str, Job] = {}
+    for job in jobs:
+        owner = owners.setdefault(job.release, job)
+        if owner is not job:
+            places = " and ".join(f"{each.manifest.path}: targets.{each.target.name}" for each in (owner, job))
+            raise UsageError(
+                f"{places} both make the release {job.release}: give one another publish.namespace, model.name or target name, "
+                "or leave one out"
+            )
 
 
 def _refuse_unknown(targets: Collection[str], manifests: Sequence[Manifest]) -> None:
@@ -109,7 +122,7 @@ def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
         if verdict.result.passed:
             if _still_there(job, rung, store):
                 return Planned(job, "released", (), "nothing has changed", rung)
-            return Planned(job, "stale", ("publish",), _changes(job, store) or "passed, not released yet", rung)
+            return Planned(job, "stale", ("publish",), changes(job, store) or "passed, not released yet", rung)
         refused = Planned(job, "failed", (), verdict.result.sentence, rung)
     assert refused is not None
     return refused
@@ -127,7 +140,7 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
             why = f"{step.kind.name} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
             return Planned(job, "quarantined", (), why, rung)
     names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
-    return Planned(job, "stale", names, _changes(job, store) or "never built", rung)
+    return Planned(job, "stale", names, changes(job, store) or "never built", rung)
 
 
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
@@ -168,37 +181,3 @@ def _still_there(job: Job, rung: Rung, store: Store) -> bool:
     folder = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
     local = [place for place in record.result.places if place.to == "local"]
     return all((folder / "snapshots" / place.commit / "README.md").exists() for place in local)
-
-
-def _memory(job: Job, store: Store) -> Path:
-    return store.home / "jobs" / f"{job.release.replace('/', '--')}.json"
-
-
-def remember(job: Job, store: Store) -> None:
-    """Keep what the job was made of, so that the next plan can say what has changed."""
-    path = _memory(job, store)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, json.dumps(job.ingredients(), indent=1).encode())
-
-
-def _changes(job: Job, store: Store) -> str:
-    """Return what differs from the last time the job was done, or an empty text when it never was."""
-    before = kept(_memory(job, store), dict[str, str | None])
-    if before is None:
-        return ""
-    now = job.ingredients()
-    changed = [
-        f"{name} {_short(before.get(name))} → {_short(now.get(name))}"
-        for name in sorted(now.keys() | before.keys())
-        if now.get(name) != before.get(name)
-    ]
-    if not changed:
-        return "its result is no longer in the store"
-    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return "changed: " + ", ".join(changed[:3]) + more
-
-
-def _short(value: str | None) -> str:
-    if value is None:
-        return "absent"
-    return value if len(value) <= 24 else f"{value[:20]}…"

@@ -15,7 +15,8 @@ from flows.files.headers import HeaderError, shapes
 from flows.planning.batches import batches
 from flows.planning.jobs import Job
 from flows.planning.kinds import Fetched
-from flows.planning.plan import plan, plan_job, read, remember
+from flows.planning.memory import remember
+from flows.planning.plan import plan, plan_job, read
 from flows.planning.sources import Sources, fetching
 from flows.planning.tool_versions import versions
 from flows.step import Step
@@ -331,3 +332,20 @@ def test_a_fetch_that_was_killed_is_not_taken_for_the_model(tmp_path: Path) -> N
     assert sources.snapshot("maker/model", "a" * 40) is None
     note(Store(home), fetching("maker/model", "a" * 40), Fetched(directory=snapshot))
     assert sources.snapshot("maker/model", "a" * 40) == snapshot
+
+
+def test_two_manifests_with_one_release_name_are_refused_in_one_run(tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    other = manifest.with_name("other.yaml")
+    other.write_text(manifest.read_text().replace("max_kld: 0.05", "max_kld: 0.04"))
+    ran = quantmill("run", manifest, other, home=tmp_path / "home")
+    assert ran.code == 2
+    assert all(name in ran.stderr for name in ("demo.yaml", "other.yaml", "demo/docstring-llama-int8"))
+    assert not (tmp_path / "home" / "store").exists()
+    other.write_text(other.read_text().replace("namespace: demo", "namespace: other"))
+    assert len(plan(read([manifest, other]), Store(tmp_path / "home")).jobs) == 10
+
+
+def test_a_manifest_that_is_named_twice_is_planned_once(tmp_path: Path) -> None:
+    manifest = room(tmp_path)
+    assert len(plan(read([manifest, manifest.parent / "." / manifest.name]), Store(tmp_path / "home")).jobs) == 5

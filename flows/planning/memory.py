@@ -1,0 +1,80 @@
+"""What is remembered of a release between runs: `HOME/jobs/<release>.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.files.cache import kept
+from flows.files.durable import write_durably
+from flows.planning.jobs import Job
+from flows.store import Store
+
+
+class Memory(BaseModel):
+    """Who made a release, and of what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    manifest: Path
+    """The manifest that asked for it last; its jobs are what the store is kept for."""
+    ingredients: dict[str, str | None] | None = None
+    """All that decided the outcome (`Job.ingredients`); None before there was one."""
+
+
+def _place(release: str, store: Store) -> Path:
+    return store.home / "jobs" / f"{release.replace('/', '--')}.json"
+
+
+def recall(job: Job, store: Store) -> Memory | None:
+    """Return what is remembered of a job's release."""
+    return kept(_place(job.release, store), Memory)
+
+
+def memories(store: Store) -> Iterator[Memory]:
+    """Yield what is remembered of every release."""
+    for path in sorted((store.home / "jobs").glob("*.json")):
+        if memory := kept(path, Memory):
+            yield memory
+
+
+def claim(job: Job, store: Store) -> None:
+    """Remember before any work which manifest asks for the release."""
+    before = recall(job, store)
+    _keep(job, Memory(manifest=job.manifest.path, ingredients=before and before.ingredients), store)
+
+
+def remember(job: Job, store: Store) -> None:
+    """Remember what the job was made of, so that the next plan can say what has changed."""
+    _keep(job, Memory(manifest=job.manifest.path, ingredients=dict(job.ingredients())), store)
+
+
+def _keep(job: Job, memory: Memory, store: Store) -> None:
+    place = _place(job.release, store)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(place, memory.model_dump_json(indent=1).encode())
+
+
+def changes(job: Job, store: Store) -> str:
+    """Return what differs from the last time the job was done, or an empty text when it never was."""
+    memory = recall(job, store)
+    if memory is None or memory.ingredients is None:
+        return ""
+    before, now = memory.ingredients, job.ingredients()
+    changed = [
+        f"{name} {_short(before.get(name))} → {_short(now.get(name))}"
+        for name in sorted(now.keys() | before.keys())
+        if now.get(name) != before.get(name)
+    ]
+    if not changed:
+        return "its result is no longer in the store"
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return "changed: " + ", ".join(changed[:3]) + more
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "absent"
+    return value if len(value) <= 24 else f"{value[:20]}…"
