@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from catalog.foreign_errors import machine_fault
 from flows.files.durable import write_durably
 from flows.planning.plan import Plan
 from flows.reports.history import history
-from flows.reports.outcomes import outcomes
+from flows.reports.outcomes import figures, headings, outcomes
 from flows.store import Store
 from gates.pages.plots import Point, drift, quality_against_size
+from gates.sizes import in_words
 
 
 def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
@@ -41,16 +43,20 @@ def render(plan: Plan, store: Store) -> str:
     models: dict[str, list[dict[str, Any]]] = {}
     for planned, row in zip(plan.jobs, rows, strict=True):
         step = planned.job.verdict(planned.rung)
-        row.setdefault("gates", {})
-        row.setdefault("version", "")
-        row["page"] = ""
+        row = {"gates": {}, "version": "", "weights_bytes": None, "page": "", **row, "figures": figures(row)}
+        judged = [entry["when"] for entry in history(store, row["release"]) if entry["verdict"] == step.key]
+        row["judged"] = judged[-1][:10] if judged else ""
         if store.complete(step):
             row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
         models.setdefault(planned.job.release.removesuffix(f"-{planned.job.target.name}"), []).append(row)
-    loader = jinja2.PackageLoader("flows.reports", ".")
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in ("flows.reports", "gates.pages")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    sections = [(model, rows, _plots(rows, store)) for model, rows in models.items()]
-    return environment.get_template("report.html.jinja").render(sections=sections)
+    environment.filters["bytes"] = in_words
+    sections = [
+        {"model": model, "rows": own, "headings": headings(own), "plots": _plots(own, store)}
+        for model, own in models.items()
+    ]
+    return environment.get_template("report.html.jinja").render(sections=sections, written=datetime.now(UTC))
 
 
 def _plots(rows: list[dict[str, Any]], store: Store) -> list[tuple[str, str]]:

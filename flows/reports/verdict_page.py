@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, QUANTIZE, VERDICT
@@ -27,7 +29,7 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: Entry[Evidenc
             scored = evidence_of(store, EVIDENCE.at(record.result.evidence))
             earlier.append(Attempt(tried.name, scored, record.result.verdict))
     attempts = [*earlier, Attempt(rung.name, evidence_of(store, evidence), verdict)]
-    return render(job.release, attempts, job.manifest.gates, _others(job, store))
+    return render(job.release, attempts, job.manifest.gates, _others(job, store), datetime.now(UTC))
 
 
 def _others(job: Job, store: Store) -> list[Reference]:

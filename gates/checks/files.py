@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from catalog.foreign_errors import machine_fault
 from gates.evidence import Check, Sizes
 from gates.formats import Format
+from gates.sizes import in_words
 
 PLAIN = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".xml"})
 """Suffixes that hold no executable content; .bin is sound beside an .xml of the same name, anything else is not."""
@@ -68,7 +69,9 @@ def _shards(artifact: Path) -> str | None:
 def size(sizes: Sizes) -> Check:
     """The weights take the bytes that the recipe implies: neither missing nor stored twice."""
     if sizes.expected_bytes is None:
-        return Check(name="size", passed=True, detail=f"{sizes.artifact_bytes} bytes of weights; no size was implied")
+        return Check(
+            name="size", passed=True, detail=f"{in_words(sizes.artifact_bytes)} of weights; no size was implied"
+        )
     off = abs(sizes.artifact_bytes - sizes.expected_bytes)
-    detail = f"{sizes.artifact_bytes} bytes of weights, {sizes.expected_bytes} implied by the recipe"
+    detail = f"{in_words(sizes.artifact_bytes)} of weights, {in_words(sizes.expected_bytes)} implied by the recipe"
     return Check(name="size", passed=off <= SLACK[0] * sizes.expected_bytes + SLACK[1], detail=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import jinja2
@@ -11,6 +12,7 @@ import jinja2
 from gates.evidence import Evidence
 from gates.pages.plots import Point, per_document, quality_against_size
 from gates.results import GateVerdict, Verdict
+from gates.sizes import in_words
 from gates.spec import KINDS, Gates
 
 
@@ -32,16 +34,25 @@ class Reference:
     kld: float
 
 
-def render(title: str, attempts: Sequence[Attempt], gates: Gates, references: Sequence[Reference] = ()) -> str:
+def render(
+    title: str,
+    attempts: Sequence[Attempt],
+    gates: Gates,
+    references: Sequence[Reference] = (),
+    judged: datetime | None = None,
+) -> str:
     """Return the page about the last of `attempts`, which shows the others beside it.
 
-    title: what was judged, such as `acme/phi-3-mini-int4`; references: peers' recipes for the plot of quality and size.
+    title: what was judged, such as `acme/phi-3-mini-int4`; references: peers' recipes for the plot of quality and size;
+    judged: when, for the page to say.
     """
     chosen = attempts[-1]
     loader = jinja2.PackageLoader("gates.pages", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["bytes"] = in_words
     return environment.get_template("page.html.jinja").render(
         title=title,
+        judged=judged,
         attempt=chosen,
         attempts=attempts,
         evidence=chosen.evidence,

@@ -14,17 +14,20 @@ from matplotlib.figure import Figure
 from gates.evidence import Document
 from gates.statistics.estimate import Estimate
 
-INK, MUTED, GOOD, BAD, OPEN, PEER = "#1c2733", "#8a97a6", "#2f7d4f", "#b3392f", "#b07d12", "#6b5fa8"
+INK, MUTED, GOOD, BAD, OPEN, PEER = "#1c2733", "#8a97a6", "#2f7d4f", "#b3392f", "#96690c", "#6b5fa8"
+VARIABLES = {INK: "ink", MUTED: "muted", GOOD: "passed", BAD: "failed", OPEN: "undecided", PEER: "peer"}
+"""Colours that the page around a plot sets, by light or darkness (`style.css.jinja`)."""
 COLOURS = {"passed": GOOD, "failed": BAD, "undecided": OPEN, "peer": PEER}
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "quantmill",
     "font.family": "sans-serif",
-    "font.size": 10,
+    "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
+    "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -46,7 +49,7 @@ def per_document(
 ) -> str:
     """Plot one amount per token and document, least first, with mean, interval and limit."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(5.4, 2.5), layout="constrained")
         axes = figure.add_subplot()
         values = np.sort(np.array(amounts) / np.array([d.tokens for d in documents]))
         axes.vlines(np.arange(len(values)), 0, values, color=MUTED, linewidth=0.8)
@@ -58,29 +61,32 @@ def per_document(
         if limit is not None:
             axes.axhline(limit, color=BAD, linewidth=1.4, linestyle="--", label=f"limit {limit:.4g}")
         axes.set(xlabel="document, from least to most changed", ylabel=label)
-        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         return _svg(figure)
 
 
 def quality_against_size(points: Sequence[Point], max_kld: float | None, max_ratio: float | None) -> str:
     """Plot divergence against size of every attempt; what lies inside both limits is shaded."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         lowest = min([max(p.kld, 1e-6) for p in points] + [max_kld or np.inf])
-        highest = max([p.kld for p in points] + [max_kld or 0, lowest * 10])
+        highest = max([p.kld for p in points] + [max_kld or 0, lowest * 3])
         right = max([p.ratio for p in points] + [max_ratio or 0]) * 1.25
-        axes.set(yscale="log", xlim=(0, right), ylim=(lowest / 3, highest * 3))
+        axes.set(yscale="log", xlim=(0, right), ylim=(lowest / 2, highest * 2))
         if max_kld is not None and max_ratio is not None:
-            axes.fill_between([0, max_ratio], lowest / 3, max_kld, color=GOOD, alpha=0.08, linewidth=0)
+            axes.fill_between([0, max_ratio], lowest / 2, max_kld, color=GOOD, alpha=0.08, linewidth=0)
         for limit, draw in ((max_kld, axes.axhline), (max_ratio, axes.axvline)):
             if limit is not None:
                 draw(limit, color=BAD, linewidth=1.2, linestyle="--")
-        for point in points:
+        # Close points are labelled above and below in turn.
+        for number, point in enumerate(sorted(points, key=lambda point: point.kld)):
             marker, colour = ("D" if point.outcome == "peer" else "o"), COLOURS[point.outcome]
             axes.plot(point.ratio, max(point.kld, lowest), marker, color=colour, markersize=6)
             place = (point.ratio, max(point.kld, lowest))
-            axes.annotate(point.name, place, (7, 4), textcoords="offset points", fontsize=9, color=colour)
+            axes.annotate(
+                point.name, place, (6, (-10, 5)[number % 2]), textcoords="offset points", fontsize=8, color=colour
+            )
         axes.set(xlabel="bytes of weights over the original's", ylabel="KL divergence, nats per token")
         return _svg(figure)
 
@@ -88,13 +94,13 @@ def quality_against_size(points: Sequence[Point], max_kld: float | None, max_rat
 def drift(lines: dict[str, list[tuple[str, float]]]) -> str:
     """Plot divergence over time, one line a target; times are ISO 8601."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        figure = Figure(figsize=(5.4, 2.8), layout="constrained")
         axes = figure.add_subplot()
         for name, nights in lines.items():
             times = [np.datetime64(when[:19]) for when, _ in nights]
             axes.plot(times, [kld for _, kld in nights], "o-", markersize=4, linewidth=1.2, label=name)
         axes.set(ylabel="KL divergence,\nnats per token", ylim=(0, None))
-        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0)
         figure.autofmt_xdate()
         return _svg(figure)
 
@@ -103,4 +109,6 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     written = text.getvalue()
+    for colour, name in VARIABLES.items():
+        written = written.replace(colour, f"var(--{name}, {colour})")
     return written[written.index("<svg") :]

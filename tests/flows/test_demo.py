@@ -217,6 +217,7 @@ def test_the_report_is_one_page_that_fetches_nothing(demo: Demo) -> None:
     text = (demo.home / "again.html").read_text()
     assert all(f">{target}<" in text for target in TARGETS)
     assert text.count("<svg") >= 1
+    assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", text) and re.search(r"[\d.]+ MB</td>", text)
     assert not re.search(r'(src|href)="(https?:)?//', text)
     assert (demo.home / "report.html").exists()  # every run that did something leaves one
 
