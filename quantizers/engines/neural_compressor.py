@@ -159,8 +159,8 @@ def absorbers(family: Family) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _expressible(group: Group) -> bool:
     rows = group.rows
-    straight = rows is None or (rows.offset == 0 and rows.repeats == 1 and rows.stride == rows.width)
-    return group.kind in ("norm", "linear") and straight and not group.followers and not group.experts
+    one_to_one = isinstance(rows, Rows) and rows.offset == 0 and rows.repeats == 1 and rows.stride == rows.width
+    return group.kind in ("norm", "linear") and (rows is None or one_to_one) and not group.followers and not group.experts
 
 
 @torch.no_grad()

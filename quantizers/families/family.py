@@ -5,6 +5,7 @@ Imports no torch: a table is data about an architecture, resolved against its co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,6 +35,23 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class RowList:
+    """Which output row of a linear absorber feeds each input channel of the group's linears, one by one."""
+
+    rows: tuple[int, ...]
+
+    @property
+    def repeats(self) -> int:
+        """Channels that share a row, at the most."""
+        return max(Counter(self.rows).values())
+
+    def of(self, channels: int) -> list[int]:
+        """Row of the absorber for each of `channels` input channels."""
+        assert channels == len(self.rows)
+        return list(self.rows)
+
+
+@dataclass(frozen=True)
 class Group:
     """Linears of one block that read the same input, and what can absorb the inverse of a scale on it.
 
@@ -44,7 +62,7 @@ class Group:
     linears: tuple[str, ...]
     absorber: str | None = None
     kind: Kind = "none"
-    rows: Rows | None = None
+    rows: Rows | RowList | None = None
     """Kind `linear` only: the absorber's rows that feed the group; None: row c feeds channel c."""
     followers: tuple[str, ...] = ()
     """Further readers of the same input that are scaled along but never quantized: routers and gates."""

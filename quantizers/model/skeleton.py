@@ -226,10 +226,16 @@ def _dtype(checkpoint: Checkpoint, model: PreTrainedModel) -> torch.dtype:
     return dtype
 
 
-def _linear(name: str, module: nn.Module) -> Linear | None:
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
+    """Outputs and inputs of a module that is a linear and nothing more; None for any other."""
     if type(module) is nn.Linear:
-        return Linear(name, module.out_features, module.in_features, False)
+        return module.out_features, module.in_features
     if type(module) is Conv1D:
-        rows, columns = cast(Tensor, module.weight).shape
-        return Linear(name, columns, rows, True)
+        inputs, outputs = cast(Tensor, module.weight).shape
+        return outputs, inputs
     return None
+
+
+def _linear(name: str, module: nn.Module) -> Linear | None:
+    shape = linear_shape(module)
+    return Linear(name, *shape, transposed=type(module) is Conv1D) if shape else None

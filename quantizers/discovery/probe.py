@@ -1,0 +1,112 @@
+"""Run a block in float64 while outputs of some of its modules, and inputs of others, are multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quantizers.transforms.float64 import Double
+from quantizers.transforms.fold import hidden_states
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a block showed."""
+
+    output: Tensor
+    """Hidden states that left the block, float64 `[rows, tokens, hidden]`."""
+    read: Mapping[str, tuple[Tensor, ...]]
+    """What each module that has a matrix read, call by call, in the order of first calls."""
+
+
+@dataclass
+class Probe:
+    """A block, and arguments to run it with; the block itself is never changed."""
+
+    block: nn.Module
+    inputs: Mapping[str, Any]
+    """Keyword arguments, hidden states in float64."""
+    matrices: dict[str, nn.Module] = field(init=False)
+    """The modules that own a two-dimensional weight, by name: linears, routers, gates."""
+    vectors: dict[str, nn.Module] = field(init=False)
+    """The modules that own a one-dimensional weight: norms."""
+
+    def __post_init__(self) -> None:
+        owned = {name: module for name, module in self.block.named_modules() if isinstance(_weight(module), Tensor)}
+        self.matrices = {name: module for name, module in owned.items() if _weight(module).dim() == 2}
+        self.vectors = {name: module for name, module in owned.items() if _weight(module).dim() == 1}
+
+    @torch.no_grad()
+    def run(
+        self,
+        outputs: Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+        fixed: Mapping[str, tuple[Tensor, ...]] | None = None,
+    ) -> Run:
+        """Run the block.
+
+        Args:
+            outputs: module → float64 factors that its output `[…, out]` is multiplied by.
+            inputs: module → float64 factors that its input `[…, in]` is multiplied by.
+            fixed: module → what it reads instead, call by call.
+        """
+        read: dict[str, list[Tensor]] = {}
+        with ExitStack() as stack:
+            for name, module in self.matrices.items():
+                stack.enter_context(_noting(module, read.setdefault(name, [])))
+            for name, factor in (inputs or {}).items():
+                stack.enter_context(_reading(self.block.get_submodule(name), factor))
+            for name, calls in (fixed or {}).items():
+                stack.enter_context(_replaced(self.block.get_submodule(name), calls))
+            for name, factor in (outputs or {}).items():
+                stack.enter_context(_answering(self.block.get_submodule(name), factor))
+            with Double():
+                output = hidden_states(self.block(**self.inputs))
+        return Run(output, {name: tuple(calls) for name, calls in read.items() if calls})
+
+
+def _weight(module: nn.Module) -> Tensor:
+    found: Tensor = module._parameters.get("weight")  # type: ignore[assignment]
+    return found
+
+
+@contextmanager
+def _noting(module: nn.Module, into: list[Tensor]) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(lambda _, args: into.append(args[0]) if args else None)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _reading(module: nn.Module, factor: Tensor) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(lambda _, args: (args[0] * factor, *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _replaced(module: nn.Module, calls: tuple[Tensor, ...]) -> Iterator[None]:
+    left = iter(calls)
+    handle = module.register_forward_pre_hook(lambda _, args: (next(left, args[0]), *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _answering(module: nn.Module, factor: Tensor) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda _, args, output: output * factor)
+    try:
+        yield
+    finally:
+        handle.remove()
