@@ -18,7 +18,7 @@ from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_solver import BlockSolver, Findings
-from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, forward, materialize, watched
+from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, forward, watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
@@ -27,6 +27,7 @@ from quantizers.families.family import Group
 from quantizers.machine import Compute, compute
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
+from quantizers.model.values import materialize
 from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.transforms.float64 import Double

@@ -6,13 +6,11 @@ will see in the artifact.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quantizers.calibration.activations import Activations
@@ -20,6 +18,7 @@ from quantizers.calibration.moments import Moments
 from quantizers.families.family import Family, Stack
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
+from quantizers.model.values import materialize
 from quantizers.transforms.fold import bind, hidden_states
 
 BATCH_TOKENS = 1024
@@ -55,26 +54,6 @@ class Blocks:
         if self.encoded is None:
             return dict(self.probe)
         return {**self.probe, "encoder_hidden_states": self.encoded[0][:1, :PROBE_TOKENS]}
-
-
-def materialize(module: nn.Module, prefix: str, checkpoint: Checkpoint, skeleton: Skeleton) -> nn.Module:
-    """A copy of a skeleton's module with its weights in float32; `prefix` is its path, weights included tied ones."""
-    twin = copy.deepcopy(module)
-    for name, _ in list(twin.named_parameters()):
-        owner, _, last = name.rpartition(".")
-        value = nn.Parameter(_value(f"{prefix}.{name}", checkpoint, skeleton), requires_grad=False)
-        twin.get_submodule(owner)._parameters[last] = value
-    return twin.eval()
-
-
-def _value(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
-    if name not in skeleton.pieces:
-        key = skeleton.source.get(name) or skeleton.source[skeleton.tied[name]]
-        return checkpoint.wide(key)
-    whole = torch.empty(skeleton.model.get_parameter(name).shape)
-    for piece in skeleton.pieces[name]:
-        whole[piece.place] = checkpoint.wide(piece.key)
-    return whole
 
 
 def first_inputs(

@@ -25,7 +25,7 @@ from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.families.experts import unstack
-from quantizers.families.family import Family, Group
+from quantizers.families.family import Family, Group, Rows
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.progress import progress
@@ -160,7 +160,9 @@ def absorbers(family: Family) -> tuple[tuple[str, tuple[str, ...]], ...]:
 def _expressible(group: Group) -> bool:
     rows = group.rows
     one_to_one = isinstance(rows, Rows) and rows.offset == 0 and rows.repeats == 1 and rows.stride == rows.width
-    return group.kind in ("norm", "linear") and (rows is None or one_to_one) and not group.followers and not group.experts
+    return (
+        group.kind in ("norm", "linear") and (rows is None or one_to_one) and not group.followers and not group.experts
+    )
 
 
 @torch.no_grad()

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from quantizers.calibration.activations import Activations
-from quantizers.calibration.blocks import materialize
 from quantizers.families import family_of
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
+from quantizers.model.values import materialize
 
 
 class _Softmax:

@@ -23,7 +23,7 @@ from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
 from quantizers.calibration.block_solver import BlockSolver
-from quantizers.calibration.blocks import Blocks, first_inputs, forward, materialize
+from quantizers.calibration.blocks import Blocks, first_inputs, forward
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
 from quantizers.dtypes import Codes, dequantize, grouped
@@ -33,6 +33,7 @@ from quantizers.families.family import Group
 from quantizers.machine import compute
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
+from quantizers.model.values import materialize
 from quantizers.parts import RANGES
 from quantizers.progress import progress
 from quantizers.recipe import Recipe

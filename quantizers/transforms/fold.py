@@ -119,7 +119,7 @@ def fold(block: nn.Module, group: Group, scale: Tensor) -> None:
 
 def bind(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call of `block` by keyword, whatever way its model passes them."""
-    bound = inspect.signature(block.forward).bind(*args, **kwargs)
+    bound = inspect.signature(type(block).forward.__get__(block)).bind(*args, **kwargs)
     variable = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
     return {**bound.arguments.pop(variable, {}), **bound.arguments}
 

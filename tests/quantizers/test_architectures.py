@@ -9,12 +9,13 @@ import transformers
 
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import _encoded
-from quantizers.calibration.blocks import first_inputs, forward, materialize
+from quantizers.calibration.blocks import first_inputs, forward
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
+from quantizers.model.values import materialize
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from tests.quantizers.families.tiny_models import DECODER, MODELS, make

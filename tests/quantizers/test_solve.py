@@ -7,11 +7,12 @@ from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
 from quantizers.calibration.block_solver import BlockSolver
-from quantizers.calibration.blocks import first_inputs, materialize
+from quantizers.calibration.blocks import first_inputs
 from quantizers.families import family_of
 from quantizers.machine import Compute
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
+from quantizers.model.values import materialize
 from quantizers.recipe import Recipe
 from quantizers.sensitivity.measure import Rounded
 from quantizers.transforms.fold import present, weight_of

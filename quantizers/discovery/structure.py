@@ -1,0 +1,248 @@
+"""Where a model's blocks are, what runs before and after them, and what each is called with: seen by running its forward.
+
+Every block is replaced by a stand-in that notes its call and hands on hidden states of our own. What each next block, and
+the norm behind the last, receives then shows whether the blocks form a chain; whether anything else that they receive
+depends on the text or on the hidden states shows when the run is repeated with others. A model that is no such chain is
+refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from quantizers.errors import QuantizeError
+from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.skeleton import Skeleton, linear_shape
+from quantizers.model.values import value_of
+from quantizers.transforms.fold import bind, hidden_states
+
+TOKENS = 24
+"""Tokens of the rows that are run."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A chain of blocks and what surrounds it; paths are from the top of the model."""
+
+    blocks: str
+    """Path of the block list."""
+    embeddings: tuple[str, ...]
+    """Modules with weights that run before the first block."""
+    final_norm: str | None
+    """The module with weights that runs after the last block, if one does."""
+    before_head: tuple[str, ...]
+    """Further ones before the head."""
+    head: str
+    hidden: str
+    """Name of the blocks' argument that takes the hidden states."""
+
+
+class _Reached(Exception):
+    """The head was called."""
+
+
+@dataclass
+class _Seen:
+    """What one run with stand-ins showed."""
+
+    calls: list[dict[str, Any]]
+    """Arguments of each block, in the order of the list."""
+    order: list[str]
+    """Modules with weights outside the blocks, and `block`, in the order they were called."""
+    last: Tensor | None
+    """What the first module behind the blocks read."""
+
+
+def find_structure(checkpoint: Checkpoint, skeleton: Skeleton) -> Structure:
+    """Return the chain of blocks of a causal model. Raises QuantizeError, saying why, when there is none."""
+    model = skeleton.model
+    head = model.get_output_embeddings()
+    path = next((name for name, module in model.named_modules() if module is head), None)
+    if path is None:
+        raise _refused(skeleton, "it has no output embeddings")
+    lists = [name for name, module in model.named_modules() if _is_list(module)]
+    # A list inside a block of another is a part of that block: heads, experts.
+    outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    why = "no list of like modules holds its linears"
+    for blocks in sorted(outermost, key=lambda name: -_elements(model.get_submodule(name))):
+        try:
+            return _structure(checkpoint, skeleton, blocks, path)
+        except QuantizeError as error:
+            why = str(error)
+    raise _refused(skeleton, why)
+
+
+def _refused(skeleton: Skeleton, why: str) -> QuantizeError:
+    return QuantizeError(
+        f"config.json: model_type {skeleton.model.config.model_type} has no table here, and its forward does not split into "
+        f"a chain of blocks: {why}. A recipe without transform and with nearest rounding takes any model."
+    )
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList) and any(map(linear_shape, module.modules()))
+
+
+def _elements(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _structure(checkpoint: Checkpoint, skeleton: Skeleton, blocks: str, head: str) -> Structure:
+    vocabulary = skeleton.model.get_input_embeddings().num_embeddings
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(vocabulary, (1, TOKENS), generator=generator) for _ in range(2)]
+    with surroundings(checkpoint, skeleton, blocks, head):
+        seen, other = (_run(skeleton, blocks, head, row, seed) for seed, row in enumerate(rows))
+    hidden = hidden_name(seen.calls[0])
+    for number, (call, again) in enumerate(zip(seen.calls, other.calls, strict=True)):
+        if varying := _varying(call, again, hidden):
+            raise QuantizeError(f"block {number} also reads {varying}, which depends on the text or on other blocks")
+    first, last = seen.order.index("block"), len(seen.order) - seen.order[::-1].index("block")
+    behind = tuple(dict.fromkeys(seen.order[last:]))
+    return Structure(
+        blocks=blocks,
+        embeddings=tuple(dict.fromkeys(seen.order[:first])),
+        final_norm=behind[0] if behind else None,
+        before_head=behind[1:],
+        head=head,
+        hidden=hidden,
+    )
+
+
+def _varying(call: Mapping[str, Any], again: Mapping[str, Any], hidden: str) -> str | None:
+    """The argument, besides the hidden states, that is a tensor and differs between two runs."""
+    for name in call.keys() | again.keys():
+        if name == hidden:
+            continue
+        one, other = (
+            [leaf for leaf in tree_leaves(each.get(name)) if isinstance(leaf, Tensor)] for each in (call, again)
+        )
+        same = len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        if not same:
+            return name
+    return None
+
+
+def hidden_name(call: Mapping[str, Any]) -> str:
+    """Name of the argument that holds the hidden states: the first that is a tensor `[rows, tokens, hidden]` of floats."""
+    for name, value in call.items():
+        if isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point():
+            return name
+    raise QuantizeError(f"its blocks are called without hidden states, with {', '.join(call)}")
+
+
+def block_calls(checkpoint: Checkpoint, skeleton: Skeleton, found: Structure, row: Tensor) -> list[dict[str, Any]]:
+    """Return what each block is called with for int64 ids `[1, tokens]`; the hidden states are those of the first."""
+    with surroundings(checkpoint, skeleton, found.blocks, found.head):
+        return _run(skeleton, found.blocks, found.head, row, seed=0).calls
+
+
+def _run(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int) -> _Seen:
+    """Run the model with stand-ins that return a tensor, or, if the model unpacks what its blocks return, a tuple."""
+    failure: QuantizeError | None = None
+    for as_tuple in (False, True):
+        try:
+            return _once(skeleton, blocks, head, row, seed, as_tuple)
+        except QuantizeError as error:
+            failure = failure or error
+    assert failure
+    raise failure
+
+
+def _once(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int, as_tuple: bool) -> _Seen:
+    model, layers = skeleton.model, list(skeleton.model.get_submodule(blocks))  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(seed)
+    seen = _Seen([], [], None)
+    handed: list[Tensor] = []
+
+    def stand_in(block: nn.Module, number: int) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            call = bind(block, args, kwargs)
+            if number != len(seen.calls):
+                raise QuantizeError(f"block {number} runs after {len(seen.calls)} others")
+            states = call[hidden_name(call)]
+            if handed and not (states.shape == handed[-1].shape and torch.equal(states, handed[-1])):
+                raise QuantizeError(f"block {number} does not read what block {number - 1} returns")
+            seen.calls.append(call)
+            seen.order.append("block")
+            handed.append(torch.randn(states.shape, generator=generator, dtype=states.dtype))
+            return (handed[-1],) if as_tuple else handed[-1]
+
+        return forward
+
+    def reached(*_: Any, **__: Any) -> None:
+        raise _Reached
+
+    def noted(name: str) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            if len(seen.calls) == len(layers) and seen.last is None and args:
+                seen.last = args[0]
+            seen.order.append(name)
+
+        return hook
+
+    with ExitStack() as stack:
+        for number, block in enumerate(layers):
+            stack.enter_context(_forward(block, stand_in(block, number)))
+        stack.enter_context(_forward(model.get_submodule(head), reached))
+        for name, module in model.named_modules():
+            if (
+                any(True for _ in module.parameters(recurse=False))
+                and not name.startswith(f"{blocks}.")
+                and name != head
+            ):
+                stack.callback(module.register_forward_pre_hook(noted(name)).remove)
+        try:
+            model(input_ids=row, use_cache=False)
+        except _Reached:
+            pass
+        except QuantizeError:
+            raise
+        except Exception as error:
+            raise QuantizeError(f"with stand-ins for its blocks it fails ({type(error).__name__}: {error})") from error
+    if len(seen.calls) != len(layers):
+        raise QuantizeError(f"{len(seen.calls)} of the {len(layers)} modules of {blocks} run")
+    if seen.last is not None and not torch.equal(hidden_states(seen.last), handed[-1]):
+        raise QuantizeError("what follows the last block does not read what that returns")
+    return seen
+
+
+@contextmanager
+def _forward(module: nn.Module, forward: Any) -> Iterator[None]:
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+@contextmanager
+def surroundings(checkpoint: Checkpoint, skeleton: Skeleton, blocks: str, head: str) -> Iterator[None]:
+    """Give all parameters outside the blocks and the head their values, in float32, for the length of a context."""
+    model = skeleton.model
+    outside = [name for name, _ in model.named_parameters() if not name.startswith((f"{blocks}.", f"{head}."))]
+    with real(model, outside, checkpoint, skeleton):
+        yield
+
+
+@contextmanager
+def real(model: nn.Module, names: Sequence[str], checkpoint: Checkpoint, skeleton: Skeleton) -> Iterator[None]:
+    """Give some parameters of a skeleton their values, in float32, for the length of a context."""
+    before = []
+    for name in names:
+        owner_path, _, last = name.rpartition(".")
+        owner = model.get_submodule(owner_path)
+        before.append((owner, last, owner._parameters[last]))
+        owner._parameters[last] = nn.Parameter(value_of(name, checkpoint, skeleton), requires_grad=False)
+    try:
+        yield
+    finally:
+        for owner, last, parameter in before:
+            owner._parameters[last] = parameter
