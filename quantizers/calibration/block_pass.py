@@ -18,12 +18,11 @@ from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_solver import BlockSolver, Findings
-from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, forward, watched
+from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
-from quantizers.families import family_of
-from quantizers.families.family import Group
+from quantizers.families.family import Family, Group
 from quantizers.machine import Compute, compute
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
@@ -35,7 +34,7 @@ from quantizers.transforms.fold import check_fold, hidden_states, present
 
 
 def calibrate(
-    request: Request, checkpoint: Checkpoint, skeleton: Skeleton, targets: list[Target], work: Path
+    request: Request, checkpoint: Checkpoint, skeleton: Skeleton, family: Family, targets: list[Target], work: Path
 ) -> Iterator[str]:
     """Write the blocks of every calibrated target; yield the prefix of each block's tensors when it is through.
 
@@ -52,7 +51,6 @@ def calibrate(
             f"target {names}: the recipe reads calibration text, and the request has none. Name a calibration set, "
             "or use a recipe without transform and with nearest rounding."
         )
-    family = family_of(checkpoint.config)
     rows = read_rows(calibration, checkpoint.directory, skeleton.model.get_input_embeddings().num_embeddings)
     # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
     budget = None if request.memory_bytes is None else request.memory_bytes // len(family.stacks)
@@ -87,7 +85,7 @@ def _block(
     prefix, done = f"{blocks.stack.path}.{index}", blocks.first + index
     block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
     groups = present(block, blocks.stack.groups)
-    inputs = {"hidden_states": stream[0][:1, :PROBE_TOKENS].double(), **blocks.of_probe()}
+    inputs = {blocks.stack.hidden: stream[0][:1, :PROBE_TOKENS].double(), **blocks.of_probe(index)}
     with Double():
         before = hidden_states(block(**inputs))
 
@@ -95,7 +93,8 @@ def _block(
         with Double():
             check_fold(folded, before, inputs)
 
-    moments = advance(block, blocks, groups, stream, on, within(prefix, *(target.linears for target in targets)))
+    quantized = within(prefix, *(target.linears for target in targets))
+    moments = advance(block, index, blocks, groups, stream, on, quantized)
     found: Findings = {}
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
@@ -111,19 +110,20 @@ def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:
 
 def advance(
     block: nn.Module,
+    index: int,
     blocks: Blocks,
     groups: tuple[Group, ...],
     stream: Activations,
     on: Compute,
     quantized: frozenset[str],
 ) -> list[Moments]:
-    """Run the block over the stream in place; the moments of what the quantized linears of each group read."""
+    """Run the block at place `index` over the stream in place; the moments of what the quantized linears of each group read."""
     block.to(on.device)
     moments = [Moments(block, group, quantized) for group in groups]
     with watched(block, moments), on.autocast():
-        for index in range(len(stream)):
-            batch, arguments = tree_map_only(Tensor, on.moved, (stream[index], blocks.of_batch(index)))
-            stream[index] = forward(block, batch, arguments).float().cpu()
+        for number in range(len(stream)):
+            batch, arguments = tree_map_only(Tensor, on.moved, (stream[number], blocks.of_batch(index, number)))
+            stream[number] = blocks.forward(block, batch, arguments).float().cpu()
     block.cpu()
     for each in moments:
         each.finish()

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.moments import Moments
+from quantizers.discovery.structure import block_calls
 from quantizers.families.family import Family, Stack
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
-from quantizers.model.values import materialize
+from quantizers.model.values import materialize, outside, real
 from quantizers.transforms.fold import bind, hidden_states
 
 BATCH_TOKENS = 1024
@@ -39,21 +40,27 @@ class Blocks:
     """Blocks in the stacks before this one."""
     total: int
     """Blocks in all stacks."""
-    arguments: Mapping[str, Any]
-    probe: Mapping[str, Any]
+    arguments: tuple[Mapping[str, Any], ...]
+    """Block by block."""
+    probes: tuple[Mapping[str, Any], ...]
     """`arguments` for one row of `PROBE_TOKENS` tokens."""
     encoded: Activations | None
     """The encoder's output, batch by batch, if these are a decoder's blocks that read it."""
 
-    def of_batch(self, index: int) -> dict[str, Any]:
-        """Keyword arguments for one batch."""
-        return {**self.arguments, **({} if self.encoded is None else {"encoder_hidden_states": self.encoded[index]})}
+    def of_batch(self, block: int, batch: int) -> dict[str, Any]:
+        """Keyword arguments of a block of the stack for one batch."""
+        encoded = {} if self.encoded is None else {"encoder_hidden_states": self.encoded[batch]}
+        return {**self.arguments[block], **encoded}
 
-    def of_probe(self) -> dict[str, Any]:
-        """Keyword arguments for the first tokens of the first row."""
+    def of_probe(self, block: int) -> dict[str, Any]:
+        """Keyword arguments of a block of the stack for the first tokens of the first row."""
         if self.encoded is None:
-            return dict(self.probe)
-        return {**self.probe, "encoder_hidden_states": self.encoded[0][:1, :PROBE_TOKENS]}
+            return dict(self.probes[block])
+        return {**self.probes[block], "encoder_hidden_states": self.encoded[0][:1, :PROBE_TOKENS]}
+
+    def forward(self, module: nn.Module, states: Tensor, arguments: Mapping[str, Any]) -> Tensor:
+        """Hidden states `[rows, tokens, hidden]` that leave a block; `states` are those that enter it."""
+        return hidden_states(module(**{self.stack.hidden: states}, **arguments))
 
 
 def first_inputs(
@@ -71,26 +78,29 @@ def first_inputs(
     encoder's output in `encoded`.
     """
     stack = family.stacks[place]
-    front = _Front(skeleton.model, stack.path)
-    for path in (*family.embeddings, *stack.embeddings):
-        front.put(path, materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton))
     step = max(1, BATCH_TOKENS // rows.shape[1])
-    with front:
+    with _Front(checkpoint, skeleton, family, place) as front:
         for index, start in enumerate(range(0, len(rows), step)):
             states = None if encoded is None else encoded[index]
-            activations[index] = front.call(rows[start : start + step], states)["hidden_states"].float()
+            activations[index] = front.call(rows[start : start + step], states)[stack.hidden].float()
         states = None if encoded is None else encoded[0][:1]
-        arguments = front.call(rows[:1], states)
-        cut = None if states is None else states[:, :PROBE_TOKENS]
-        probe = front.call(rows[:1, :PROBE_TOKENS], cut)
+        one = front.call(rows[:1], states)
+        few = front.call(rows[:1, :PROBE_TOKENS], None if states is None else states[:, :PROBE_TOKENS])
     if stack.carries:
         block = materialize(skeleton.model.get_submodule(f"{stack.path}.0"), f"{stack.path}.0", checkpoint, skeleton)
-        for each in (arguments, probe):
+        for each in (one, few):
             output = block(**each)
             each.update({name: output[at] for at, name in stack.carries})
     counts = [blocks_of(skeleton, path) for path in family.blocks]
-    fixed, probed = ({k: v for k, v in each.items() if k not in _VARYING} for each in (arguments, probe))
-    return Blocks(stack, counts[place], sum(counts[:place]), sum(counts), fixed, probed, encoded)
+    if family.found:
+        calls = [block_calls(checkpoint, skeleton, family, row) for row in (rows[:1], rows[:1, :PROBE_TOKENS])]
+    else:
+        calls = [[each] * counts[place] for each in (one, few)]
+    varying = {*_VARYING, stack.hidden}
+    arguments, probes = (
+        tuple({name: value for name, value in call.items() if name not in varying} for call in each) for each in calls
+    )
+    return Blocks(stack, counts[place], sum(counts[:place]), sum(counts), arguments, probes, encoded)
 
 
 class _Reached(Exception):
@@ -98,26 +108,27 @@ class _Reached(Exception):
 
 
 class _Front:
-    """The model up to its first block; a context in which skeleton modules are exchanged for real ones."""
+    """The model up to the first block of a stack; a context in which what runs before that has its values."""
 
-    def __init__(self, model: nn.Module, path: str) -> None:
-        self._model, self._path = model, path
-        self._put: dict[str, tuple[nn.Module, nn.Module]] = {}
+    def __init__(self, checkpoint: Checkpoint, skeleton: Skeleton, family: Family, place: int) -> None:
+        stack = family.stacks[place]
+        self._model, self._path = skeleton.model, stack.path
+        modules = (*family.embeddings, *stack.embeddings)
+        names = [f"{path}.{name}" for path in modules for name, _ in self._model.get_submodule(path).named_parameters()]
+        if family.found:
+            names = outside(skeleton, stack.path, family.head)
+        self._real = real(names, checkpoint, skeleton)
         self._seen: dict[str, Any] = {}
 
-    def put(self, path: str, module: nn.Module) -> None:
-        self._put[path] = (self._model.get_submodule(path), module)
-
-    def __enter__(self) -> None:
-        for path, (_, real) in self._put.items():
-            _set(self._model, path, real)
+    def __enter__(self) -> Self:
+        self._real.__enter__()
         first = self._model.get_submodule(f"{self._path}.0")
         self._hook = first.register_forward_pre_hook(self._catch, with_kwargs=True)
+        return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._hook.remove()
-        for path, (meta, _real) in self._put.items():
-            _set(self._model, path, meta)
+        self._real.__exit__(*error)
 
     def _catch(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._seen = bind(block, args, kwargs)
@@ -135,16 +146,6 @@ class _Front:
             return {"input_ids": ids}
         shifted = self._model.prepare_decoder_input_ids_from_labels(ids)  # type: ignore[operator]
         return {"encoder_outputs": (encoded,), "decoder_input_ids": shifted}
-
-
-def _set(model: nn.Module, path: str, module: nn.Module) -> None:
-    owner, _, last = path.rpartition(".")
-    setattr(model.get_submodule(owner), last, module)
-
-
-def forward(block: nn.Module, batch: Tensor, arguments: Mapping[str, Any]) -> Tensor:
-    """Hidden states `[rows, tokens, hidden]` that leave a block."""
-    return hidden_states(block(hidden_states=batch, **arguments))
 
 
 @contextmanager

@@ -183,7 +183,8 @@ def norm_kind(module: nn.Module) -> Kind | None:
         return None  # it is called with more than hidden states: a norm with a gate, a convolution
     if bare is None or with_weight is None or bare.shape != read.shape:
         return None
-    shift = 0.0 if module._parameters.get("bias") is None else module.bias.double()  # type: ignore[union-attr,operator]
+    bias = module._parameters.get("bias")
+    shift = torch.zeros_like(weight.double()) if bias is None else bias.double()
     if _close(bare - shift + 1.0, torch.ones_like(bare)):
         return "norm"
     # Such a norm adds 1 in float32.

@@ -8,7 +8,7 @@ refused, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from quantizers.errors import QuantizeError
+from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, linear_shape
-from quantizers.model.values import value_of
+from quantizers.model.values import outside, real
 from quantizers.transforms.fold import bind, hidden_states
 
 TOKENS = 24
@@ -98,7 +99,7 @@ def _structure(checkpoint: Checkpoint, skeleton: Skeleton, blocks: str, head: st
     vocabulary = skeleton.model.get_input_embeddings().num_embeddings
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randint(vocabulary, (1, TOKENS), generator=generator) for _ in range(2)]
-    with surroundings(checkpoint, skeleton, blocks, head):
+    with real(outside(skeleton, blocks, head), checkpoint, skeleton):
         seen, other = (_run(skeleton, blocks, head, row, seed) for seed, row in enumerate(rows))
     hidden = hidden_name(seen.calls[0])
     for number, (call, again) in enumerate(zip(seen.calls, other.calls, strict=True)):
@@ -138,10 +139,14 @@ def hidden_name(call: Mapping[str, Any]) -> str:
     raise QuantizeError(f"its blocks are called without hidden states, with {', '.join(call)}")
 
 
-def block_calls(checkpoint: Checkpoint, skeleton: Skeleton, found: Structure, row: Tensor) -> list[dict[str, Any]]:
-    """Return what each block is called with for int64 ids `[1, tokens]`; the hidden states are those of the first."""
-    with surroundings(checkpoint, skeleton, found.blocks, found.head):
-        return _run(skeleton, found.blocks, found.head, row, seed=0).calls
+def block_calls(checkpoint: Checkpoint, skeleton: Skeleton, family: Family, row: Tensor) -> list[dict[str, Any]]:
+    """Return what each block of the only stack is called with for int64 ids `[1, tokens]`.
+
+    The hidden states are the model's own for the first block, and random ones for the others.
+    """
+    (blocks,) = family.blocks
+    with real(outside(skeleton, blocks, family.head), checkpoint, skeleton):
+        return _run(skeleton, blocks, family.head, row, seed=0).calls
 
 
 def _run(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int) -> _Seen:
@@ -221,28 +226,3 @@ def _forward(module: nn.Module, forward: Any) -> Iterator[None]:
         yield
     finally:
         del module.forward
-
-
-@contextmanager
-def surroundings(checkpoint: Checkpoint, skeleton: Skeleton, blocks: str, head: str) -> Iterator[None]:
-    """Give all parameters outside the blocks and the head their values, in float32, for the length of a context."""
-    model = skeleton.model
-    outside = [name for name, _ in model.named_parameters() if not name.startswith((f"{blocks}.", f"{head}."))]
-    with real(model, outside, checkpoint, skeleton):
-        yield
-
-
-@contextmanager
-def real(model: nn.Module, names: Sequence[str], checkpoint: Checkpoint, skeleton: Skeleton) -> Iterator[None]:
-    """Give some parameters of a skeleton their values, in float32, for the length of a context."""
-    before = []
-    for name in names:
-        owner_path, _, last = name.rpartition(".")
-        owner = model.get_submodule(owner_path)
-        before.append((owner, last, owner._parameters[last]))
-        owner._parameters[last] = nn.Parameter(value_of(name, checkpoint, skeleton), requires_grad=False)
-    try:
-        yield
-    finally:
-        for owner, last, parameter in before:
-            owner._parameters[last] = parameter

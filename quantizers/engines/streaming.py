@@ -15,8 +15,9 @@ from torch import Tensor
 from catalog.formats import FORMATS
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration import resume
-from quantizers.families import family_of
+from quantizers.discovery.family import family_for
 from quantizers.families.experts import stacks
+from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, blocks, build
 from quantizers.parts import exporter_of
@@ -44,28 +45,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         for name, recipe in recipes.items()
         if sources[name] == name
     ]
-    calibrated = [target for target in targets if target.recipe.calibrated]
-    data_free = [target for target in targets if not target.recipe.calibrated]
-    resume.begin(work, resume.fingerprint(request, checkpoint), targets)
-    with ExitStack() as stack:
-        for target in targets:
-            target.begin(finished_prefixes(checkpoint, skeleton, resume.finished(work)))
-            stack.enter_context(target.opened)
-        if calibrated:
-            from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
-
-            for prefix in calibrate(request, checkpoint, skeleton, calibrated, work):
-                if data_free:
-                    names = [name for name in skeleton.source if name.startswith(prefix)]
-                    deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
-        finished = finished_prefixes(checkpoint, skeleton, resume.finished(work))
-        for target in calibrated:
-            target.note_uncalibrated(finished)
-        rest = [name for name in skeleton.source if not name.startswith(finished)]
-        for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
-            progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
-        progress("weights written", len(rest), len(rest))
-        made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
+    made = _write_targets(request, checkpoint, skeleton, targets, work)
     places = {target.name: target.directory for target in targets}
     for done, (name, exporter) in enumerate(exporters.items()):
         progress(f"{name}: {recipes[name].format} export", done, len(exporters))
@@ -76,6 +56,35 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         shutil.rmtree(out / name, ignore_errors=True)
         place.rename(out / name)
     return made
+
+
+def _write_targets(
+    request: Request, checkpoint: Checkpoint, skeleton: Skeleton, targets: list[Target], work: Path
+) -> dict[str, Made]:
+    """Write all tensors of all targets, going on where an interrupted run left off."""
+    calibrated = [target for target in targets if target.recipe.calibrated]
+    data_free = [target for target in targets if not target.recipe.calibrated]
+    family = family_for(checkpoint, skeleton) if calibrated else None
+    resume.begin(work, resume.fingerprint(request, checkpoint), targets)
+    with ExitStack() as stack:
+        for target in targets:
+            target.begin(finished_prefixes(skeleton, family, resume.finished(work)))
+            stack.enter_context(target.opened)
+        if family:
+            from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
+
+            for prefix in calibrate(request, checkpoint, skeleton, family, calibrated, work):
+                if data_free:
+                    names = [name for name in skeleton.source if name.startswith(prefix)]
+                    deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
+        finished = finished_prefixes(skeleton, family, resume.finished(work))
+        for target in calibrated:
+            target.note_uncalibrated(finished)
+        rest = [name for name in skeleton.source if not name.startswith(finished)]
+        for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
+            progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
+        progress("weights written", len(rest), len(rest))
+        return {target.name: target.finish(checkpoint, skeleton) for target in targets}
 
 
 def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:
@@ -94,11 +103,9 @@ def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:
     return min(alike, key=lambda n: (FORMATS[recipes[n].format].made_from is not None, recipes[n].format))
 
 
-def finished_prefixes(checkpoint: Checkpoint, skeleton: Skeleton, done: int) -> tuple[str, ...]:
-    """Prefixes of the tensors of the first `done` blocks."""
-    if not done:
-        return ()
-    return tuple(f"{path}." for path in blocks(skeleton, family_of(checkpoint.config))[:done])
+def finished_prefixes(skeleton: Skeleton, family: Family | None, done: int) -> tuple[str, ...]:
+    """Prefixes of the tensors of the first `done` blocks; none where no block is calibrated."""
+    return tuple(f"{path}." for path in blocks(skeleton, family)[:done]) if family else ()
 
 
 def copy_tensors(checkpoint: Checkpoint, skeleton: Skeleton, names: list[str], targets: list[Target]) -> Iterator[str]:

@@ -88,6 +88,8 @@ class Stack:
     """Outputs of the first block that all later ones take: place in the output tuple, and keyword. Empty for most."""
     embeddings: tuple[str, ...] = ()
     """Modules with weights that run before this stack alone."""
+    hidden: str = "hidden_states"
+    """Name of the blocks' argument that takes the hidden states."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ class Family:
     """The output projection, tied to an embedding or not."""
     before_head: tuple[str, ...] = ()
     """Modules with weights between the last final norm and the head."""
+    found: bool = False
+    """Whether this was found by running the model, instead of read from a table. Then it has one stack, whose blocks may each
+    be called with arguments of their own."""
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -30,3 +32,24 @@ def value_of(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
     for piece in skeleton.pieces[name]:
         whole[piece.place] = checkpoint.wide(piece.key)
     return whole
+
+
+def outside(skeleton: Skeleton, blocks: str, head: str) -> list[str]:
+    """Names of all parameters that are neither in the block list at a module path nor the head's own."""
+    return [name for name, _ in skeleton.model.named_parameters() if not name.startswith((f"{blocks}.", f"{head}."))]
+
+
+@contextmanager
+def real(names: Sequence[str], checkpoint: Checkpoint, skeleton: Skeleton) -> Iterator[None]:
+    """Give some parameters of the skeleton's model their values, in float32, for the length of a context."""
+    before = []
+    for name in names:
+        path, _, last = name.rpartition(".")
+        owner = skeleton.model.get_submodule(path)
+        before.append((owner, last, owner._parameters[last]))
+        owner._parameters[last] = nn.Parameter(value_of(name, checkpoint, skeleton), requires_grad=False)
+    try:
+        yield
+    finally:
+        for owner, last, parameter in before:
+            owner._parameters[last] = parameter

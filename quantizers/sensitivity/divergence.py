@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quantizers.calibration.activations import Activations
-from quantizers.families import family_of
+from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
@@ -35,23 +35,26 @@ class _Softmax:
         return self._top[:, 0].double() + self.total.log()
 
 
-def divergences(checkpoint: Checkpoint, skeleton: Skeleton, original: Tensor, streams: Activations) -> list[float]:
+def divergences(
+    checkpoint: Checkpoint, skeleton: Skeleton, family: Family, original: Tensor, streams: Activations
+) -> list[float]:
     """Mean KL divergence from `original` of every stream, nats per token.
 
     Args:
         checkpoint: the original.
         skeleton: its modules.
+        family: where its head is.
         original: hidden states after the last block, float32 `[rows, tokens, hidden]`.
         streams: others of the same shape, one a batch; they are taken to the head's input in place.
     """
-    ours = _ended(checkpoint, skeleton, original)
+    ours = _ended(checkpoint, skeleton, family, original)
     tokens = len(ours)
     for number in range(len(streams)):
-        streams[number] = _ended(checkpoint, skeleton, streams[number])
+        streams[number] = _ended(checkpoint, skeleton, family, streams[number])
     p, others = _Softmax(tokens), [_Softmax(tokens) for _ in range(len(streams))]
     # The expectation, under the original, of the difference of logits.
     expected = [torch.zeros(tokens, dtype=torch.float64) for _ in others]
-    for weight, bias in _head(checkpoint, skeleton):
+    for weight, bias in _head(checkpoint, skeleton, family.head):
         logits = torch.nn.functional.linear(ours, weight, bias)
         mass, shrunk = p.add(logits)
         for number, (q, hidden) in enumerate(zip(others, streams, strict=True)):
@@ -62,17 +65,15 @@ def divergences(checkpoint: Checkpoint, skeleton: Skeleton, original: Tensor, st
     return [float((e / p.total - p.log + q.log).mean()) for e, q in zip(expected, others, strict=True)]
 
 
-def _ended(checkpoint: Checkpoint, skeleton: Skeleton, hidden: Tensor) -> Tensor:
-    family = family_of(checkpoint.config)
+def _ended(checkpoint: Checkpoint, skeleton: Skeleton, family: Family, hidden: Tensor) -> Tensor:
     paths = [family.stacks[0].final_norm, *family.before_head]
     for path in (path for path in paths if path is not None):
         hidden = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)(hidden)
     return hidden.flatten(0, 1)
 
 
-def _head(checkpoint: Checkpoint, skeleton: Skeleton) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _head(checkpoint: Checkpoint, skeleton: Skeleton, head: str) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Float32 rows `[part, hidden]` of the head, and its bias."""
-    head = family_of(checkpoint.config).head
     name = f"{head}.weight"
     key = skeleton.source.get(name) or skeleton.source[skeleton.tied[name]]
     bias = skeleton.source.get(f"{head}.bias")

@@ -23,12 +23,12 @@ from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance, within
 from quantizers.calibration.block_solver import BlockSolver
-from quantizers.calibration.blocks import Blocks, first_inputs, forward
+from quantizers.calibration.blocks import Blocks, first_inputs
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
+from quantizers.discovery.family import family_for
 from quantizers.dtypes import Codes, dequantize, grouped
 from quantizers.errors import QuantizeError
-from quantizers.families import family_of
 from quantizers.families.family import Group
 from quantizers.machine import compute
 from quantizers.model.checkpoint import open_checkpoint
@@ -102,13 +102,13 @@ def measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, .
 
 def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, ...], tuple[str, ...], int, int]:
     checkpoint = open_checkpoint(request.model)
-    family = family_of(checkpoint.config)
+    skeleton = build(checkpoint)
+    family = family_for(checkpoint, skeleton)
     if len(family.stacks) != 1:
         raise QuantizeError(
             f"model_type {family.model_type} has an encoder and a decoder; a search among dtypes takes models with one "
             "stack of blocks. Give a recipe with overrides, or a ladder."
         )
-    skeleton = build(checkpoint)
     dtypes: list[str] = sorted(request.dtypes, key=lambda name: DTYPES[name].bits)
     targets = {
         dtype: prepare("auto", request.recipe.model_copy(update={"dtype": dtype}), skeleton, checkpoint, work)
@@ -129,14 +129,14 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
         block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
         groups = present(block, blocks.stack.groups)
         quantized = within(prefix, takers[dtypes[0]].linears)
-        moments = advance(block, blocks, groups, calibration, on, quantized) if len(calibration) else None
+        moments = advance(block, index, blocks, groups, calibration, on, quantized) if len(calibration) else None
         for number in range(len(streams)):
-            streams[number] = forward(block, streams[number], blocks.arguments)
-        damage, one = _block(block, prefix, blocks, groups, takers, moments, one, streams)
+            streams[number] = blocks.forward(block, streams[number], blocks.arguments[index])
+        damage, one = _block(block, index, blocks, groups, takers, moments, one, streams)
         damages.append(damage)
         del block, moments
     progress("divergence", blocks.count, blocks.count + 1)
-    kld = divergences(checkpoint, skeleton, one, streams)
+    kld = divergences(checkpoint, skeleton, family, one, streams)
     bytes_of = {dtype: {name: slot.bytes for name, slot in target.slots.items()} for dtype, target in targets.items()}
     linears = targets[dtypes[0]].linears
     choices = tuple(_choices(damages, blocks, kld, linears, bytes_of))
@@ -164,7 +164,7 @@ def _rows(request: SensitivityRequest, skeleton: Skeleton) -> tuple[Tensor, Tens
 
 def _block(
     block: nn.Module,
-    prefix: str,
+    index: int,
     blocks: Blocks,
     groups: tuple[Group, ...],
     takers: dict[str, Rounded],
@@ -173,7 +173,8 @@ def _block(
     streams: Activations,
 ) -> tuple[Damage, Tensor]:
     """What rounding does to one block's output, and that output, `[rows, tokens, hidden]`; adds streams."""
-    after = forward(block, before, blocks.arguments)
+    prefix, arguments = f"{blocks.stack.path}.{index}", blocks.arguments[index]
+    after = blocks.forward(block, before, arguments)
     linears = next(iter(takers.values())).linears
     chosen = _together(tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears)))
     damage = Damage(chosen)
@@ -183,14 +184,14 @@ def _block(
         twin = _rounded(taker, block, prefix, groups, moments)
         for place, together in enumerate(chosen):
             with _placed(twin, prefix, taker.dense, together):
-                output = forward(twin, before, blocks.arguments)
+                output = blocks.forward(twin, before, arguments)
             damage.change[place, dtype] = float((output - after).double().square().sum())
             if dtype == narrowest and apart:
                 damage.streams[len(streams)] = (place,)
                 streams[len(streams)] = output
         if dtype == narrowest and chosen and not apart:
             with _placed(twin, prefix, taker.dense, tuple(chain(*chosen))):
-                output = forward(twin, before, blocks.arguments)
+                output = blocks.forward(twin, before, arguments)
             damage.streams[len(streams)] = tuple(range(len(chosen)))
             streams[len(streams)] = output
         taker.dense.clear()

@@ -9,7 +9,7 @@ import transformers
 
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import _encoded
-from quantizers.calibration.blocks import first_inputs, forward
+from quantizers.calibration.blocks import first_inputs
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import family_of
@@ -161,7 +161,7 @@ def test_the_stream_is_what_the_model_computes(name, tmp_path):
             path = f"{stack.path}.{index}"
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
             for at in range(len(stream)):
-                stream[at] = forward(block, stream[at], blocks.of_batch(at))
+                stream[at] = blocks.forward(block, stream[at], blocks.of_batch(index, at))
         if place + 1 < len(family.stacks):
             encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
     wanted = hidden(load(name, model), name, rows)

@@ -47,7 +47,7 @@ def test_what_nobody_reads_afterwards_is_let_go_and_changes_no_bit(name, index, 
     groups = present(block, blocks.stack.groups)
     target = prepare("t", Recipe(**recipe), skeleton, checkpoint, tmp_path)
     on = Compute(torch.device("cpu"), torch.float32)
-    moments = advance(block, blocks, groups, stream, on, within(prefix, target.linears))
+    moments = advance(block, index, blocks, groups, stream, on, within(prefix, target.linears))
 
     def solved(consume_inputs: bool) -> Rounded:
         taker = Rounded(target.recipe, target.linears, target.dtype, target.stored)

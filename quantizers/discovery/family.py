@@ -1,0 +1,80 @@
+"""The family of a model: from a table where there is one, found where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from quantizers.discovery.groups import find_groups
+from quantizers.discovery.probe import Probe
+from quantizers.discovery.structure import TOKENS, Structure, block_calls, find_structure
+from quantizers.families import FAMILIES, family_of
+from quantizers.families.family import Family, Group, Stack
+from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.skeleton import Skeleton, blocks_of
+from quantizers.model.values import materialize
+from quantizers.progress import progress
+
+
+def family_for(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
+    """Return what calibrating a model block by block needs to know of it.
+
+    A found family is the same every time: all that is random in the search comes from fixed seeds.
+
+    Raises:
+        QuantizeError: the model type has no table, and the model is no chain of blocks.
+    """
+    if str(checkpoint.config.get("model_type")) in FAMILIES:
+        return family_of(checkpoint.config)
+    return find_family(checkpoint, skeleton)
+
+
+@torch.no_grad()
+def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
+    """Find a family without looking into any table. Raises QuantizeError when the model is no chain of blocks."""
+    found = find_structure(checkpoint, skeleton)
+    bare = _family(checkpoint, found, ())
+    vocabulary = skeleton.model.get_input_embeddings().num_embeddings
+    row = torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0))
+    calls = block_calls(checkpoint, skeleton, bare, row)
+    kinds: dict[tuple[Any, ...], tuple[Group, ...]] = {}
+    count = blocks_of(skeleton, found.blocks)
+    for number in range(count):
+        path = f"{found.blocks}.{number}"
+        kind = _kind(skeleton.model.get_submodule(path))
+        if kind not in kinds:
+            progress(f"finding the groups of block {number + 1} of {count}", number, count)
+            block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
+            call = calls[number]
+            kinds[kind] = find_groups(Probe(block, {**call, found.hidden: call[found.hidden].double()}))
+    return _family(checkpoint, found, _merged(kinds))
+
+
+def _kind(block: nn.Module) -> tuple[Any, ...]:
+    """What tells the kinds of blocks apart: classes and shapes of all that is in them."""
+    modules = tuple((name, type(module)) for name, module in block.named_modules())
+    return modules, tuple((name, tuple(value.shape)) for name, value in block.named_parameters())
+
+
+def _merged(kinds: dict[tuple[Any, ...], tuple[Group, ...]]) -> tuple[Group, ...]:
+    """The groups of all kinds of blocks; where two kinds differ about the same linears, nothing absorbs for these."""
+    merged: dict[tuple[str, ...], Group] = {}
+    for groups in kinds.values():
+        for group in groups:
+            before = merged.setdefault(group.linears, group)
+            if before != group:
+                merged[group.linears] = Group(group.linears)
+    return tuple(merged.values())
+
+
+def _family(checkpoint: Checkpoint, found: Structure, groups: tuple[Group, ...]) -> Family:
+    return Family(
+        model_type=str(checkpoint.config.get("model_type")),
+        stacks=(Stack(found.blocks, groups, found.final_norm, hidden=found.hidden),),
+        embeddings=found.embeddings,
+        head=found.head,
+        before_head=found.before_head,
+        found=True,
+    )
