@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-HEADS, KV_HEADS, HEAD, HIDDEN, INNER, LAYERS, VOCABULARY, CONTEXT, EXPERTS = 4, 2, 16, 64, 96, 2, 128, 128, 4
+HEADS, KV_HEADS, HEAD, HIDDEN, INNER, LAYERS, CONTEXT, EXPERTS = 4, 2, 16, 64, 96, 2, 128, 4
+VOCABULARY = 2048
+"""As many as the demo's tokenizer has."""
 
 SIZES: dict[str, int] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embed_dim", "word_embed_proj_dim"), HIDDEN),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "d_ff", "ffn_hidden_size", "moe_intermediate_size"), INNER),
+    **dict.fromkeys(
+        ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "ffn_hidden_size", "moe_intermediate_size"), INNER
+    ),
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "shared_expert_intermediate_size"), INNER),
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), LAYERS),
+    **dict.fromkeys(
+        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), LAYERS
+    ),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), HEADS),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "multi_query_group_num"), KV_HEADS),
@@ -41,7 +46,10 @@ SIZES: dict[str, int] = {
 """What a key of a configuration is set to, wherever it has the key."""
 
 
-_DERIVED = ("id2label", "label2id", "num_labels", "_name_or_path", "dtype", "quantization_config")
+_DERIVED = frozenset(
+    {"id2label", "label2id", "num_labels", "_name_or_path", "dtype", "quantization_config", "transformers_version"}
+    | {"model_type", "architectures"}
+)
 
 
 def causal_types() -> list[str]:
@@ -74,7 +82,11 @@ def _shrunk(values: dict[str, Any]) -> dict[str, Any]:
             small[key] = [min(each, VOCABULARY - 1) for each in value]
         else:
             small[key] = value
-    return {key: value for key, value in small.items() if key not in (*_DERIVED, "transformers_version", "model_type", "architectures")}
+    return {
+        key: value
+        for key, value in small.items()
+        if key not in (*_DERIVED, "transformers_version", "model_type", "architectures")
+    }
 
 
 def _few(kinds: list[str]) -> list[str]:
@@ -83,7 +95,7 @@ def _few(kinds: list[str]) -> list[str]:
     return (different * LAYERS)[:LAYERS]
 
 
-def make(model_type: str, seed: int = 0) -> nn.Module:
+def make(model_type: str, seed: int = 0) -> Any:
     """Return the model in float32 and evaluation mode; norm weights in 0.5 to 1.5, the others small."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(shrunk(model_type), dtype=torch.float32)

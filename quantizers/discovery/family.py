@@ -10,6 +10,7 @@ from torch import nn
 from quantizers.discovery.groups import find_groups
 from quantizers.discovery.probe import Probe
 from quantizers.discovery.structure import TOKENS, Structure, block_calls, find_structure
+from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
 from quantizers.families.family import Family, Group, Stack
 from quantizers.model.checkpoint import Checkpoint
@@ -47,9 +48,18 @@ def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
         if kind not in kinds:
             progress(f"finding the groups of block {number + 1} of {count}", number, count)
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
-            call = calls[number]
-            kinds[kind] = find_groups(Probe(block, {**call, found.hidden: call[found.hidden].double()}))
+            kinds[kind] = _groups(path, block, {**calls[number], found.hidden: calls[number][found.hidden].double()})
     return _family(checkpoint, found, _merged(kinds))
+
+
+def _groups(path: str, block: nn.Module, call: dict[str, Any]) -> tuple[Group, ...]:
+    try:
+        return find_groups(Probe(block, call))
+    except Exception as error:  # whatever the model's own code raises in float64
+        raise QuantizeError(
+            f"{path}: the block cannot be run on its own ({type(error).__name__}: {error}). A recipe without transform and "
+            "with nearest rounding takes any model."
+        ) from error
 
 
 def _kind(block: nn.Module) -> tuple[Any, ...]:

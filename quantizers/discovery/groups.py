@@ -34,10 +34,23 @@ def find_groups(probe: Probe) -> tuple[Group, ...]:
     groups: list[Group] = []
     for linears, followers, candidates in members:
         if linears and not any(set(linears) <= set(group.linears) for group in groups):
-            tried = (Group(linears, *candidate, followers) for candidate in candidates)
+            experts = _routed(probe, plain, linears[0])
+            tried = (Group(linears, *candidate, followers, experts) for candidate in candidates)
             proven = next((group for group in tried if _proves(probe, plain, group)), None)
-            groups.append(proven or _shared(probe, plain, members, candidates) or Group(linears))
+            bare = Group(linears, experts=experts)
+            groups.append(proven or _shared(probe, plain, members, candidates) or bare)
     return tuple(groups)
+
+
+def _routed(probe: Probe, plain: Run, linear: str) -> bool:
+    """Whether a linear is one expert's: of those that differ from it in one part of their path, some read fewer tokens."""
+    parts = linear.split(".")
+    for place in range(len(parts) - 1):
+        before, after = ".".join(parts[:place]), parts[place + 1 :]
+        like = [name for name in plain.read if name.split(".")[place + 1 :] == after and name.startswith(before)]
+        if len({sum(call[..., 0].numel() for call in plain.read[name]) for name in like}) > 1:
+            return True
+    return False
 
 
 Candidate = tuple[str, Kind, RowList | None]

@@ -58,7 +58,7 @@ class Probe:
         read: dict[str, list[Tensor]] = {}
         with ExitStack() as stack:
             for name, module in self.matrices.items():
-                stack.enter_context(_noting(module, read.setdefault(name, [])))
+                stack.enter_context(_noting(module, name, read))
             for name, factor in (inputs or {}).items():
                 stack.enter_context(_reading(self.block.get_submodule(name), factor))
             for name, calls in (fixed or {}).items():
@@ -67,7 +67,7 @@ class Probe:
                 stack.enter_context(_answering(self.block.get_submodule(name), factor))
             with Double():
                 output = hidden_states(self.block(**self.inputs))
-        return Run(output, {name: tuple(calls) for name, calls in read.items() if calls})
+        return Run(output, {name: tuple(calls) for name, calls in read.items()})
 
 
 def _weight(module: nn.Module) -> Tensor:
@@ -76,8 +76,8 @@ def _weight(module: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _noting(module: nn.Module, into: list[Tensor]) -> Iterator[None]:
-    handle = module.register_forward_pre_hook(lambda _, args: into.append(args[0]) if args else None)
+def _noting(module: nn.Module, name: str, read: dict[str, list[Tensor]]) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(lambda _, args: read.setdefault(name, []).append(args[0]))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Architecture knowledge as data: one small table per kin of model types.
 
-A table says which linears share an input and which norm or linear can absorb a scale on it. A model type without a
-table is refused. Imports no torch; folding is in `quantizers.transforms.fold`.
+A table says which linears share an input and which norm or linear can absorb a scale on it. For a causal model without one
+`quantizers.discovery` finds the same. Imports no torch; folding is in `quantizers.transforms.fold`.
 """
 
 from __future__ import annotations
