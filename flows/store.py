@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import EnvironmentFault, Fault
 from flows.files.durable import sync, write_durably
-from flows.files.fingerprint import file_sha256, fingerprint
+from flows.files.fingerprint import ContentHashes, file_sha256, fingerprint
 from flows.step import Entry, Kind, Result, Step
 
 
@@ -77,6 +78,11 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+
+    @cached_property
+    def hashes(self) -> ContentHashes:
+        """Hashes of files outside of entries: of models, texts and the local hub."""
+        return ContentHashes(self.home / "cache" / "hashes.json")
 
     def directory(self, entry: Entry[Any]) -> Path:
         """Return where the entry is, or would be."""

@@ -10,7 +10,7 @@ from flows.errors import UsageError
 from flows.execution import child
 from flows.execution.lock import heavy
 from flows.execution.progress import watcher
-from flows.files.fingerprint import ContentHashes, file_sha256
+from flows.files.fingerprint import file_sha256
 from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
 from flows.planning.sources import PATTERNS
 from flows.store import Record, Store
@@ -75,5 +75,5 @@ def _same_model(directory: Path, artifact: Record[Artifact], store: Store) -> No
     if not revision.startswith("sha256:"):
         return
     files = sorted({path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()})
-    if f"sha256:{ContentHashes(store.home / 'cache' / 'hashes.json').tree(directory, files)}" != revision:
+    if f"sha256:{store.hashes.tree(directory, files)}" != revision:
         raise UsageError(f"the model in {directory} is no longer the one that was read ({revision}); put that one back")

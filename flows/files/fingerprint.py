@@ -53,6 +53,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+Marks = dict[str, tuple[int, int, int, int, str]]
+"""By path: size, modification and change time, inode, and the sha256 that goes with them."""
+
+
 class ContentHashes:
     """File hashes remembered by path, size, modification and change time and inode, so that planning does not read gigabytes.
 
@@ -62,27 +66,33 @@ class ContentHashes:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known = kept(memory, dict[str, tuple[int, int, int, int, str]]) or {}
-        self._changed = False
+        self._known = kept(memory, Marks) or {}
+        self._learned: Marks = {}
 
     def file(self, path: Path) -> str:
         """Return the sha256 of a file's bytes."""
-        status = path.stat()
-        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         known = self._known.get(str(path))
-        if known and known[:4] == mark:
+        if known and known[:4] == _mark(path):
             return known[4]
         digest = file_sha256(path)
-        self._known[str(path)] = (*mark, digest)
-        self._changed = True
+        self.trust(path, digest)
         return digest
+
+    def trust(self, path: Path, sha256: str) -> None:
+        """Take a file's hash from whoever has just read or written it."""
+        self._known[str(path)] = self._learned[str(path)] = (*_mark(path), sha256)
 
     def tree(self, root: Path, files: Iterable[Path]) -> str:
         """Return one sha256 over names and contents of `files`, which lie below `root`."""
         return fingerprint({str(path.relative_to(root)): self.file(path) for path in files})
 
     def save(self) -> None:
-        """Keep what was learned for the next time."""
-        if self._changed:
-            keep(self._memory, self._known)
-        self._changed = False
+        """Keep what was learned for the next time, beside what other processes did."""
+        if self._learned:
+            keep(self._memory, (kept(self._memory, Marks) or {}) | self._learned)
+        self._learned = {}
+
+
+def _mark(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

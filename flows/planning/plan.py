@@ -10,20 +10,20 @@ from typing import Literal
 
 from catalog.tokens import check_tokens, hub_token
 from flows.errors import UsageError
-from flows.files.fingerprint import ContentHashes
 from flows.manifest.check import check
 from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
-from flows.planning.memory import changes
+from flows.planning.memory import changes, recall
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.step import Step
 from flows.store import Record, Store
 from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
+from publishers.destinations.upkeep import damage, is_pinned, main_of, version_of
 
 State = Literal["released", "failed", "stale", "quarantined"]
 QUARANTINE = 3
@@ -81,13 +81,14 @@ def plan(
     check_tokens()
     if targets:
         _refuse_unknown(targets, manifests)
-    hashes = ContentHashes(store.home / "cache" / "hashes.json")
-    sources = Sources(store, hashes)
+    sources = Sources(store, store.hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
-    hashes.save()
     refuse_same_names(found)
-    return Plan(tuple(plan_job(job, store, retry=retry) for job in found if not targets or job.target.name in targets))
+    wanted = [job for job in found if not targets or job.target.name in targets]
+    planned = Plan(tuple(plan_job(job, store, retry=retry) for job in wanted))
+    store.hashes.save()
+    return planned
 
 
 def refuse_same_names(jobs: Iterable[Job]) -> None:
@@ -120,9 +121,7 @@ def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
         if verdict is None:
             return _stale(job, rung, store, retry)
         if verdict.result.passed:
-            if _still_there(job, rung, store):
-                return Planned(job, "released", (), "nothing has changed", rung)
-            return Planned(job, "stale", ("publish",), changes(job, store) or "passed, not released yet", rung)
+            return _released(job, rung, store)
         refused = Planned(job, "failed", (), verdict.result.sentence, rung)
     assert refused is not None
     return refused
@@ -173,11 +172,32 @@ def refuse_without_token(plan: Plan) -> None:
             )
 
 
-def _still_there(job: Job, rung: Rung, store: Store) -> bool:
-    """Whether it was released and the local hub still holds it: someone may have cleaned it up."""
+def _released(job: Job, rung: Rung, store: Store) -> Planned:
+    """Say whether what passed is out, and the local hub still holds it as it was released, and offers it."""
     record = store.record(job.publish(rung))
     if record is None:
-        return False
-    folder = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
-    local = [place for place in record.result.places if place.to == "local"]
-    return all((folder / "snapshots" / place.commit / "README.md").exists() for place in local)
+        return Planned(job, "stale", ("publish",), changes(job, store) or "passed, not released yet", rung)
+    repository = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
+    for place in record.result.places:
+        if place.to == "local":
+            wrong = damage(repository, place.version, place.commit, record.result.files, store.hashes.file)
+            if wrong:
+                return Planned(
+                    job, "stale", ("publish",), f"{place.version} in the local hub is damaged: {wrong}", rung
+                )
+            main = main_of(repository)
+            if main != place.commit:
+                now = version_of(repository, main or "") or "no version"
+                if is_pinned(repository):
+                    why = f"nothing has changed; main is {now} since a rollback, this is {place.version}"
+                    return Planned(job, "released", (), why, rung)
+                why = f"main is {now}{_by_another(job, store)}; this manifest makes {place.version}, which is to be main again"
+                return Planned(job, "stale", ("publish",), why, rung)
+    return Planned(job, "released", (), "nothing has changed", rung)
+
+
+def _by_another(job: Job, store: Store) -> str:
+    memory = recall(job, store)
+    if memory is None or memory.manifest == job.manifest.path or not memory.manifest.exists():
+        return ""
+    return f", released last by {memory.manifest}, which makes a release of the same name"

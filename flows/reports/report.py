@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def render(plan: Plan, store: Store) -> str:
         judged = [entry["when"] for entry in history(store, row["release"]) if entry["verdict"] == step.key]
         row["judged"] = judged[-1][:10] if judged else ""
         if store.complete(step):
-            row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
+            with suppress(FileNotFoundError):  # lost, or judged anew by another process at this moment
+                row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
         models.setdefault(planned.job.release.removesuffix(f"-{planned.job.target.name}"), []).append(row)
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in ("flows.reports", "gates.pages")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

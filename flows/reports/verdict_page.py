@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
@@ -26,8 +29,9 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: Entry[Evidenc
         if tried.name == rung.name:
             break
         if record := store.record(job.verdict(tried)):
-            scored = evidence_of(store, EVIDENCE.at(record.result.evidence))
-            earlier.append(Attempt(tried.name, scored, record.result.verdict))
+            with suppress(OSError, ValidationError):  # lost or damaged: the page goes without
+                scored = evidence_of(store, EVIDENCE.at(record.result.evidence))
+                earlier.append(Attempt(tried.name, scored, record.result.verdict))
     attempts = [*earlier, Attempt(rung.name, evidence_of(store, evidence), verdict)]
     return render(job.release, attempts, job.manifest.gates, _others(job, store), datetime.now(UTC))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
+from publishers.destinations.upkeep import PINNED, is_pinned, last_removed
 from publishers.errors import PublishError
 from publishers.files import link_or_copy, remove_tree, sha256_of, sync_directory, write_new
 from publishers.progress import progress
@@ -45,12 +46,14 @@ class Release(BaseModel):
 
 
 def publish(staged: Staged, home: Path) -> Place:
-    """Put a release into the local hub. Content that has a version keeps it, and changes nothing else.
+    """Put a release into the local hub. Content that has a version keeps it, and is `main` again.
+
+    It does not become `main` against a rollback: only what is new does.
 
     Safe to kill at any moment and to repeat; two publishers of one name take turns.
     """
     repository = repository_of(home, staged.name)
-    with _locked(home, staged.name):
+    with locked(home, staged.name):
         partial = _fresh_partial(repository)
         for part in ("blobs", "refs", "snapshots"):
             (repository / part).mkdir(exist_ok=True)
@@ -61,22 +64,26 @@ def publish(staged: Staged, home: Path) -> Place:
             version = _next_version(repository)
             _point(repository, "main", staged.commit, partial)
             _claim(repository, version, staged.commit, partial)
+        elif _read_ref(repository, "main") != staged.commit and not is_pinned(repository):
+            _point(repository, "main", staged.commit, partial)
         remove_tree(partial)
     snapshot = snapshot_of(repository, staged.commit)
     return Place(to="local", version=version, commit=staged.commit, url=snapshot.relative_to(home).as_posix())
 
 
 def rollback(home: Path, name: str, version: str) -> Release:
-    """Make an earlier version what `main` points at. No version moves, and the next one published becomes `main` again.
+    """Make an earlier version what `main` points at. No version moves; `main` stays so until something new is published.
 
     Raises:
         PublishError: there is no such release or version.
     """
     release = find(home, name, version)
     repository = repository_of(home, name)
-    with _locked(home, name):
+    with locked(home, name):
         partial = _fresh_partial(repository)
         _point(repository, "main", release.commit, partial)
+        write_new(partial / PINNED, release.commit.encode())
+        (partial / PINNED).replace(repository / PINNED)
         remove_tree(partial)
     return find(home, name, version)
 
@@ -129,7 +136,7 @@ def snapshot_of(repository: Path, commit: str) -> Path:
 
 
 @contextmanager
-def _locked(home: Path, name: str) -> Iterator[None]:
+def locked(home: Path, name: str) -> Iterator[None]:
     """Hold the repository for writing. The kernel frees the lock of a killed holder."""
     locks = home / "hub" / ".locks" / repository_of(home, name).name
     locks.mkdir(parents=True, exist_ok=True)
@@ -208,7 +215,7 @@ def _number(version: str) -> int:
 
 
 def _next_version(repository: Path) -> str:
-    return f"v{max(map(_number, _versions(repository)), default=0) + 1}"
+    return f"v{max((*map(_number, _versions(repository)), last_removed(repository))) + 1}"
 
 
 def _version_of(repository: Path, commit: str | None) -> str | None:

@@ -1,11 +1,21 @@
-"""What steps report, made up: for tests of what the store does with it."""
+"""What steps report, made up: for tests of what the store and the local hub do with it."""
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
-from flows.planning.kinds import Artifact, Judged
-from gates.results import Verdict
+from flows.execution import requests
+from flows.execution.steps import note
+from flows.planning.jobs import Job
+from flows.planning.kinds import Artifact, Documents, Judged
+from flows.planning.memory import claim, remember
+from flows.store import Store
+from gates.results import Baseline, EvidenceResult, Verdict
+from publishers import entrypoint
 from publishers.request import Place, Result
 from quantizers.recipe import Recipe
+from tests.publishers.conftest import EVIDENCE, VERDICT
 
 
 def artifact(**changes: Any) -> Artifact:
@@ -24,3 +34,59 @@ def judged(passed: bool, evidence: str, content: str) -> Judged:
 def published(name: str, commit: str) -> Result:
     """A release in the local hub."""
     return Result(name=name, places=(Place(to="local", version="v1", commit=commit, url=""),), files={})
+
+
+def scored(documents: int = 64) -> Baseline:
+    """The report of a baseline."""
+    figures = {"left_out": 0, "tokens": 1, "row_tokens": 1, "perplexity": 1.0, "vocabulary": 1, "kept": 1}
+    return Baseline(documents=documents, weights_bytes=1, tools={}, **figures)
+
+
+def milled(job: Job, store: Store, weights: str = "weights") -> Result:
+    """Do every step of a job but the computing: the files are small, the release in the local hub is a real one."""
+    claim(job, store)
+    rung = job.target.rungs[0]
+    for step in (job.evaluation, job.calibration):
+        if step:
+            note(store, step, Documents(documents=1, characters=1), {"documents.jsonl": '{"text": "a"}'})
+    note(store, job.baseline, scored(), {"scores": "0" * 5000})
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(weights)], "data_offsets": [0, len(weights)]}})
+    tensors = (
+        f"{chr(len(header))}{7 * chr(0)}{header}{weights}"  # safetensors; that short, its length is one ASCII byte
+    )
+    files = {"model.safetensors": tensors, "config.json": "{}", "tokenizer.json": json.dumps({"of": weights})}
+    made = note(store, job.quantize(rung), artifact(), files)
+    evidence = job.evidence(rung, 64, made.content)
+    measured = EvidenceResult(documents=64, available=64, failed_checks=(), kld=0.0, perplexity=1.0)
+    note(store, evidence, measured, {"evidence.json": json.dumps(EVIDENCE)})
+    verdict = Judged(**Verdict.model_validate(VERDICT).model_dump(), evidence=evidence.key, content=made.content)
+    judged = note(store, job.verdict(rung), verdict, {"verdict.html": "<p>passed</p>", "verdict.json": "{}"})
+    result = release(job, store)
+    assert judged.result.passed
+    remember(job, store)
+    return result
+
+
+def release(job: Job, store: Store) -> Result:
+    """Publish what is in the store."""
+    rung = job.target.rungs[0]
+    made, judged = store.record(job.quantize(rung)), store.record(job.verdict(rung))
+    assert made and judged
+    step = job.publish(rung)
+    scratch = store.scratch(step.name)
+    request = requests.publish(job, rung, made, judged, store)
+    (scratch / "request.json").write_text(request.model_dump_json())
+    result = entrypoint.run(request, scratch / "out")
+    store.seal(step, scratch, result)
+    return result
+
+
+def repository(store: Store, job: Job) -> Path:
+    """Where the local hub keeps a release."""
+    return store.home / "hub" / f"models--{job.release.replace('/', '--')}"
+
+
+def copied(store: Store, place: Path) -> Store:
+    """Another store with the same in it."""
+    shutil.copytree(store.home, place, symlinks=True)
+    return Store(place)

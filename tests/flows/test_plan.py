@@ -217,7 +217,7 @@ def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(pref
 def test_an_unknown_target_is_an_error_that_helps(tmp_path: Path) -> None:
     ran = quantmill("plan", room(tmp_path), "--target", "int44", home=tmp_path / "home")
     assert ran.code == 2
-    assert "did you mean int4" in ran.stderr
+    assert "did you mean 'int4'" in ran.stderr
 
 
 def safetensors(header: dict[str, Any], payload: int) -> bytes:

@@ -1,0 +1,173 @@
+"""What becomes of the store and of the local hub: damage is noticed and mended, names mean one thing, nothing grows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.planning.jobs import Job
+from flows.planning.kinds import BASELINE, EVIDENCE, PUBLISH, QUANTIZE, TEXTS, VERDICT
+from flows.planning.plan import plan, plan_job, read
+from flows.reports.report import render
+from flows.store import Store
+from publishers.destinations.local import find, rollback
+from tests.flows.conftest import room
+from tests.flows.results import milled, release, repository
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = room(tmp_path)
+    kept = [
+        line for line in path.read_text().splitlines() if not line.startswith(("  int8:", "  int4-", "  nf4:", "  ov-"))
+    ]
+    path.write_text("\n".join(kept) + "\n")
+    return path
+
+
+def job_of(manifest: Path, store: Store) -> Job:
+    (planned,) = plan(read([manifest]), store).jobs
+    return planned.job
+
+
+@pytest.fixture
+def job(manifest: Path, store: Store) -> Job:
+    job = job_of(manifest, store)
+    milled(job, store)
+    return job
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def blob_of(path: str) -> Callable[[Store, Job], Path]:
+    def blob(store: Store, job: Job) -> Path:
+        return (find(store.home, job.release).directory / path).resolve()
+
+    return blob
+
+
+def damaged(name: str, store: Store, job: Job) -> None:
+    place, found = repository(store, job), find(store.home, job.release)
+    if name == "a byte of the weights":
+        flip((found.directory / "model.safetensors").resolve())
+    elif name == "a byte of the card":
+        flip((found.directory / "README.md").resolve())
+    elif name == "a blob":
+        (found.directory / "model.safetensors").resolve().unlink()
+    elif name == "a link":
+        (found.directory / "config.json").unlink()
+    elif name == "a file in place of a link":
+        (found.directory / "config.json").unlink()
+        (found.directory / "config.json").write_text("{}")
+    elif name == "a version":
+        (place / "refs" / "v1").unlink()
+    else:
+        (place / "refs" / "main").unlink()
+
+
+DAMAGES = (
+    "a byte of the weights",
+    "a byte of the card",
+    "a blob",
+    "a link",
+    "a file in place of a link",
+    "a version",
+    "main",
+)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_in_the_local_hub_is_planned_and_mended_by_publishing(name: str, store: Store, job: Job) -> None:
+    before = find(store.home, job.release)
+    assert plan_job(job, store).state == "released"
+    damaged(name, store, job)
+    for retry in (False, True):
+        planned = plan_job(job, Store(store.home), retry=retry)
+        assert (planned.state, planned.steps) == ("stale", ("publish",)), name
+    assert "damaged" in planned.why or "main is" in planned.why
+    release(job, store)
+    assert plan_job(job, Store(store.home)).state == "released"
+    assert find(store.home, job.release) == before
+
+
+def test_what_was_hashed_once_is_not_read_again(
+    store: Store, job: Job, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(read([manifest]), store)
+    monkeypatch.setattr("flows.files.fingerprint.file_sha256", lambda path: pytest.fail(f"read {path}"))
+    (planned,) = plan(read([manifest]), Store(store.home)).jobs
+    assert planned.state == "released"
+
+
+def test_what_the_store_lost_as_well_is_to_be_made_anew(store: Store, job: Job) -> None:
+    damaged("a blob", store, job)
+    store.forget(job.quantize(job.target.rungs[0]))
+    assert "quantize" in plan_job(job, store).steps
+
+
+@pytest.mark.parametrize("content", ["", '{"step": "publish"}', "\x00" * 40])
+@pytest.mark.parametrize("kind", [TEXTS, BASELINE, QUANTIZE, EVIDENCE, VERDICT, PUBLISH])
+def test_a_record_that_does_not_parse_is_a_missing_record(
+    kind: object, content: str, store: Store, job: Job, manifest: Path
+) -> None:
+    for path in (store.home / "store" / kind.name).glob("*/record.json"):  # type: ignore[attr-defined]
+        path.write_text(content)
+    found = plan(read([manifest]), store)
+    state = {"quantize": "quantize", "verdict": "gate", "publish": "publish"}.get(kind.name)  # type: ignore[attr-defined]
+    assert state is None or state in found.jobs[0].steps
+    assert found.jobs[0].state == ("stale" if state else "released")
+    assert job.target.name in render(found, store)
+
+
+@pytest.mark.parametrize("file", ["evidence/*/out/evidence.json", "verdict/*/out/verdict.html"])
+def test_a_report_is_written_without_what_is_lost(file: str, store: Store, job: Job, manifest: Path) -> None:
+    (path,) = (store.home / "store").glob(file)
+    path.unlink()
+    assert job.target.name in render(plan(read([manifest]), store), store)
+
+
+def test_a_manifest_that_is_put_back_makes_its_version_main_again(manifest: Path, store: Store, job: Job) -> None:
+    text = manifest.read_text()
+    manifest.write_text(text.replace("w4-rtn-g64", "w4-rtn-g128"))
+    milled(job_of(manifest, store), store, "other weights")
+    assert find(store.home, job.release).version == "v2"
+    manifest.write_text(text)
+    planned = plan_job(job, store)
+    assert (planned.state, planned.steps) == ("stale", ("publish",))
+    assert planned.why == "main is v2; this manifest makes v1, which is to be main again"
+    release(job, store)
+    assert find(store.home, job.release).version == "v1"
+    assert plan_job(job, store).state == "released"
+
+
+def test_another_manifest_of_the_same_name_is_named(manifest: Path, store: Store, job: Job) -> None:
+    other = manifest.with_name("other.yaml")
+    other.write_text(manifest.read_text().replace("w4-rtn-g64", "w4-rtn-g128"))
+    milled(job_of(other, store), store, "other weights")
+    why = plan_job(job, store).why
+    assert "main is v2" in why and str(other) in why
+    other.unlink()
+    assert "other.yaml" not in plan_job(job, store).why
+
+
+def test_a_rollback_stands_until_something_new_is_published(manifest: Path, store: Store, job: Job) -> None:
+    manifest.write_text(manifest.read_text().replace("w4-rtn-g64", "w4-rtn-g128"))
+    newer = job_of(manifest, store)
+    milled(newer, store, "other weights")
+    rollback(store.home, job.release, "v1")
+    planned = plan_job(newer, store)
+    assert planned.state == "released" and "main is v1 since a rollback, this is v2" in planned.why
+    release(newer, store)
+    assert find(store.home, job.release).version == "v1"
+    rollback(store.home, job.release, "v2")
+    assert plan_job(newer, store).why == "nothing has changed"
