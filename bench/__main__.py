@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 SHORT = ("plan", "gates", "gates_storage", "quality", "mixture", "auto", "targets")
-LONG = ("memory", "depth")
+LONG = ("memory", "depth", "contention")
 """Shapes of a billion parameters and more: half an hour, and several gigabytes of scratch."""
 
 

@@ -99,8 +99,8 @@ def _problems(provenance: Provenance, name: str, found: Mapping[str, str]) -> li
 def _refuse(name: str, version: str, problems: list[str]) -> None:
     if problems:
         raise PublishError(
-            f"{name}@{version} is not what was released: {' '.join(problems)} Publish it again from its store, which "
-            "repairs the local hub, or use another version."
+            f"{name}@{version} is not what was released: {' '.join(problems)} `quantmill repair` mends "
+            "the local hub from the store; or use another version."
         )
 
 

@@ -21,6 +21,7 @@ from flows.cli.commands.list import list_releases
 from flows.cli.commands.plan import plan
 from flows.cli.commands.pull import pull
 from flows.cli.commands.rebuild import rebuild
+from flows.cli.commands.repair import repair
 from flows.cli.commands.report import report
 from flows.cli.commands.rollback import rollback
 from flows.cli.commands.run import run
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "pull": pull,
     "verify": verify,
+    "repair": repair,
     "rebuild": rebuild,
     "rollback": rollback,
     "doctor": doctor,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
 
 from flows.errors import UsageError
 from flows.execution import child
@@ -13,6 +17,7 @@ from flows.execution.progress import watcher
 from flows.files.fingerprint import file_sha256
 from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
 from flows.planning.sources import PATTERNS
+from flows.step import Entry
 from flows.store import Record, Store
 from publishers.destinations.local import find
 from quantizers.request import Request, Result
@@ -42,9 +47,30 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
             f"{name}@{release.version} was not made in the store {store.home}, or its records were removed: its card says how "
             "to make it again from a manifest"
         )
-    request = Request.model_validate_json((store.directory(step) / "request.json").read_bytes())
+    with made_again(store, step, artifact, f"{name}@{release.version}: make it again") as (made, result):
+        found = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
+    held = {path: release.provenance.files[path].sha256 for path in artifact.files}
+    differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
+    before, now = ({"compute": made.compute, **made.tools} for made in (artifact.result, result))
+    tools = tuple(
+        f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]
+    )
+    return Rebuilt(name, release.version, len(held), differing, tools)
+
+
+@contextmanager
+def made_again(
+    store: Store, step: Entry[Artifact], artifact: Record[Artifact], label: str
+) -> Iterator[tuple[Path, Result]]:
+    """Quantize again as the record of an artifact says; yield where it is, for as long as it is looked at, and the report.
+
+    Raises UsageError when the request or the model is not here as it was.
+    """
+    try:
+        request = Request.model_validate_json((store.directory(step) / "request.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UsageError(f"{store.directory(step)} lost its request: run the manifest again to make it anew") from error
     _same_model(request.model, artifact, store)
-    label = f"{name}@{release.version}: make it again"
     with TemporaryDirectory(dir=store.home, prefix="rebuild-") as scratch, heavy(store, label):
         (Path(scratch) / "out").mkdir()
         tell = watcher()
@@ -55,18 +81,14 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
             calibration = calibration.model_copy(update={"compute": dtype})
         targets = {"0": request.targets[artifact.result.place]}
         request = request.model_copy(update={"targets": targets, "calibration": calibration})
-        ended = child.run("quantizers", request, Path(scratch), progress=lambda *event: tell.moved(label, *event))
+        try:
+            ended = child.run("quantizers", request, Path(scratch), progress=lambda *event: tell.moved(label, *event))
+        except BaseException as error:
+            tell.ended(label, str(error), ok=False)
+            raise
         tell.ended(label, f"{ended.seconds:.1f} s", ok=True)
-        made = Path(scratch) / "out" / "0"
-        found = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
         result = Result.model_validate_json((Path(scratch) / "out" / "result.json").read_bytes())
-    held = {path: release.provenance.files[path].sha256 for path in artifact.files}
-    differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
-    before, now = ({"compute": made.compute, **made.tools} for made in (artifact.result, result))
-    tools = tuple(
-        f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]
-    )
-    return Rebuilt(name, release.version, len(held), differing, tools)
+        yield Path(scratch) / "out" / "0", result
 
 
 def _same_model(directory: Path, artifact: Record[Artifact], store: Store) -> None:

@@ -33,6 +33,12 @@ def recall(job: Job, store: Store) -> Memory | None:
     return kept(_place(job.release, store), Memory)
 
 
+def manifest_of(release: str, store: Store) -> Path | None:
+    """Return the manifest that asked for a release last, if it is still there."""
+    memory = kept(_place(release, store), Memory)
+    return memory.manifest if memory and memory.manifest.exists() else None
+
+
 def memories(store: Store) -> Iterator[Memory]:
     """Yield what is remembered of every release."""
     for path in sorted((store.home / "jobs").glob("*.json")):

@@ -92,6 +92,15 @@ def main_of(repository: Path) -> str | None:
     return reference.read_text() if reference.is_file() else None
 
 
+def point_main_at(repository: Path, commit: str) -> None:
+    """Make a commit what users get who name no version. Whoever calls this holds the repository for writing."""
+    scratch = repository / "refs" / f".main.{os.getpid()}"
+    scratch.unlink(missing_ok=True)
+    write_new(scratch, commit.encode())
+    scratch.replace(repository / "refs" / "main")
+    sync_directory(repository / "refs")
+
+
 def version_of(repository: Path, commit: str) -> str | None:
     """Return the version that names a commit, or None."""
     named = (path for path in sorted((repository / "refs").glob("v*")) if path.read_text() == commit)

@@ -1,16 +1,20 @@
 """What becomes of the store and of the local hub: damage is noticed and mended, names mean one thing, nothing grows."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows.cli.app import main
+from flows.execution.repair import repair
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, EVIDENCE, PUBLISH, QUANTIZE, TEXTS, VERDICT
 from flows.planning.plan import plan, plan_job, read
 from flows.reports.report import render
 from flows.store import Store
 from publishers.destinations.local import find, rollback
+from publishers.verify import verify
 from tests.flows.conftest import room
 from tests.flows.results import milled, release, repository
 
@@ -171,3 +175,45 @@ def test_a_rollback_stands_until_something_new_is_published(manifest: Path, stor
     assert find(store.home, job.release).version == "v1"
     rollback(store.home, job.release, "v2")
     assert plan_job(newer, store).why == "nothing has changed"
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_repair_puts_back_to_the_byte_what_is_damaged(name: str, store: Store, job: Job) -> None:
+    before = find(store.home, job.release)
+    damaged(name, store, job)
+    (mended,) = repair(store, [])
+    assert mended.damage and not mended.lost
+    assert find(store.home, job.release) == before
+    verify(store.home, job.release)
+    assert [one.damage for one in repair(store, [(job.release, "v1")])] == [""]
+
+
+def test_repair_of_a_version_that_no_manifest_makes_any_more(manifest: Path, store: Store, job: Job) -> None:
+    manifest.write_text(manifest.read_text().replace("w4-rtn-g64", "w4-rtn-g128"))
+    milled(job_of(manifest, store), store, "other weights")
+    for path in (repository(store, job) / "blobs").iterdir():
+        flip(path)
+    assert [(one.version, one.lost) for one in repair(store, [])] == [("v1", ()), ("v2", ())]
+    for version in ("v1", "v2"):
+        verify(store.home, job.release, version)
+
+
+def test_what_cannot_be_mended_is_said_with_the_manifest_that_makes_it(
+    store: Store, job: Job, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged("a blob", store, job)
+    store.forget(job.quantize(job.target.rungs[0]))
+    assert main(["repair", "--home", str(store.home)]) == 1
+    said = capsys.readouterr().out
+    assert "model.safetensors" in said and f"quantmill run {manifest}" in said
+    assert main(["verify", "--home", str(store.home)]) == 2
+    assert main(["repair", "acme/absent", "--home", str(store.home)]) == 2
+
+
+def test_verify_without_a_name_checks_the_whole_hub(store: Store, job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--home", str(store.home)]) == 0
+    damaged("a byte of the weights", store, job)
+    capsys.readouterr()
+    assert main(["verify", "--home", str(store.home), "--json"]) == 2
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["version"]) == (job.release, "v1") and "model.safetensors" in row["wrong"]
