@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,18 +48,6 @@ class Structure:
 
 class _Reached(Exception):
     """The head was called."""
-
-
-@dataclass
-class _Seen:
-    """What one run with stand-ins showed."""
-
-    calls: list[dict[str, Any]]
-    """Arguments of each block, in the order of the list."""
-    order: list[str]
-    """Modules with weights outside the blocks, and `block`, in the order they were called."""
-    last: Tensor | None
-    """What the first module behind the blocks read."""
 
 
 def find_structure(checkpoint: Checkpoint, skeleton: Skeleton) -> Structure:
@@ -149,74 +138,87 @@ def block_calls(checkpoint: Checkpoint, skeleton: Skeleton, family: Family, row:
         return _run(skeleton, blocks, family.head, row, seed=0).calls
 
 
-def _run(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int) -> _Seen:
+def _run(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int) -> _StandIns:
     """Run the model with stand-ins that return a tensor, or, if the model unpacks what its blocks return, a tuple."""
     failure: QuantizeError | None = None
     for as_tuple in (False, True):
+        stand_ins = _StandIns(skeleton.model, blocks, head, as_tuple, torch.Generator().manual_seed(seed))
         try:
-            return _once(skeleton, blocks, head, row, seed, as_tuple)
+            stand_ins.run(row)
         except QuantizeError as error:
             failure = failure or error
+        else:
+            return stand_ins
     assert failure
     raise failure
 
 
-def _once(skeleton: Skeleton, blocks: str, head: str, row: Tensor, seed: int, as_tuple: bool) -> _Seen:
-    model, layers = skeleton.model, list(skeleton.model.get_submodule(blocks))  # type: ignore[call-overload]
-    generator = torch.Generator().manual_seed(seed)
-    seen = _Seen([], [], None)
-    handed: list[Tensor] = []
+@dataclass
+class _StandIns:
+    """One run of a model whose blocks only note their calls and hand on random hidden states."""
 
-    def stand_in(block: nn.Module, number: int) -> Any:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            call = bind(block, args, kwargs)
-            if number != len(seen.calls):
-                raise QuantizeError(f"block {number} runs after {len(seen.calls)} others")
-            states = call[hidden_name(call)]
-            if handed and not (states.shape == handed[-1].shape and torch.equal(states, handed[-1])):
-                raise QuantizeError(f"block {number} does not read what block {number - 1} returns")
-            seen.calls.append(call)
-            seen.order.append("block")
-            handed.append(torch.randn(states.shape, generator=generator, dtype=states.dtype))
-            return (handed[-1],) if as_tuple else handed[-1]
+    model: nn.Module
+    blocks: str
+    head: str
+    as_tuple: bool
+    generator: torch.Generator
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """Arguments of each block, in the order of the list."""
+    order: list[str] = field(default_factory=list)
+    """Modules with weights outside the blocks, and `block`, in the order they were called."""
+    handed: list[Tensor] = field(default_factory=list)
+    """What each block returned."""
+    behind: Tensor | None = None
+    """What the first module behind the blocks read."""
 
-        return forward
+    def run(self, row: Tensor) -> None:
+        """Run int64 ids `[1, tokens]` up to the head. Raises QuantizeError where the blocks are no chain."""
+        layers: list[nn.Module] = list(self.model.get_submodule(self.blocks))  # type: ignore[call-overload]
+        with ExitStack() as stack:
+            for number, block in enumerate(layers):
+                stack.enter_context(_forward(block, partial(self._block, block, number)))
+            stack.enter_context(_forward(self.model.get_submodule(self.head), _reached))
+            for name, module in self.model.named_modules():
+                if self._is_watched(name, module):
+                    hook = partial(self._note, name, len(layers))
+                    stack.callback(module.register_forward_pre_hook(hook).remove)
+            try:
+                self.model(input_ids=row, use_cache=False)
+            except (_Reached, QuantizeError) as ended:
+                if isinstance(ended, QuantizeError):
+                    raise
+            except Exception as error:  # whatever the model's own code makes of states that are none of its own
+                what = f"{type(error).__name__}: {error}"
+                raise QuantizeError(f"with stand-ins for its blocks it fails ({what})") from error
+        if len(self.calls) != len(layers):
+            raise QuantizeError(f"{len(self.calls)} of the {len(layers)} modules of {self.blocks} run")
+        if self.behind is not None and not torch.equal(hidden_states(self.behind), self.handed[-1]):
+            raise QuantizeError("what follows the last block does not read what that returns")
 
-    def reached(*_: Any, **__: Any) -> None:
-        raise _Reached
+    def _is_watched(self, name: str, module: nn.Module) -> bool:
+        owns = next(module.parameters(recurse=False), None) is not None
+        return owns and name != self.head and not name.startswith(f"{self.blocks}.")
 
-    def noted(name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            if len(seen.calls) == len(layers) and seen.last is None and args:
-                seen.last = args[0]
-            seen.order.append(name)
+    def _block(self, block: nn.Module, number: int, *args: Any, **kwargs: Any) -> Any:
+        call = bind(block, args, kwargs)
+        if number != len(self.calls):
+            raise QuantizeError(f"block {number} runs after {len(self.calls)} others")
+        states = call[hidden_name(call)]
+        if self.handed and not (states.shape == self.handed[-1].shape and torch.equal(states, self.handed[-1])):
+            raise QuantizeError(f"block {number} does not read what block {number - 1} returns")
+        self.calls.append(call)
+        self.order.append("block")
+        self.handed.append(torch.randn(states.shape, generator=self.generator, dtype=states.dtype))
+        return (self.handed[-1],) if self.as_tuple else self.handed[-1]
 
-        return hook
+    def _note(self, name: str, blocks: int, _: nn.Module, args: tuple[Any, ...]) -> None:
+        if len(self.calls) == blocks and self.behind is None and args:
+            self.behind = args[0]
+        self.order.append(name)
 
-    with ExitStack() as stack:
-        for number, block in enumerate(layers):
-            stack.enter_context(_forward(block, stand_in(block, number)))
-        stack.enter_context(_forward(model.get_submodule(head), reached))
-        for name, module in model.named_modules():
-            if (
-                any(True for _ in module.parameters(recurse=False))
-                and not name.startswith(f"{blocks}.")
-                and name != head
-            ):
-                stack.callback(module.register_forward_pre_hook(noted(name)).remove)
-        try:
-            model(input_ids=row, use_cache=False)
-        except _Reached:
-            pass
-        except QuantizeError:
-            raise
-        except Exception as error:
-            raise QuantizeError(f"with stand-ins for its blocks it fails ({type(error).__name__}: {error})") from error
-    if len(seen.calls) != len(layers):
-        raise QuantizeError(f"{len(seen.calls)} of the {len(layers)} modules of {blocks} run")
-    if seen.last is not None and not torch.equal(hidden_states(seen.last), handed[-1]):
-        raise QuantizeError("what follows the last block does not read what that returns")
-    return seen
+
+def _reached(*_: Any, **__: Any) -> None:
+    raise _Reached
 
 
 @contextmanager

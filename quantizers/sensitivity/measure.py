@@ -126,15 +126,16 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
     for index in range(blocks.count):
         progress(f"sensitivity of block {index + 1} of {blocks.count}", index, blocks.count + 1)
         prefix = f"{blocks.stack.path}.{index}"
-        block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
-        groups = present(block, blocks.stack.groups)
+        module = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
+        groups = present(module, blocks.stack.groups)
         quantized = within(prefix, takers[dtypes[0]].linears)
-        moments = advance(block, index, blocks, groups, calibration, on, quantized) if len(calibration) else None
+        moments = advance(module, index, blocks, groups, calibration, on, quantized) if len(calibration) else None
         for number in range(len(streams)):
-            streams[number] = blocks.forward(block, streams[number], blocks.arguments[index])
-        damage, one = _block(block, index, blocks, groups, takers, moments, one, streams)
+            streams[number] = blocks.forward(module, streams[number], blocks.arguments[index])
+        block = _Block(index, prefix, module, groups, moments)
+        damage, one = _damage(block, blocks, takers, one, streams)
         damages.append(damage)
-        del block, moments
+        del block, module, moments
     progress("divergence", blocks.count, blocks.count + 1)
     kld = divergences(checkpoint, skeleton, family, one, streams)
     bytes_of = {dtype: {name: slot.bytes for name, slot in target.slots.items()} for dtype, target in targets.items()}
@@ -162,26 +163,31 @@ def _rows(request: SensitivityRequest, skeleton: Skeleton) -> tuple[Tensor, Tens
     return rows[:probes], rows[probes:]
 
 
-def _block(
-    block: nn.Module,
-    index: int,
-    blocks: Blocks,
-    groups: tuple[Group, ...],
-    takers: dict[str, Rounded],
-    moments: list[Moments] | None,
-    before: Tensor,
-    streams: Activations,
+@dataclass(frozen=True)
+class _Block:
+    """One block in memory."""
+
+    index: int
+    prefix: str
+    module: nn.Module
+    groups: tuple[Group, ...]
+    moments: list[Moments] | None
+    """Of each group's input; None for recipes that read no text."""
+
+
+def _damage(
+    block: _Block, blocks: Blocks, takers: dict[str, Rounded], before: Tensor, streams: Activations
 ) -> tuple[Damage, Tensor]:
     """What rounding does to one block's output, and that output, `[rows, tokens, hidden]`; adds streams."""
-    prefix, arguments = f"{blocks.stack.path}.{index}", blocks.arguments[index]
-    after = blocks.forward(block, before, arguments)
+    prefix, groups, arguments = block.prefix, block.groups, blocks.arguments[block.index]
+    after = blocks.forward(block.module, before, arguments)
     linears = next(iter(takers.values())).linears
     chosen = _together(tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears)))
     damage = Damage(chosen)
     narrowest = next(iter(takers))
     apart = blocks.count * len(chosen) <= STREAMS
     for dtype, taker in takers.items():
-        twin = _rounded(taker, block, prefix, groups, moments)
+        twin = _rounded(taker, block)
         for place, together in enumerate(chosen):
             with _placed(twin, prefix, taker.dense, together):
                 output = blocks.forward(twin, before, arguments)
@@ -207,20 +213,18 @@ def _together(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
     return tuple(map(tuple, found.values()))
 
 
-def _rounded(
-    taker: Rounded, block: nn.Module, prefix: str, groups: tuple[Group, ...], moments: list[Moments] | None
-) -> nn.Module:
+def _rounded(taker: Rounded, block: _Block) -> nn.Module:
     """Fill `taker.dense`; the block that these weights belong to, its scales folded and its linears not yet rounded."""
-    if moments is not None:
-        twin = copy.deepcopy(block) if taker.recipe.transform else block
+    if block.moments is not None:
+        twin = copy.deepcopy(block.module) if taker.recipe.transform else block.module
         # The fold is checked when the artifact is made.
-        BlockSolver(taker, twin, prefix, groups, moments).solve(check=lambda folded: None)
+        BlockSolver(taker, twin, block.prefix, block.groups, block.moments).solve(check=lambda folded: None)
         return twin
-    for name in (name for group in groups for name in group.linears):
-        if f"{prefix}.{name}" in taker.linears:
-            weight = weight_of(block, name)
-            taker.round_nearest(f"{prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
-    return block
+    for name in (name for group in block.groups for name in group.linears):
+        if f"{block.prefix}.{name}" in taker.linears:
+            weight = weight_of(block.module, name)
+            taker.round_nearest(f"{block.prefix}.{name}", weight, (weight.shape[0], weight.shape[1]))
+    return block.module
 
 
 @contextmanager
