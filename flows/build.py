@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from prefect import flow
 
+from catalog.errors import Fault
 from flows import tasks
 from flows.execution.lock import heavy
 from flows.execution.steps import known
@@ -31,8 +32,8 @@ class Run:
     store: Store
     retry: bool
     """Whether steps that failed too often are tried again."""
-    failed: list[str] = field(default_factory=list)
-    """One line for every piece of work that failed."""
+    failed: list[Fault] = field(default_factory=list)
+    """What stopped each piece of work that failed."""
     _tried: dict[Entry, bool] = field(default_factory=dict)
     """Steps before any recipe, and whether each is done."""
 
@@ -67,7 +68,7 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
         for jobs in models.values():
             build_model(jobs, run)
         if run.failed:
-            raise StepsFailed("; ".join(run.failed))
+            raise StepsFailed(run.failed)
 
     build(sorted({str(planned.job.manifest.path) for planned in todo.jobs}), str(store.home))
 

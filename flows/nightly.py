@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from catalog.errors import Fault
 from flows.build import build
 from flows.planning.machine import refuse_unfit
 from flows.planning.plan import Plan, plan, read, refuse_same_names, refuse_without_token
@@ -32,7 +33,7 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
     store = Store(Path(home))
     found = manifests_below(Path(manifests))
     log.info("%d manifests below %s", len(found), manifests)
-    failed: list[str] = []
+    failed: list[Fault] = []
     plans: list[Plan] = []
     for path in found:
         with isolated(str(path), failed, log):
@@ -45,4 +46,4 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
             refuse_unfit(todo, store.home)
             build(todo, store, retry=retry)
     if failed:
-        raise StepsFailed("; ".join(failed))
+        raise StepsFailed(failed)

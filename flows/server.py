@@ -41,6 +41,10 @@ SETTINGS = {
 """An ephemeral server would outlive a killed run; a lease kept in memory would end a task when the server restarts."""
 
 
+_LEAST = 1 << 20
+"""Bytes; with less left a database is not made, and a log may be empty."""
+
+
 class ServerError(EnvironmentFault):
     """The run's own Prefect server did not come up."""
 
@@ -146,6 +150,11 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path, patience
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     log = log.replace(log.parents[1] / "server.log")  # what is in the run's own directory goes with it
+    if shutil.disk_usage(log.parent).free < _LEAST:
+        raise ServerError(
+            f"the disk of {log.parent} is full, and the Prefect server of this run keeps its database there: free some space, "
+            "put the store on another disk with --home, or set PREFECT_API_URL to use a server of your own"
+        )
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
     raise ServerError(
         f"the Prefect server of this run did not come up at {address} (its log, {log}, ends: {tail or 'nothing'}): set "

@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from catalog.errors import Fault, StepFault
+from catalog.errors import FAULTS, Fault, StepFault
+from catalog.foreign_errors import as_fault
 from flows.execution import requests
 from flows.execution.child import Network
 from flows.execution.steps import known, note, perform, perform_together
@@ -41,15 +42,23 @@ R = TypeVar("R")
 class StepsFailed(StepFault):
     """Some steps did not finish; what could be done without them is done."""
 
+    def __init__(self, failed: Sequence[Fault]) -> None:
+        super().__init__("; ".join(map(str, failed)))
+        self.failed = tuple(failed)
+        """What stopped each piece of work, of its own kind."""
+
 
 @contextmanager
-def isolated(name: str, failed: list[str], log: Log = log) -> Iterator[None]:
-    """Keep a piece of work that fails from stopping the others: log it, and add a line to `failed`."""
+def isolated(name: str, failed: list[Fault], log: Log = log) -> Iterator[None]:
+    """Keep a piece of work that fails from stopping the others: log it, and add to `failed` what stopped it."""
     try:
         yield
+    except StepsFailed as error:  # each was told where it failed
+        failed += error.failed
     except Exception as error:  # whatever it is, it is told, fails the run at the end, and spares the others
         log.error("%s: %s", name, error)
-        failed.append(f"{name}: {error}")
+        fault = as_fault(error)
+        failed.append(FAULTS[fault.fault](f"{name}: {fault}", log=fault.log))
 
 
 def _step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -145,12 +154,12 @@ def quantize(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None
     except Fault:
         if len(missing) == 1:
             raise
-        failed: list[str] = []
+        failed: list[Fault] = []
         for job, rung in missing:
             with isolated(f"{job.release} {rung.name}", failed):
                 _make([(job, rung)], f"{label}: {rung.name} alone", store)
         if failed:
-            raise StepsFailed("; ".join(failed)) from None
+            raise StepsFailed(failed) from None
 
 
 def _make(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:

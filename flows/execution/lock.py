@@ -8,14 +8,15 @@ import shlex
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from flows.execution.progress import watcher
+from flows.files.cache import keep, kept
 from flows.store import Store
 
 log = logging.getLogger(__name__)
@@ -84,13 +85,9 @@ def _sign(place: Path, doing: str) -> None:
         doing=doing,
         since=datetime.now().astimezone(),
     )
-    scratch = place.with_name(f".{place.name}.{os.getpid()}")
-    scratch.write_text(holder.model_dump_json())
-    scratch.replace(place)
+    keep(place, holder)
 
 
 def _holder(place: Path) -> Holder | None:
     """Return who signed last, or None if that one has just let go or died."""
-    with suppress(FileNotFoundError, ValidationError):
-        return Holder.model_validate_json(place.read_bytes())
-    return None
+    return kept(place, Holder)

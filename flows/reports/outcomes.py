@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from catalog.errors import Fault
 from flows.planning.plan import Plan, Planned, scorings, verdict_of
 from flows.store import Failure, Store
 
 
-def outcomes(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """Return how every job of a plan stands: its state and why, its gates, sizes and costs, and where it was released."""
-    return [_outcome(planned, store) for planned in plan.jobs]
+def outcomes(plan: Plan, store: Store, failed: Sequence[Fault] = ()) -> list[dict[str, Any]]:
+    """Return how every job of a plan stands: its state and why, its gates, sizes and costs, and where it was released.
+
+    `failed` is what stopped work in the run before: the reason for jobs whose own steps left none in the store.
+    """
+    return [_outcome(planned, store, failed) for planned in plan.jobs]
 
 
-def _outcome(planned: Planned, store: Store) -> dict[str, Any]:
+def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[str, Any]:
     job, rung = planned.job, planned.rung
     verdict = verdict_of(job, rung, store)
     artifact = store.record(job.quantize(rung))
@@ -27,6 +32,9 @@ def _outcome(planned: Planned, store: Store) -> dict[str, Any]:
     row["why"] = planned.why
     if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
         row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
+    elif planned.state == "stale" and failed:
+        own = next((fault for fault in failed if str(fault).startswith(job.release)), failed[0])
+        row |= {"state": "step failed", "why": str(own), "fault": own.fault}
     if verdict and planned.fresh:
         row["why"] = verdict.result.sentence
     if verdict:

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,12 @@ from flows.files.fingerprint import ContentHashes
 from tests.flows.conftest import Ran, quantmill, room
 
 Disk = Callable[..., Path]
+SMALL = """
+model: {source: ./model, name: small}
+evaluation: {files: [evaluation.jsonl], tokens: 128, documents: 8}
+targets: {int8: w8-rtn}
+publish: {to: local, namespace: acme}
+"""
 
 
 @pytest.fixture
@@ -43,9 +52,11 @@ def test_what_needs_no_store_is_told_of_one_that_cannot_be_written(manifest: Pat
     one_paragraph(quantmill("report", manifest, home=place / "home"), "read-only")
 
 
-@pytest.mark.parametrize("below", ["", "deeper/home"])
-@pytest.mark.parametrize("command", [["plan"], ["run"], ["report"], ["list"], ["doctor"], ["show", "acme/x"]])
-def test_a_store_that_is_a_file(command: list[str], below: str, manifest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("below", "command"),
+    [("", ["plan"]), ("", ["report"]), ("", ["doctor"]), ("", ["show", "acme/x"]), ("deeper/home", ["run"])],
+)
+def test_a_store_that_is_a_file(below: str, command: list[str], manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     verb, *named = command
     given = [manifest] if verb in ("plan", "run", "report") else named
@@ -98,3 +109,31 @@ def test_a_write_that_fails_leaves_nothing(disk: Disk) -> None:
     hashes.save()
     assert kept(place / "cache" / "hashes.json", dict[str, str]) is None
     assert not list(place.rglob(".hashes*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        ("prefect/run-*/server.log", "the Prefect server of this run keeps its database there"),
+        ("scratch/baseline-*/out/documents", "the disk is full"),
+    ],
+)
+def test_a_disk_that_fills_up_while_a_run_works(
+    moment: str, words: str, manifest: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    manifest.write_text(SMALL)
+    place = disk("size=60m")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(quantmill, "run", manifest, home=place / "home")
+        while not running.done() and not list((place / "home").glob(moment)):
+            time.sleep(0.02)
+        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        ran = running.result()
+    assert ran.code == 4, ran.stdout + ran.stderr
+    told = " ".join((ran.stdout + ran.stderr).split())
+    assert words in told and str(place) in told and "Traceback" not in told
+    assert not list((place / "home").rglob(".*")) and not list((place / "home" / "prefect").glob("run-*"))

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from catalog.errors import FAULTS, EnvironmentFault, InputError, StepFault
+from catalog.errors import FAULTS, EnvironmentFault, Fault, InputError, StepFault
 from flows.cli.console import err, out, print_json
 from flows.cli.options import AllowPath, Home, Json, Manifests, OnlyTargets
 from flows.cli.release_names import find_home
@@ -45,7 +45,7 @@ def run(
     from flows.store import Store
 
     store = Store(find_home(home))
-    ended, worked = mill(
+    ended, worked, failed = mill(
         manifests,
         store,
         err if as_json else out,
@@ -54,14 +54,19 @@ def run(
         allow_path=allow_path,
         debug=context.obj.debug,
     )
-    rows = outcomes(ended, store)
+    rows, code = outcomes(ended, store, failed), 0
+    report: Path | None = None
     if worked:
-        write(ended, store)
+        try:
+            report = write(ended, store)
+        except EnvironmentFault as fault:  # what was made stands, and is shown
+            code = fault.exit_code
+            err.print(f"[red]{fault.label}:[/red] {escape(str(fault))}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(rows)
     else:
-        _show(rows, worked, store.home)
-    raise typer.Exit(exit_code(rows))
+        _show(rows, worked, store.home, report)
+    raise typer.Exit(exit_code(rows) or code)
 
 
 def mill(
@@ -73,15 +78,15 @@ def mill(
     retry: bool = False,
     allow_path: bool = False,
     debug: bool = False,
-) -> tuple[Plan, bool]:
-    """Do what is stale; return how every job stands afterwards, and whether there was anything to do."""
+) -> tuple[Plan, bool, Sequence[Fault]]:
+    """Do what is stale; return how every job stands afterwards, whether there was anything to do, and what stopped it."""
     from flows.planning.machine import refuse_unfit
     from flows.planning.plan import Plan, plan, plan_job, read, refuse_without_token
     from flows.server import prefect_server
 
     todo = plan(read(manifests, allow_path=allow_path), store, targets=targets, retry=retry)
     if not todo.stale:
-        return todo, False
+        return todo, False, ()
     refuse_without_token(todo)
     refuse_unfit(todo, store.home)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
@@ -90,12 +95,12 @@ def mill(
     atexit.register(stack.close)
     with console.status("starting Prefect"):
         stack.enter_context(prefect_server(store.home))
-    _build(todo, store, console, retry)
+    failed = _build(todo, store, console, retry)
     # Held against what was planned: sources may have moved on in the meantime.
-    return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True
+    return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True, failed
 
 
-def _build(todo: Plan, store: Store, console: Console, retry: bool) -> None:
+def _build(todo: Plan, store: Store, console: Console, retry: bool) -> Sequence[Fault]:
     from flows.build import build
     from flows.cli.bars import bars
     from flows.tasks import StepsFailed
@@ -104,8 +109,9 @@ def _build(todo: Plan, store: Store, console: Console, retry: bool) -> None:
     with bars(console):
         try:
             build(todo, store, retry=retry)
-        except StepsFailed as error:
-            logging.getLogger(__name__).debug("unfinished: %s", error)  # the plan that follows says which, and why
+        except StepsFailed as error:  # the plan that follows says which jobs it kept from their ends
+            return error.failed
+    return ()
 
 
 def exit_code(rows: list[dict[str, Any]]) -> int:
@@ -117,7 +123,7 @@ def exit_code(rows: list[dict[str, Any]]) -> int:
     return 1 if any(row["state"] == "failed" for row in rows) else 0
 
 
-def _show(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
+def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | None) -> None:
     out.print(outcome_table(rows))
     for row in rows:
         if row["state"] != "released":
@@ -128,8 +134,8 @@ def _show(rows: list[dict[str, Any]], worked: bool, home: Path) -> None:
     out.print(
         f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True
     )
-    if worked:
-        out.print(f"Report:   {home / 'report.html'}", highlight=False, soft_wrap=True)
+    if report:
+        out.print(f"Report:   {report}", highlight=False, soft_wrap=True)
     if passed:
         name = next(row["release"] for row in rows if row["state"] == "released")
         out.print(f"Get one:  quantmill pull {name}", highlight=False, soft_wrap=True)
