@@ -11,7 +11,7 @@ from prefect import flow
 
 from catalog.errors import Fault
 from flows import tasks
-from flows.execution.lock import heavy
+from flows.execution.lock import at_work, heavy
 from flows.execution.steps import known
 from flows.manifest.model import Rung
 from flows.planning.batches import batches
@@ -70,7 +70,8 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
         if run.failed:
             raise StepsFailed(run.failed)
 
-    build(sorted({str(planned.job.manifest.path) for planned in todo.jobs}), str(store.home))
+    with at_work(store):
+        build(sorted({str(planned.job.manifest.path) for planned in todo.jobs}), str(store.home))
 
 
 def build_model(jobs: list[Job], run: Run) -> None:

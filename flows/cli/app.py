@@ -17,12 +17,14 @@ from catalog.foreign_errors import as_fault
 from flows.cli.commands.deploy import deploy
 from flows.cli.commands.diff import diff
 from flows.cli.commands.doctor import doctor
+from flows.cli.commands.gc import gc
 from flows.cli.commands.list import list_releases
 from flows.cli.commands.plan import plan
 from flows.cli.commands.pull import pull
 from flows.cli.commands.rebuild import rebuild
 from flows.cli.commands.repair import repair
 from flows.cli.commands.report import report
+from flows.cli.commands.rm import rm
 from flows.cli.commands.rollback import rollback
 from flows.cli.commands.run import run
 from flows.cli.commands.show import show
@@ -55,6 +57,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "repair": repair,
     "rebuild": rebuild,
     "rollback": rollback,
+    "rm": rm,
+    "gc": gc,
     "doctor": doctor,
 }
 for name, verb in VERBS.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
+from flows.errors import UsageError
 from flows.execution.progress import watcher
 from flows.files.cache import keep, kept
 from flows.store import Store
@@ -91,3 +92,31 @@ def _sign(place: Path, doing: str) -> None:
 def _holder(place: Path) -> Holder | None:
     """Return who signed last, or None if that one has just let go or died."""
     return kept(place, Holder)
+
+
+@contextmanager
+def at_work(store: Store) -> Iterator[None]:
+    """Say that this process runs on a store, between its steps as well: `HOME/runs/<pid>.lock`."""
+    runs = store.home / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    place = runs / f"{os.getpid()}.json"
+    with FileLock(place.with_suffix(".lock")):
+        _sign(place, "its steps")
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+            place.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def refuse_while_others_work(store: Store) -> None:
+    """Refuse what would take from under a run what it is about to read. Raises UsageError, naming the run."""
+    for lock in (store.home / "runs").glob("*.lock"):
+        try:
+            with FileLock(lock, blocking=False):
+                lock.unlink(missing_ok=True)  # of a run that was killed
+                lock.with_suffix(".json").unlink(missing_ok=True)
+        except Timeout:
+            raise UsageError(
+                f"{_holder(lock.with_suffix('.json')) or 'another process'} runs on {store.home}: wait until it is through"
+            ) from None

@@ -1,22 +1,27 @@
 """What becomes of the store and of the local hub: damage is noticed and mended, names mean one thing, nothing grows."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from catalog.errors import StepFault
 from flows.cli.app import main
+from flows.execution.lock import at_work
 from flows.execution.repair import repair
+from flows.execution.steps import note
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, EVIDENCE, PUBLISH, QUANTIZE, TEXTS, VERDICT
+from flows.planning.memory import claim
 from flows.planning.plan import plan, plan_job, read
 from flows.reports.report import render
 from flows.store import Store
 from publishers.destinations.local import find, rollback
 from publishers.verify import verify
 from tests.flows.conftest import room
-from tests.flows.results import milled, release, repository
+from tests.flows.results import artifact, milled, release, repository
 
 
 @pytest.fixture
@@ -217,3 +222,97 @@ def test_verify_without_a_name_checks_the_whole_hub(store: Store, job: Job, caps
     assert main(["verify", "--home", str(store.home), "--json"]) == 2
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["name"], row["version"]) == (job.release, "v1") and "model.safetensors" in row["wrong"]
+
+
+def paths(store: Store) -> set[str]:
+    """Results and files of the hub."""
+    roots = [store.home / "store", store.home / "hub"]
+    return {str(path.relative_to(store.home)) for root in roots for path in root.rglob("*") if not path.is_dir()}
+
+
+def test_gc_removes_nothing_that_a_release_or_a_job_needs(
+    store: Store, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = paths(store)
+    assert main(["gc", "--yes", "--home", str(store.home)]) == 0
+    assert "Nothing to remove" in capsys.readouterr().out
+    assert paths(store) == before
+
+
+def test_gc_shows_first_and_removes_when_told(
+    manifest: Path, store: Store, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = manifest.read_text()
+    stale = manifest.with_name("stale.yaml")
+    stale.write_text(text.replace("namespace: demo", "namespace: stale").replace("w4-rtn-g64", "nf4"))
+    half = job_of(stale, store)
+    claim(half, store)
+    note(store, half.quantize(half.target.rungs[0]), artifact(), {"weights": "half done"})
+    gone = manifest.with_name("gone.yaml")
+    gone.write_text(text.replace("namespace: demo", "namespace: gone").replace("w4-rtn-g64", "w8-rtn"))
+    dead = job_of(gone, store)
+    claim(dead, store)
+    note(store, dead.quantize(dead.target.rungs[0]), artifact(), {"weights": "w" * 10_000})
+    store.fail(dead.baseline, StepFault("it broke"))
+    store.fail(dead.verdict(dead.target.rungs[0]), StepFault("it broke"))
+    gone.unlink()
+    (store.scratch("quantize-killed") / "out" / "half").write_text("x" * 5000)
+    before = paths(store)
+    assert main(["gc", "--json", "--home", str(store.home)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert paths(store) == before and not shown["removed"]
+    assert {row["what"]: row["count"] for row in shown["garbage"]} == {
+        "results of quantize": 1,
+        "failures of steps that nothing needs": 1,
+        "work of runs that were killed": 1,
+    }
+    assert 15_000 < shown["bytes"] < 20_000
+    assert main(["gc", "--yes", "--json", "--home", str(store.home)]) == 0
+    kept = paths(store)
+    assert {path.split("/")[1] for path in before - kept} == {"quantize"}
+    assert store.complete(half.quantize(half.target.rungs[0]))
+    assert plan_job(job, store).state == "released"
+    assert repair(store, [])[0].damage == ""
+
+
+def test_gc_keeps_what_mends_a_version_that_no_manifest_makes(manifest: Path, store: Store, job: Job) -> None:
+    manifest.write_text(manifest.read_text().replace("w4-rtn-g64", "w4-rtn-g128"))
+    milled(job_of(manifest, store), store, "other weights")
+    assert main(["gc", "--yes", "--home", str(store.home)]) == 0
+    for path in (repository(store, job) / "blobs").iterdir():
+        flip(path)
+    assert [one.lost for one in repair(store, [])] == [(), ()]
+
+
+def test_gc_refuses_while_it_does_not_know_what_is_needed(
+    manifest: Path, store: Store, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with at_work(store):
+        assert main(["gc", "--yes", "--home", str(store.home)]) == 2
+    assert f"process {os.getpid()} on" in capsys.readouterr().err
+    manifest.write_text("targets: 3")
+    before = paths(store)
+    assert main(["gc", "--yes", "--home", str(store.home)]) == 2
+    assert str(manifest) in capsys.readouterr().err
+    assert paths(store) == before
+
+
+def test_rm_takes_a_version_away_and_its_name_is_not_given_again(
+    manifest: Path, store: Store, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = manifest.read_text()
+    manifest.write_text(text.replace("w4-rtn-g64", "w4-rtn-g128"))
+    newer = job_of(manifest, store)
+    milled(newer, store, "other weights")
+    assert main(["rm", f"{job.release}@v2", "--home", str(store.home)]) == 0
+    said = capsys.readouterr().out
+    assert "removed v2" in said and "main is v1" in said and str(manifest) in said
+    assert find(store.home, job.release).version == "v1"
+    verify(store.home, job.release)
+    assert [one.version for one in repair(store, [])] == ["v1"]
+    assert plan_job(newer, store).steps == ("publish",)
+    release(newer, store)
+    assert find(store.home, job.release).version == "v3"
+    assert main(["rm", job.release, "--home", str(store.home)]) == 0
+    assert not list((repository(store, job) / "blobs").iterdir())
+    assert main(["rm", job.release, "--home", str(store.home)]) == 2

@@ -1,0 +1,192 @@
+"""What nothing needs any more: results of no job and no release, work of runs that were killed, caches."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from catalog.errors import Fault
+from flows.errors import UsageError
+from flows.manifest.check import check
+from flows.manifest.load import load_all
+from flows.planning import kinds
+from flows.planning.jobs import Job, jobs
+from flows.planning.kinds import BASELINE, EVIDENCE, FETCH, PUBLISH, QUANTIZE, TEXTS, VERDICT
+from flows.planning.memory import memories
+from flows.planning.mixed_precision import with_known_recipes
+from flows.planning.plan import DEFAULT_ENDPOINT, scorings
+from flows.planning.sources import Sources, fetching
+from flows.step import Entry, Kind
+from flows.store import Record, Store
+from publishers.destinations.local import releases
+from publishers.request import Result as Published
+
+KINDS: tuple[Kind[Any], ...] = tuple(kind for kind in vars(kinds).values() if isinstance(kind, Kind))
+RESUMED = 7 * 86400
+"""Seconds for which the work of an interrupted pass over a model is kept to go on from."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files and directories of one sort that nothing needs."""
+
+    what: str
+    paths: tuple[Path, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Their size."""
+        return sum(map(_size, self.paths))
+
+
+def _size(path: Path) -> int:
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(each.lstat().st_size for each in inside if not each.is_dir())
+
+
+def garbage(store: Store) -> list[Garbage]:
+    """Find what neither a release nor a job of a manifest that was run needs; one row for each sort, empty ones left out.
+
+    Raises UsageError when a manifest that was run is there and cannot be read: what its jobs need is not known.
+    """
+    needed = _needed(store)
+    found = [
+        Garbage(f"results of {kind.name}", tuple(_unneeded(store.home / "store" / kind.name, kind, needed)))
+        for kind in KINDS
+    ]
+    names = {entry.name for entry in needed}
+    failures = (path for path in (store.home / "failures").glob("*.json") if path.stem not in names)
+    found.append(Garbage("failures of steps that nothing needs", tuple(failures)))
+    found.append(Garbage("work of runs that were killed", tuple(_dead_work(store.home))))
+    found.append(Garbage("models, texts and headers in caches", tuple(_cached(store, needed))))
+    return [each for each in found if each.paths]
+
+
+def remove(found: list[Garbage]) -> None:
+    """Remove it, records of results first, so that nothing half-removed is taken for whole."""
+    for path in (path for each in found for path in each.paths):
+        (path / "record.json").unlink(missing_ok=True) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _unneeded(place: Path, kind: Kind[Any], needed: set[Entry[Any]]) -> Iterator[Path]:
+    yield from (path for path in sorted(place.glob("*")) if kind.at(path.name) not in needed)
+
+
+def _needed(store: Store) -> set[Entry[Any]]:
+    found: set[Entry[Any]] = set()
+    for job in _asked_for(store):
+        found |= {entry.kind.at(entry.key) for entry in _of_job(job, store)}
+    for record in _released(store):
+        found |= set(_of_release(record, store))
+    return found
+
+
+def _asked_for(store: Store) -> Iterator[Job]:
+    """Every job of every manifest that was run here and is still there, as its sources were pinned last."""
+    sources = Sources(store, store.hashes)
+    for path in sorted({memory.manifest for memory in memories(store) if memory.manifest.exists()}):
+        try:
+            (manifest,) = load_all([path], allow_path=True)
+            check(manifest, allow_path=True)
+            found = jobs(manifest, sources, DEFAULT_ENDPOINT)
+        except Fault as error:
+            raise UsageError(
+                f"{path} was run here and cannot be planned now, so what its jobs need is not known ({error}): mend it, or move "
+                "it away if it is not to be run again"
+            ) from error
+        yield from (with_known_recipes(job, store) for job in found)
+
+
+def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
+    yield from job.prepared
+    if job.original.id:
+        yield job.original.fetch
+    for rung in job.target.rungs:
+        yield job.quantize(rung)
+        yield job.verdict(rung)
+        yield job.publish(rung)
+        yield from scorings(job, rung, store)
+
+
+def _released(store: Store) -> Iterator[Record[Published]]:
+    """Records of releases that are in the local hub, and of the newest of each name elsewhere."""
+    here = {(release.name, release.commit) for release in releases(store.home)}
+    newest: dict[tuple[str, str], tuple[int, Record[Published]]] = {}
+    for record in store.records(PUBLISH):
+        for place in record.result.places:
+            if place.to == "local":
+                if (record.result.name, place.commit) in here:
+                    yield record
+                continue
+            key, number = (record.result.name, place.to), int(place.version[1:])
+            if key not in newest or newest[key][0] < number:
+                newest[key] = (number, record)
+    yield from (record for _, record in newest.values())
+
+
+def _of_release(record: Record[Published], store: Store) -> Iterator[Entry[Any]]:
+    """What mends it and makes it again."""
+    yield PUBLISH.at(record.key)
+    verdict = VERDICT.at(record.inputs["verdict"])
+    yield verdict
+    if judged := store.record(verdict):
+        yield EVIDENCE.at(judged.result.evidence)
+        yield BASELINE.at(judged.inputs["baseline"])
+        step = QUANTIZE.at(judged.inputs["artifact"])
+        yield step
+        if artifact := store.record(step):
+            if text := artifact.inputs["calibration"]:
+                yield TEXTS.at(text["texts"])
+            model = artifact.inputs["model"]
+            if model["id"]:
+                step_of_model = fetching(model["id"], model["revision"])
+                yield step_of_model.kind.at(step_of_model.key)
+
+
+def _dead_work(home: Path) -> Iterator[Path]:
+    """Yield what nobody works in: whoever asks holds the lock of the store."""
+    for path in (home / "scratch").glob("*"):
+        if not path.name.startswith("together-") or time.time() - path.stat().st_mtime > RESUMED:
+            yield path
+    yield from home.glob("rebuild-*")
+    current = {"lock", f"{version('prefect')}.db"}
+    for path in (home / "prefect").glob("*"):
+        if path.name in current:
+            continue
+        if path.name.startswith("run-"):
+            try:
+                with FileLock(path / "lock", blocking=False):
+                    pass
+            except Timeout:
+                continue  # its run goes on
+        yield path
+
+
+def _cached(store: Store, needed: set[Entry[Any]]) -> Iterator[Path]:
+    """Yield models that no needed step was made of, and texts once every step that reads them is done."""
+    models = store.home / "sources"
+    kept = set()
+    for record in store.records(FETCH):
+        if FETCH.at(record.key) in needed:
+            kept.add(record.inputs["model"]["revision"])
+    for path in models.glob("models--*/snapshots/*"):
+        if path.name not in kept:
+            yield path
+    for repository in models.glob("models--*"):
+        if not any(path.name in kept for path in (repository / "snapshots").glob("*")):
+            yield repository / "blobs"
+    if all(store.complete(entry) for entry in needed if entry.kind is TEXTS):
+        yield from (path for path in models.glob("*") if not path.name.startswith((".", "models--")))
+    for path in (store.home / "cache" / "headers").rglob("*.json"):
+        if path.stem not in kept:
+            with suppress(FileNotFoundError):
+                yield path

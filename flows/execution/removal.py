@@ -1,0 +1,48 @@
+"""Take a release, or one version of it, out of the local hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.execution.lock import heavy
+from flows.planning.kinds import PUBLISH
+from flows.planning.memory import manifest_of
+from flows.store import Store
+from publishers.destinations.local import find, locked, releases, repository_of
+from publishers.destinations.upkeep import main_of, take_away, version_of
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What is gone, and what is left."""
+
+    versions: tuple[str, ...]
+    bytes: int
+    """Freed in the local hub."""
+    main: str | None
+    """The version that users get now who name none."""
+    manifest: Path | None
+    """The manifest that asked for the release last."""
+
+
+def remove(store: Store, name: str, version: str | None) -> Removed:
+    """Remove one version, or all. Raises PublishError when there is no such release."""
+    find(store.home, name, version or _newest(store, name))
+    repository = repository_of(store.home, name)
+    chosen = [each for each in releases(store.home) if each.name == name and version in (None, each.version)]
+    with heavy(store, f"removing {name}"), locked(store.home, name):
+        freed = take_away(repository, [each.version for each in chosen])
+    gone = {each.commit for each in chosen}
+    for record in store.records(PUBLISH):
+        places = record.result.places
+        if record.result.name == name and any(place.to == "local" and place.commit in gone for place in places):
+            store.forget(PUBLISH.at(record.key))  # else it would be taken for a release that is damaged
+    main = main_of(repository)
+    return Removed(
+        tuple(each.version for each in chosen), freed, main and version_of(repository, main), manifest_of(name, store)
+    )
+
+
+def _newest(store: Store, name: str) -> str | None:
+    return next((each.version for each in reversed(releases(store.home)) if each.name == name), None)
