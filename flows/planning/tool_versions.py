@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "quantize": 5,
     "evidence": 2,
     "verdict": 2,
-    "publish": 1,
+    "publish": 2,
 }
 
 _WITHOUT_MODEL: dict[str, tuple[str, ...]] = {

@@ -36,7 +36,7 @@ TOP = "largest_kld"
 
 _QUANTILE = Wording(
     side="at most",
-    words="99.9 % of tokens diverge by no more than",
+    words="99.9 % quantile of the divergence per token",
     number="{:.4g} nats",
     label="KL divergence, 99.9 % quantile of tokens, nats",
     figure="{:.4f}",
@@ -49,8 +49,6 @@ _TOKEN = Wording(
     number="{:.4g} nats",
     label="KL divergence, largest of a token, nats",
     figure="{:.4f}",
-    column="largest",
-    cell="{value:.3f}",
 )
 _FLIPS = Wording(
     side="at most",
@@ -58,8 +56,6 @@ _FLIPS = Wording(
     number="{:.2%}",
     label="Choices that turned right or wrong",
     figure="{:.2%}",
-    column="flips",
-    cell="{value:.2%}",
 )
 
 
@@ -108,7 +104,7 @@ def _token(name: str, documents: Sequence[Document], confidence: float, limit: f
         return row(name, _TOKEN, None, limit)
     tail = _tail(documents, confidence)
     value = float(tail.values[0])
-    more = "any share" if tail.risk <= 0 else f"at most {1 - tail.risk ** (1 / tail.independent):.2g}"
+    more = "any share" if tail.risk <= 0 else f"at most {100 * (1 - tail.risk ** (1 / tail.independent)):.2g}%"
     return GateVerdict(
         name=name,
         outcome="failed" if value > limit else "passed" if last else "undecided",

@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from catalog.formats import FORMATS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import client_of, genai_snippet, snippet
@@ -80,6 +81,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         verdict=verdict,
         license=license_,
         client=client,
+        small_in_memory=FORMATS[subject.format].small_in_memory,
         recipe=recipe_rows(subject.recipe),
         measurements=_measurements(evidence),
         gates=[gate.shown for gate in verdict.gates if gate.shown],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from catalog.formats import FORMATS, Format
 from publishers.errors import PublishError
 from publishers.request import Source
 from publishers.stage import stage
@@ -105,6 +106,13 @@ def test_bounds_that_the_documents_cannot_give_are_said(artifact: Path, model: P
     subject = subject_of(artifact, model)
     subject.evidence["summary"]["kld"]["high"] = None
     assert "0.00420 (0.00360 to unbounded)" in card_of(artifact, model, tmp_path, evidence=subject.evidence)
+
+
+@pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)
+def test_small_in_memory_is_said_of_what_is(format_: Format, artifact: Path, model: Path, tmp_path: Path) -> None:
+    card = card_of(artifact, model, tmp_path, format=format_.name)
+    assert ("stay packed in memory" in card) == format_.small_in_memory
+    assert ("small on disk alone" in card) != format_.small_in_memory
 
 
 LICENSES: dict[str, tuple[str, dict[str, Any]]] = {
