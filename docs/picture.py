@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.cli.commands.run import mill, outcome_table
+from flows.cli.commands.run import mill, outcome_rows
 from flows.reports.outcomes import outcomes
 from flows.store import Store
 
@@ -24,8 +24,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         store = Store(Path(home))
         console.print("[dim]$[/dim] quantmill run manifests/demo/demo.yaml", highlight=False)
-        ended, _ = mill([ROOT / "manifests" / "demo" / "demo.yaml"], store, console)
-        console.print(outcome_table(outcomes(ended, store)))
+        ended, *_ = mill([ROOT / "manifests" / "demo" / "demo.yaml"], store, console)
+        for rows in outcome_rows(outcomes(ended, store)):
+            console.print(rows)
     picture = console.export_svg(title="quantmill")
     # The picture must not fetch a font from elsewhere.
     (ROOT / "docs" / "run.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))

@@ -36,7 +36,10 @@ def decide(found: Estimate, limit: float, side: Side, last: bool) -> Outcome:
     """Compare an estimate with its limit; `last`: no more will be measured.
 
     It passes when the unfavourable end of its interval is within the limit, and fails when the favourable one is beyond.
+    What bounds nothing, one document say, decides nothing.
     """
+    if found.low is None and found.high is None:
+        return "undecided"
     sign = 1 if side == "at most" else -1
     worst, best = (found.high, found.low) if side == "at most" else (found.low, found.high)
     within = sign * found.value <= sign * limit
@@ -60,7 +63,6 @@ def row(name: str, wording: Wording, found: Estimate | None, limit: float, last:
             timed=wording.timed,
         )
     worst = found.high if wording.side == "at most" else found.low
-    bound = "unbounded" if worst is None else wording.number.format(worst)
     return GateVerdict(
         name=name,
         outcome=decide(found, limit, wording.side, last),
@@ -69,13 +71,21 @@ def row(name: str, wording: Wording, found: Estimate | None, limit: float, last:
         confidence=found.confidence,
         limit=limit,
         side=wording.side,
-        sentence=(
-            f"{wording.words} {wording.number.format(found.value)}, {wording.side} {bound} at {found.confidence:.1%} "
-            f"confidence over {found.documents} {wording.unit}, limit {wording.number.format(limit)}"
-        ),
+        sentence=_sentence(wording, found, worst, limit),
         shown=shown(wording, found.value, worst, limit),
         timed=wording.timed,
     )
+
+
+def _sentence(wording: Wording, found: Estimate, worst: float | None, limit: float) -> str:
+    number, over = wording.number, f"{found.documents} {wording.unit}"
+    if found.documents == 1:
+        over = f"1 {wording.unit.removesuffix('s')}"
+    if worst is None:
+        bound = f"which {over} cannot bound at {found.confidence:.1%} confidence"
+    else:
+        bound = f"{wording.side} {number.format(worst)} at {found.confidence:.1%} confidence over {over}"
+    return f"{wording.words} {number.format(found.value)}, {bound}, limit {number.format(limit)}"
 
 
 def shown(wording: Wording, value: float | None, worst: float | None, limit: float) -> Shown:

@@ -15,7 +15,8 @@ def judge(evidence: Evidence, gates: Gates) -> Verdict:
     A gate passes only when the unfavourable end of its one-sided interval is within the tolerance (a test of
     non-inferiority), so each gate passes a model at or beyond its tolerance at most 1 - confidence of the time, and so
     does the conjunction of all of them. While documents remain, a gate whose interval holds the tolerance is
-    `undecided`; when none remain, it is `undecided` if the estimate is within the tolerance and `failed` if not.
+    `undecided`; when none remain, it is `undecided` if the estimate is within the tolerance, or nothing bounds it, and
+    `failed` if not.
     """
     judged = (row for name, gate in gates.asked() for row in gate.judge(name, evidence, gates.confidence))
     rows = (*_sanity(evidence), *judged)
@@ -42,12 +43,22 @@ def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, evidence: Evidence, mo
     if outcome == "passed":
         judged = [row for row in rows if row.limit is not None]
         closest = "; ".join(row.sentence for row in judged)
-        return f"Passed all {len(rows)} gates: {closest or 'it loads and generates'}."
+        checks = _counted(len(rows) - len(judged), "check")
+        gates = (
+            f"Passed {_counted(len(judged), 'gate')} and {checks}"
+            if judged
+            else f"Passed {checks}; no gate was asked for"
+        )
+        return f"{gates}: {closest or 'it loads and generates'}."
     if outcome == "undecided":
         hope = (
             f"{evidence.available - evidence.looks[-1]} more documents are at hand"
             if more
-            else "no more documents are at hand; widen the tolerance or give more evaluation text"
+            else "no more documents are at hand; give more evaluation text, or widen the tolerance"
         )
         return f"Undecided at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}; {hope}."
     return f"Failed at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import click
 import typer
+from rich.text import Text
 
 from catalog.errors import StepFault
 from catalog.foreign_errors import as_fault
@@ -126,8 +127,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _tell(label: str, message: str, kind: str, code: int) -> int:
-    err.print(f"[red]{label}:[/red] ", end="")
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    err.print(Text.assemble((f"{label}: ", "red"), message), soft_wrap=True)
     return code
 
 

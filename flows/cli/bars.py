@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from flows.cli.console import NOT_OK, OK
 from flows.execution.progress import watched_by
 
 
@@ -25,19 +26,16 @@ class Bars:
 
     def moved(self, label: str, what: str, done: int, total: int) -> None:
         """Move the bar."""
-        self._progress.update(self._bars[label], what=escape(what), completed=done, total=total or None)
+        self._progress.update(self._bars[label], what=what, completed=done, total=total or None)
 
     def ended(self, label: str, note: str, *, ok: bool) -> None:
         """Replace the bar by a line."""
         self._progress.remove_task(self._bars.pop(label))
-        mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
-        self._progress.console.print(f"{mark} {label}  [dim]{escape(note)}[/dim]", highlight=False)
+        self._progress.console.print(Text.assemble(OK if ok else NOT_OK, " ", label, "  ", (note, "dim")))
 
     def waiting(self, holder: str) -> None:
         """Add a line."""
-        self._progress.console.print(
-            f"[yellow]…[/yellow] waiting for {escape(holder)}", highlight=False, soft_wrap=True
-        )
+        self._progress.console.print(Text("…", "yellow"), f"waiting for {holder}", soft_wrap=True)
 
 
 @contextmanager
@@ -45,9 +43,9 @@ def bars(console: Console) -> Iterator[None]:
     """Show every step of this process on a terminal, or as plain lines where there is none."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("[dim]{task.fields[what]}[/dim]"),
+        TextColumn("{task.fields[what]}", style="dim", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress, watched_by(Bars(progress)):

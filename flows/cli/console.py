@@ -9,9 +9,12 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-out = Console()
-err = Console(stderr=True)
+# Paths and messages are printed as they are: brackets in them are no markup, and numbers are not coloured.
+out = Console(markup=False, highlight=False)
+err = Console(markup=False, highlight=False, stderr=True)
+OK, NOT_OK = Text("✓", "green"), Text("✗", "red")
 
 # One column each, so that tables stay in line.
 _PLAIN = str.maketrans("✓✗●•·×→←≤≥–—…“”‘’", "+x**.x><<>--~\"\"''")

@@ -16,6 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs inst
 OnlyTargets = Annotated[
     list[str] | None, typer.Option("--target", help="Only this target; may be given several times.")
 ]
+Everything = Annotated[bool, typer.Option("--all", help="Show every job, however many.")]
 AllowPath = Annotated[bool, typer.Option("--allow-path", help="Let manifests name paths outside their directory.")]
 ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE")]
 FromHub = Annotated[bool, typer.Option("--hub", help="At the Hugging Face Hub (or HF_ENDPOINT), not in the local hub.")]

@@ -1,18 +1,32 @@
-"""Tables in the house style, and figures as a person reads them."""
+"""Rows for a person: a table where the terminal is wide enough for it, a paragraph a row where it is not."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-STYLES = {"released": "green", "failed": "red", "stale": "yellow", "quarantined": "red", "step failed": "red"}
+from gates.sizes import in_words
 
+STYLES = {
+    "released": "green",
+    "failed": "red",
+    "undecided": "yellow",
+    "stale": "yellow",
+    "quarantined": "red",
+    "step failed": "red",
+}
+"""Colours of the states of `flows.planning.plan`, and of what `flows.reports.outcomes` makes of them."""
+_TEXT, _GAP = 16, 2
+"""Characters that text needs at least to be read in a table, and those between columns."""
 
-def gigabytes(size: float) -> str:
-    """Return a size for a person."""
-    return f"{size / 2**30:.1f} GB" if size >= 2**29 else f"{size / 2**20:.1f} MB"
+Job = TypeVar("Job")
 
 
 def duration(seconds: float) -> str:
@@ -22,13 +36,96 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def table(*columns: str, title: str | None = None) -> Table:
-    """Return an empty table in the house style; a column whose name starts with `>` holds numbers."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1))
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-        made.columns[-1].no_wrap = column not in ("recipe", columns[-1])
-    return made
+@dataclass
+class Rows:
+    """Rows below named columns, drawn as wide as the terminal is. What a column's name begins with says what it holds.
+
+    `>` numbers; `~` text that may be broken into lines; neither: names, which are never broken in a table.
+    """
+
+    columns: tuple[str, ...]
+    title: str | None = None
+    cells: list[tuple[Text, ...]] = field(default_factory=list)
+
+    def add(self, *cells: str | Text) -> None:
+        """Add a row, a cell for each column."""
+        self.cells.append(tuple(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Draw (Rich calls this)."""
+        widths = [self._least(number) for number in range(len(self.columns))]
+        if sum(widths) + _GAP * len(widths) <= options.max_width:
+            yield self._table(widths)
+            return
+        if self.title:
+            yield Text(self.title, "italic", overflow="fold")
+        for row in self.cells:
+            yield from self._paragraph(row)
+
+    def _least(self, number: int) -> int:
+        """Return how wide a column must be at least."""
+        column = self.columns[number]
+        longest = max([len(_bare(column)), *(row[number].cell_len for row in self.cells)])
+        return min(longest, _TEXT) if column.startswith("~") else longest
+
+    def _table(self, widths: list[int]) -> Table:
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            show_header=any(map(_bare, self.columns)),
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 1),
+            collapse_padding=True,
+        )
+        for column, width in zip(self.columns, widths, strict=True):
+            table.add_column(
+                _bare(column),
+                justify="right" if column.startswith(">") else "left",
+                overflow="fold",
+                no_wrap=not column.startswith("~"),
+                min_width=width,
+            )
+        for row in self.cells:
+            table.add_row(*row)
+        return table
+
+    def _paragraph(self, row: tuple[Text, ...]) -> Iterator[RenderableType]:
+        """Draw one row: its first cell, a line for its names, one for its numbers, and one for each text."""
+        yield Text.assemble((row[0].plain, "bold"), overflow="fold")
+        cells = list(zip(self.columns[1:], row[1:], strict=True))
+        names = [_named(column, cell) for column, cell in cells if column[:1] not in (">", "~")]
+        numbers = [_named(column, cell) for column, cell in cells if column.startswith(">")]
+        texts = [[_named(column, cell)] for column, cell in cells if column.startswith("~")]
+        for line in (names, numbers, *texts):
+            if told := [part for part in line if part]:
+                yield Padding(Text(", ").join(told), (0, 0, 0, 2))
+
+
+def _named(column: str, cell: Text) -> Text | None:
+    """Return a cell with its column's name before it; None: it is empty."""
+    named = Text(overflow="fold")
+    if _bare(column):
+        named.append(f"{_bare(column)} ", "dim")
+    return named.append(cell) if len(cell) else None
+
+
+def _bare(column: str) -> str:
+    return column.lstrip(">~")
+
+
+def fits_a_screen(console: Console, rows: int) -> bool:
+    """Return whether so many rows can be taken in at once."""
+    return rows <= max(console.height - 8, 24)
+
+
+def by_model(jobs: Iterable[Job], names: Callable[[Job], tuple[str, str]]) -> dict[str, list[Job]]:
+    """Return jobs by what their releases have in common: namespace and model. `names`: a job's release and target."""
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        release, target = names(job)
+        found.setdefault(release.removesuffix(f"-{target}"), []).append(job)
+    return found
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -43,12 +140,24 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def facts(found: dict[str, Any]) -> Table:
-    """Return nested facts as a table of two columns."""
-    made = table("", "")
-    for name, value in leaves(found).items():
-        shown = (
-            gigabytes(value) if name.endswith("_bytes") else ", ".join(value) if isinstance(value, list) else str(value)
-        )
-        made.add_row(name.removesuffix("_bytes").replace("_", " ").replace(".", ": "), shown or "none")
+def facts(found: dict[str, Any]) -> Rows:
+    """Return facts as rows of two columns, those of a group below its name."""
+    made = Rows(("", "~"))
+    for name, value in found.items():
+        if isinstance(value, dict):
+            made.add(Text(_plain(name), "bold"), "")
+            for inner, leaf in value.items():
+                made.add(f"  {inner if name == 'versions' else _plain(inner)}", _shown(inner, leaf))
+        else:
+            made.add(Text(_plain(name), "bold"), _shown(name, value))
     return made
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return in_words(value)
+    return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,23 @@ from flows.files.cache import kept
 from flows.files.durable import write_durably
 from flows.planning.jobs import Job
 from flows.store import Store
+
+_TOLD = 3
+"""Changes told one by one."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a job is to be done, or was not released."""
+
+    sentence: str
+    kind: str
+    """The same without what is this job's alone: jobs with one kind are counted together."""
+
+    @classmethod
+    def plain(cls, sentence: str) -> Reason:
+        """Return a reason in which nothing is one job's alone."""
+        return cls(sentence, sentence)
 
 
 class Memory(BaseModel):
@@ -63,21 +81,22 @@ def _keep(job: Job, memory: Memory, store: Store) -> None:
     write_durably(place, memory.model_dump_json(indent=1).encode())
 
 
-def changes(job: Job, store: Store) -> str:
-    """Return what differs from the last time the job was done, or an empty text when it never was."""
+def changes(job: Job, store: Store) -> Reason | None:
+    """Return what differs from the last time the job was done; None when it never was."""
     memory = recall(job, store)
     if memory is None or memory.ingredients is None:
-        return ""
+        return None
     before, now = memory.ingredients, job.ingredients()
-    changed = [
-        f"{name} {_short(before.get(name))} → {_short(now.get(name))}"
-        for name in sorted(now.keys() | before.keys())
-        if now.get(name) != before.get(name)
-    ]
+    changed = [name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name)]
     if not changed:
-        return "its result is no longer in the store"
-    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return "changed: " + ", ".join(changed[:3]) + more
+        return Reason.plain("its result is no longer in the store")
+    told = [f"{name} {_short(before.get(name))} → {_short(now.get(name))}" for name in changed[:_TOLD]]
+    return Reason(_listed(told, len(changed)), _listed(changed[:_TOLD], len(changed)))
+
+
+def _listed(told: list[str], count: int) -> str:
+    more = f" and {count - _TOLD} more" if count > _TOLD else ""
+    return "changed: " + ", ".join(told) + more
 
 
 def _short(value: str | None) -> str:

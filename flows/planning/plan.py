@@ -16,7 +16,7 @@ from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
-from flows.planning.memory import changes, recall
+from flows.planning.memory import Reason, changes, recall
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.sources import Sources
 from flows.step import Step
@@ -25,7 +25,11 @@ from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
 from publishers.destinations.upkeep import damage, is_pinned, main_of, version_of
 
-State = Literal["released", "failed", "stale", "quarantined"]
+State = Literal["released", "failed", "undecided", "stale", "quarantined"]
+JUDGED: tuple[State, ...] = ("released", "failed", "undecided")
+"""States in which there is nothing to do."""
+_NEVER = Reason.plain("never built")
+_NOT_RELEASED = Reason.plain("passed, not released yet")
 QUARANTINE = 3
 """Failed attempts in a row after which a step is left alone until `--retry`."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -37,17 +41,23 @@ class Planned:
 
     job: Job
     state: State
-    """`released`: out, as it would be made today. `failed`: judged and refused. `stale`: there is work to do."""
+    """`released`: out, as it would be made today. `failed`, `undecided`: judged, and not released. `stale`: there is
+    work to do. `quarantined`: left alone until `--retry`."""
     steps: tuple[str, ...]
     """Steps that will run, in order; after a ladder's rung failed, the next rung's steps come on top."""
-    why: str
+    reason: Reason
     rung: Rung
     """The rung released, refused, or next to try."""
 
     @property
+    def why(self) -> str:
+        """Why it stands there, in a sentence."""
+        return self.reason.sentence
+
+    @property
     def fresh(self) -> bool:
         """Whether there is nothing to do."""
-        return self.state in ("released", "failed")
+        return self.state in JUDGED
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,9 @@ def plan_job(job: Job, store: Store, *, retry: bool = False) -> Planned:
             return _stale(job, rung, store, retry)
         if verdict.result.passed:
             return _released(job, rung, store)
-        refused = Planned(job, "failed", (), verdict.result.sentence, rung)
+        state: State = "undecided" if verdict.result.outcome == "undecided" else "failed"
+        culprits = ", ".join(gate.name for gate in verdict.result.gates if gate.outcome == verdict.result.outcome)
+        refused = Planned(job, state, (), Reason(verdict.result.sentence, f"{state} at {culprits}"), rung)
     assert refused is not None
     return refused
 
@@ -136,10 +148,10 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     for step in (*working, *scorings(job, rung, store)):
         failure = store.failed(step)
         if failure and failure.attempts >= QUARANTINE and not retry:
-            why = f"{step.kind.name} failed {failure.attempts} times ({failure.message}); run with --retry to try again"
-            return Planned(job, "quarantined", (), why, rung)
+            kind, remedy = f"{step.kind.name} failed {failure.attempts} times", "run with --retry to try again"
+            return Planned(job, "quarantined", (), Reason(f"{kind} ({failure.message}); {remedy}", kind), rung)
     names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
-    return Planned(job, "stale", names, changes(job, store) or "never built", rung)
+    return Planned(job, "stale", names, changes(job, store) or _NEVER, rung)
 
 
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
@@ -176,24 +188,23 @@ def _released(job: Job, rung: Rung, store: Store) -> Planned:
     """Say whether what passed is out, and the local hub still holds it as it was released, and offers it."""
     record = store.record(job.publish(rung))
     if record is None:
-        return Planned(job, "stale", ("publish",), changes(job, store) or "passed, not released yet", rung)
+        return Planned(job, "stale", ("publish",), changes(job, store) or _NOT_RELEASED, rung)
     repository = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
     for place in record.result.places:
         if place.to == "local":
             wrong = damage(repository, place.version, place.commit, record.result.files, store.hashes.file)
             if wrong:
-                return Planned(
-                    job, "stale", ("publish",), f"{place.version} in the local hub is damaged: {wrong}", rung
-                )
+                kind = "damaged in the local hub"
+                return Planned(job, "stale", ("publish",), Reason(f"{place.version} is {kind}: {wrong}", kind), rung)
             main = main_of(repository)
             if main != place.commit:
                 now = version_of(repository, main or "") or "no version"
                 if is_pinned(repository):
                     why = f"nothing has changed; main is {now} since a rollback, this is {place.version}"
-                    return Planned(job, "released", (), why, rung)
+                    return Planned(job, "released", (), Reason(why, "another version is main since a rollback"), rung)
                 why = f"main is {now}{_by_another(job, store)}; this manifest makes {place.version}, which is to be main again"
-                return Planned(job, "stale", ("publish",), why, rung)
-    return Planned(job, "released", (), "nothing has changed", rung)
+                return Planned(job, "stale", ("publish",), Reason(why, "another version is main"), rung)
+    return Planned(job, "released", (), Reason.plain("nothing has changed"), rung)
 
 
 def _by_another(job: Job, store: Store) -> str:

@@ -17,7 +17,7 @@ STEP_VERSIONS = {
     "sensitivity": 4,
     "quantize": 5,
     "evidence": 2,
-    "verdict": 2,
+    "verdict": 3,
     "publish": 2,
 }
 

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog.errors import Fault
+from flows.planning.jobs import Job
+from flows.planning.kinds import Artifact
 from flows.planning.plan import Plan, Planned, scorings, verdict_of
-from flows.store import Failure, Store
+from flows.store import Failure, Record, Store
+from publishers.destinations.local import find
+from publishers.errors import PublishError
+from publishers.request import Place
 
 
 def outcomes(plan: Plan, store: Store, failed: Sequence[Fault] = ()) -> list[dict[str, Any]]:
@@ -38,15 +43,32 @@ def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[st
     if verdict and planned.fresh:
         row["why"] = verdict.result.sentence
     if verdict:
+        row["passed"] = verdict.result.passed
         row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
     if artifact:
         row["weights_bytes"] = artifact.result.weights_bytes
         row["seconds"] = artifact.seconds
         row["peak_memory_bytes"] = artifact.peak_memory_bytes
-    if published and planned.state == "released":
-        row["places"] = [place.model_dump(mode="json") for place in published.result.places]
-        row["version"] = published.result.places[0].version
+    places = published.result.places if published and planned.state == "released" else ()
+    if not places and artifact and verdict and verdict.result.passed:
+        places = _in_local_hub(job, artifact, store)
+    if places:
+        row["places"] = [place.model_dump(mode="json") for place in places]
+        row["version"] = places[0].version
     return row
+
+
+def _in_local_hub(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, ...]:
+    """Return where in the local hub an artifact is whose publishing failed at a place that came later."""
+    try:
+        release = find(store.home, job.release)
+        weights = {file.sha256 for file in release.provenance.files.values()}
+    except PublishError:
+        return ()
+    largest = max(artifact.files.values(), key=lambda file: file.size)
+    if largest.sha256 not in weights:
+        return ()
+    return (Place(to="local", version=release.version, commit=release.commit, url=str(release.directory)),)
 
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
@@ -57,7 +79,7 @@ def _failure(planned: Planned, store: Store) -> Failure | None:
 
 def figures(row: dict[str, Any]) -> dict[str, str]:
     """Return the figures that a job's gates judged, by the heading they stand below."""
-    shown = (gate["shown"] for gate in row.get("gates", {}).values())
+    shown = (gate.get("shown") for gate in row.get("gates", {}).values())
     return {found["column"]: found["cell"] for found in shown if found and found["column"]}
 
 

@@ -32,7 +32,7 @@ RECIPE_LABELS = {
     "symmetric": "Grid",
     "group_size": "Weights per scale",
     "transform": "Transformation before rounding",
-    "range": "GroupCost of the scale",
+    "range": "Choice of the scale",
     "rounding": "Rounding",
     "ratio": "Share of weights in this type",
     "skip": "Left as they are",

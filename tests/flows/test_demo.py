@@ -101,6 +101,35 @@ def test_the_differences_of_two_releases_are_listed(demo: Demo) -> None:
     assert "do not differ" in same.stdout
 
 
+@pytest.mark.parametrize("columns", ["40", "60", "100", "200"])
+def test_nothing_is_cut_off_whatever_the_terminal_s_width(demo: Demo, columns: str) -> None:
+    """Lines that may be longer than the terminal hold a path or a command, to be copied whole."""
+    name, other = "demo/docstring-llama-int4", "demo/docstring-llama-ov-int4"
+    shown: dict[str, list[str]] = {
+        "plan": ["int4-awq", "w4-awq-compensated-asym-g64", "released", "nothinghaschanged"],
+        "run": ["int4-awq", "w4-awq-compensated-asym-g64", "passed", "KLD≤", "v1", "Nothingtodo:all5jobs"],
+        "list": [name, other, "compressed-tensors", "bitsandbytes", "w4-awq-compensated-asym-g64", "KLD≤", "MB"],
+        "show": [name, "KLdivergence", "model.safetensors", "tokenizer_config.json"],
+        "diff": [f"A{name}", f"B{other}", "recipe.format", "compressed-tensors", "openvino", "KLdivergence"],
+        "doctor": ["neural_compressor_pt", "avx", "endpoint", "missingpackages"],
+    }
+    arguments: dict[str, list[object]] = {
+        "plan": [demo.manifest],
+        "run": [demo.manifest],
+        "show": [name],
+        "diff": [name, other],
+    }
+    for verb, words in shown.items():
+        ran = quantmill(verb, *arguments.get(verb, []), home=demo.home, cwd=None, COLUMNS=columns)
+        assert ran.code == 0, ran.stderr
+        assert "…" not in ran.stdout.replace("sha256:", ""), ran.stdout
+        rest = [line for line in ran.stdout.splitlines() if str(demo.home) not in line and "quantmill pull" not in line]
+        assert [line for line in rest if len(line) > int(columns)] == []
+        for word in words:
+            letters = iter("".join(ran.stdout.split()))
+            assert all(letter in letters for letter in word), (verb, word, ran.stdout)
+
+
 def test_a_release_that_is_not_there_is_an_error_that_helps(demo: Demo) -> None:
     missing = quantmill("pull", "demo/docstring-llama-int5", home=demo.home)
     assert missing.code == 2

@@ -126,6 +126,22 @@ def test_nothing_measured_is_a_failure() -> None:
     assert failed == {"divergence", "perplexity", "agreement", "tasks.arc_easy", "speed"}
 
 
+@pytest.mark.parametrize("kld", [0.01, 0.2])
+def test_one_document_decides_nothing_and_the_verdict_says_why(kld: float) -> None:
+    verdict = judge(evidence(documents(1, kld=kld)), Gates.model_validate(OFF | {"divergence": {"max_kld": 0.05}}))
+    assert (verdict.outcome, verdict.passed, verdict.more) == ("undecided", False, False)
+    assert f"KL divergence {kld:g} nats, which 1 document cannot bound at 95.0% confidence" in verdict.sentence
+    assert "give more evaluation text" in verdict.sentence
+
+
+def test_gates_and_checks_are_counted_apart() -> None:
+    found = evidence(documents(40))
+    asked = OFF | {"agreement": {"min_top1": "94%"}, "size": {"max_ratio": 0.4}}
+    assert judge(found, Gates.model_validate(asked)).sentence.startswith(f"Passed 2 gates and {len(CHECKS)} checks: ")
+    none = judge(found, Gates.model_validate(OFF)).sentence
+    assert none == f"Passed {len(CHECKS)} checks; no gate was asked for: it loads and generates."
+
+
 def test_agreement_and_size() -> None:
     found = evidence(documents(40))
     assert outcome(found, "agreement", agreement={"min_top1": "94%"}) == "passed"

@@ -58,7 +58,7 @@ VERDICT: dict[str, Any] = {
     "passed": True,
     "outcome": "passed",
     "more": False,
-    "sentence": "Passed all 2 gates: KL divergence from the original 0.0042 nats, at most 0.0048, limit 0.0500.",
+    "sentence": "Passed 1 gate and 1 check: KL divergence from the original 0.0042 nats, at most 0.0048, limit 0.0500.",
     "gates": [
         {"name": "sanity.loads", "outcome": "passed", "sentence": "every tensor of the model came from the artifact"},
         {

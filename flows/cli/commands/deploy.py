@@ -47,6 +47,6 @@ def deploy(
     if as_json:
         print_json({"deployment": name, "cron": cron, "timezone": timezone, "pool": pool})
         return
-    out.print(f"Deployment [bold]{name}[/bold], schedule {cron!r} {timezone}, work pool {pool}.", highlight=False)
-    out.print(f"Start a worker:  prefect worker start --pool {pool} --limit 1", highlight=False)
-    out.print(f"Run it now:      prefect deployment run {name}", highlight=False)
+    out.print(f"Deployment {name}, schedule {cron!r} {timezone}, work pool {pool}.")
+    out.print(f"Start a worker:  prefect worker start --pool {pool} --limit 1")
+    out.print(f"Run it now:      prefect deployment run {name}")

@@ -18,4 +18,4 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
         return
     out.print(facts(found))
     if found["missing_packages"]:
-        out.print("Install quantmill again, from its constraints.txt, to have what is missing.", highlight=False)
+        out.print("Install quantmill again, from its constraints.txt, to have what is missing.")

@@ -24,7 +24,7 @@ def gc(
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # what was resolved last counts: nothing newer is in the store
     from flows.cli.bars import bars
-    from flows.cli.tables import table
+    from flows.cli.tables import Rows
     from flows.execution.garbage import garbage, remove
     from flows.execution.lock import heavy, refuse_while_others_work
     from flows.store import Store
@@ -48,8 +48,8 @@ def gc(
     if not found:
         out.print("Nothing to remove: all of the store is needed by a release or by a job.")
         return
-    shown = table("what", ">count", ">size")
+    shown = Rows(("what", ">count", ">size"))
     for each, size in zip(found, sizes, strict=True):
-        shown.add_row(each.what, str(len(each.paths)), in_words(size))
+        shown.add(each.what, str(len(each.paths)), in_words(size))
     out.print(shown)
-    out.print(f"{in_words(total)} {'removed' if yes else 'to remove: quantmill gc --yes'}", highlight=False)
+    out.print(f"{in_words(total)} {'removed' if yes else 'to remove: quantmill gc --yes'}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from flows.cli.console import out, print_json
 from flows.cli.options import Home, Json
 from flows.cli.release_names import find_home
-from flows.cli.tables import table
+from flows.cli.tables import Rows
+from gates.sizes import in_words
 
 if TYPE_CHECKING:
     from publishers.destinations.local import Release
@@ -20,28 +19,66 @@ def list_releases(home: Home = None, as_json: Json = False) -> None:
     from publishers.destinations.local import releases
 
     place = find_home(home)
-    rows = [_row(release) for release in releases(place)]
+    rows = [row_of(release) for release in releases(place)]
     if as_json:
         print_json(rows)
     elif rows:
-        out.print(release_table(rows))
+        out.print(release_rows(rows))
+        damaged = sum(row["problem"] is not None for row in rows)
+        if damaged:
+            out.print(f"{damaged} damaged: `quantmill verify` says how.")
     else:
         out.print(f"The local hub {place / 'hub'} is empty. `quantmill run` a manifest to fill it.", soft_wrap=True)
 
 
-def _row(release: Release) -> dict[str, Any]:
-    return {
+def row_of(release: Release) -> dict[str, Any]:
+    """Return what a release is, and what its record says of it when that can be read."""
+    from flows.reports.outcomes import figures
+    from publishers.errors import PublishError
+
+    row: dict[str, Any] = {
         "release": release.name,
         "version": release.version,
         "current": release.current,
         "commit": release.commit,
         "directory": str(release.directory),
+        "problem": None,
+    }
+    try:
+        record = release.provenance
+    except PublishError as error:
+        return row | {"problem": str(error)}
+    return row | {
+        "source": record.source.model_dump(),
+        "format": record.format,
+        "recipe": _recipe(record.recipe),
+        "bytes": sum(file.size for file in record.files.values()),
+        "figures": figures({"gates": {gate["name"]: gate for gate in record.verdict["gates"]}}),
     }
 
 
-def release_table(rows: list[dict[str, Any]]) -> Table:
-    """Return the releases of the local hub as a table."""
-    made = table("release", "version", "current", "commit")
+def _recipe(fields: dict[str, Any]) -> str:
+    from flows.manifest.presets import name_of
+    from quantizers.recipe import Recipe
+
+    try:
+        return name_of(Recipe.model_validate(fields))
+    except ValueError:  # of another version, which knew other fields
+        return "–"
+
+
+def release_rows(rows: list[dict[str, Any]]) -> Rows:
+    """Return the releases of the local hub for a person; a dot marks the version that users get who name none."""
+    judged = dict.fromkeys(heading for row in rows for heading in row.get("figures", ()) if heading != "size")
+    made = Rows(("release", "version", "format", "~recipe", ">size", *(f">{heading}" for heading in judged)))
     for row in rows:
-        made.add_row(row["release"], row["version"], "●" if row["current"] else "", row["commit"][:12])
+        figures = row.get("figures", {})
+        made.add(
+            row["release"],
+            row["version"] + (" ●" if row["current"] else ""),
+            row.get("format", "damaged"),
+            row.get("recipe", "–"),
+            in_words(row["bytes"]) if "bytes" in row else "–",
+            *(figures.get(heading, "–") for heading in judged),
+        )
     return made

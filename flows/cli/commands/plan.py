@@ -2,90 +2,98 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from flows.cli.console import out, print_json
-from flows.cli.options import AllowPath, Home, Json, Manifests, OnlyTargets
+from flows.cli.options import AllowPath, Everything, Home, Json, Manifests, OnlyTargets
 from flows.cli.release_names import find_home
-from flows.cli.tables import STYLES, duration, gigabytes, table
+from flows.cli.tables import STYLES, Rows, by_model, duration, fits_a_screen
+from gates.sizes import in_words
 
 if TYPE_CHECKING:
-    from flows.planning.plan import Plan
+    from flows.planning.plan import Plan, Planned
 
 
 def plan(
     manifests: Manifests,
     target: OnlyTargets = None,
+    everything: Everything = False,
     home: Home = None,
     allow_path: AllowPath = False,
     as_json: Json = False,
 ) -> None:
     """Show what would run, why, and what it will cost.
 
-    MANIFESTS are YAML files. No model is loaded.
+    MANIFESTS are YAML files. No model is loaded. Past a screenful jobs are summed up; --all shows each.
     """
-    from flows.planning.machine import refuse_unfit
     from flows.planning.plan import plan as make
     from flows.planning.plan import read
     from flows.store import Store
 
-    store = Store(find_home(home))
-    found = make(read(manifests, allow_path=allow_path), store, targets=target)
-    refuse_unfit(found, store.home)
+    found = make(read(manifests, allow_path=allow_path), Store(find_home(home)), targets=target)
     if as_json:
-        print_json(rows_of(found))
-    else:
-        out.print(plan_table(found))
+        print_json([row_of(planned) for planned in found.jobs])
+        return
+    for part in every_job(found) if everything or fits_a_screen(out, len(found.jobs)) else summary(found):
+        out.print(part)
 
 
-def rows_of(plan: Plan) -> list[dict[str, Any]]:
-    """Return every job with its state, steps, reason, key and predicted costs."""
+def row_of(planned: Planned) -> dict[str, Any]:
+    """Return a job with its state, steps, reason, key and predicted costs."""
     from flows.planning.cost import predict
 
-    rows = []
-    for planned in plan.jobs:
-        cost = None if planned.fresh else predict(planned.job, planned.rung)
-        rows.append(
-            {
-                "release": planned.job.release,
-                "manifest": str(planned.job.manifest.path),
-                "target": planned.job.target.name,
-                "recipe": planned.rung.name,
-                "state": planned.state,
-                "steps": list(planned.steps),
-                "why": planned.why,
-                "key": planned.job.publish(planned.rung).key if planned.job.recipes_known else None,
-                "predicted": cost
-                and {
-                    "peak_memory_bytes": cost.memory_bytes,
-                    "disk_bytes": cost.disk_bytes,
-                    "seconds": round(cost.seconds, 1),
-                },
-            }
-        )
-    return rows
+    job, rung = planned.job, planned.rung
+    cost = None if planned.fresh else predict(job, rung)
+    return {
+        "release": job.release,
+        "manifest": str(job.manifest.path),
+        "target": job.target.name,
+        "recipe": rung.name,
+        "state": planned.state,
+        "steps": list(planned.steps),
+        "why": planned.why,
+        "key": job.publish(rung).key if job.recipes_known else None,
+        "predicted": cost
+        and {
+            "peak_memory_bytes": cost.memory_bytes,
+            "disk_bytes": cost.disk_bytes,
+            "seconds": round(cost.seconds, 1),
+        },
+    }
 
 
-def plan_table(plan: Plan) -> Group:
-    """Return the plan as a table, one for each model and namespace."""
-    tables: dict[str, Table] = {}
-    for row in rows_of(plan):
-        model = row["release"].removesuffix(f"-{row['target']}")
-        made = tables.get(model)
-        if made is None:
-            made = tables[model] = table(
-                "target", "recipe", "state", ">memory", ">disk", ">time", "why, and what will run"
-            )
-            made.title = model
-        cost = row["predicted"]
-        numbers = ("–", "–", "–")
-        if cost:
-            numbers = (gigabytes(cost["peak_memory_bytes"]), gigabytes(cost["disk_bytes"]), duration(cost["seconds"]))
-        steps = " → ".join(row["steps"])
-        state = Text(row["state"], STYLES[row["state"]])
-        made.add_row(row["target"], row["recipe"], state, *numbers, row["why"] + (f": {steps}" if steps else ""))
-    return Group(*tables.values())
+def every_job(plan: Plan) -> Iterator[RenderableType]:
+    """Yield the jobs of each model and namespace, then what will run for which of them."""
+    for model, jobs in by_model(plan.jobs, lambda planned: (planned.job.release, planned.job.target.name)).items():
+        made = Rows(("target", "~recipe", "state", ">memory", ">disk", ">time", "~why"), title=model)
+        for row in map(row_of, jobs):
+            cost = row["predicted"]
+            numbers = ("–", "–", "–")
+            if cost:
+                memory, disk = in_words(cost["peak_memory_bytes"]), in_words(cost["disk_bytes"])
+                numbers = (memory, disk, duration(cost["seconds"]))
+            state = Text(row["state"], STYLES[row["state"]])
+            made.add(row["target"], row["recipe"], state, *numbers, row["why"])
+        yield made
+    chains: dict[tuple[str, ...], list[str]] = {}
+    for planned in plan.stale:
+        chains.setdefault(planned.steps, []).append(planned.job.target.name)
+    for steps, targets in chains.items():
+        names = "each" if len(chains) == 1 else ", ".join(dict.fromkeys(targets))
+        yield Text.assemble((f"Will run for {names}: ", "dim"), " → ".join(steps), overflow="fold")
+
+
+def summary(plan: Plan) -> Iterator[RenderableType]:
+    """Yield how many jobs are to be done, or not, for one and the same reason."""
+    kinds = Counter((planned.state, planned.reason.kind, planned.steps) for planned in plan.jobs)
+    made = Rows(("state", ">jobs", "~why", "~will run"))
+    for (state, why, steps), count in kinds.most_common():
+        made.add(Text(state, STYLES[state]), f"{count:,}", why, " → ".join(steps) or "nothing")
+    yield made
+    manifests = len({planned.job.manifest.path for planned in plan.jobs})
+    yield f"{len(plan.jobs):,} jobs of {manifests:,} manifests, {len(plan.stale):,} of them to be done; --all shows each."

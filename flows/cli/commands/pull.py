@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import out, print_json
+from flows.cli.console import OK, out, print_json
 from flows.cli.options import Home, Json, ReleaseName
 from flows.cli.release_names import find_home, split
 
@@ -36,8 +36,8 @@ def pull(
         print_json(pulled.model_dump(mode="json"))
         return
     out.print(
-        f"[green]✓[/green] {pulled.name}@{pulled.version}: {len(pulled.files)} files, every hash checked",
-        highlight=False,
+        OK,
+        f"{pulled.name}@{pulled.version}: {len(pulled.files)} files, every hash checked",
     )
-    out.print(f"  {pulled.directory}\n", highlight=False, soft_wrap=True)
+    out.print(f"  {pulled.directory}\n", soft_wrap=True)
     print(pulled.snippet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli.console import err, out, print_json
+from flows.cli.console import NOT_OK, OK, err, out, print_json
 from flows.cli.options import Home, Json, ReleaseName
 from flows.cli.release_names import find_home, split
 
@@ -29,10 +29,8 @@ def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> N
         print_json(asdict(found))
     elif not found.differing:
         words = f"{found.files} files, made again, are the same to the last byte"
-        out.print(f"[green]✓[/green] {found.release}@{found.version}: {words}", highlight=False)
+        out.print(OK, f"{found.release}@{found.version}: {words}")
     else:
         why = f"; tools have changed: {', '.join(found.tools)}" if found.tools else ""
-        out.print(
-            f"[red]✗[/red] {', '.join(found.differing)} came out differently{why}", highlight=False, soft_wrap=True
-        )
+        out.print(NOT_OK, f"{', '.join(found.differing)} came out differently{why}", soft_wrap=True)
     raise typer.Exit(1 if found.differing else 0)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import err, out, print_json
+from flows.cli.console import NOT_OK, OK, err, out, print_json
 from flows.cli.options import Home, Json
 from flows.cli.release_names import find_home, split
 
@@ -14,7 +14,7 @@ from flows.cli.release_names import find_home, split
 def repair(
     releases: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RELEASE]...", help="Default: all of the local hub.", show_default=False),
+        typer.Argument(metavar="[RELEASE]...", show_default=False),
     ] = None,
     home: Home = None,
     as_json: Json = False,
@@ -22,7 +22,7 @@ def repair(
     """Mend releases of the local hub from the store.
 
     What is damaged or gone is put back to the byte, from the store or by making the artifact again. The exit code is 1 when
-    something stays damaged.
+    something stays damaged. RELEASE reads namespace/model-target, or …@v2 for one version; without it, all are mended.
     """
     from dataclasses import asdict
 
@@ -36,11 +36,10 @@ def repair(
     if as_json:
         print_json([asdict(one) for one in found])
     for one in () if as_json else found:
-        mark = "[red]✗[/red]" if one.lost else "[green]✓[/green]"
         words = "whole"
         if one.lost:
             words = f"{one.damage} Lost: {', '.join(one.lost)}; {one.remedy}."
         elif one.damage:
             words = f"{one.damage} Mended."
-        out.print(f"{mark} {one.release}@{one.version}: {words}", highlight=False, soft_wrap=True)
+        out.print(NOT_OK if one.lost else OK, f"{one.release}@{one.version}: {words}", soft_wrap=True)
     raise typer.Exit(1 if any(one.lost for one in found) else 0)

@@ -32,4 +32,4 @@ def report(
     if as_json:
         print_json({"report": str(place)})
         return
-    out.print(f"{place}", highlight=False, soft_wrap=True)
+    out.print(f"{place}", soft_wrap=True)

@@ -25,10 +25,9 @@ def rm(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
         print_json({"release": name[0], "removed": removed.versions, "main": removed.main, "bytes": removed.bytes})
         return
     left = f"main is {removed.main}" if removed.main else "no version is left"
-    out.print(f"{name[0]}: removed {', '.join(removed.versions)}, {in_words(removed.bytes)}; {left}.", highlight=False)
+    out.print(f"{name[0]}: removed {', '.join(removed.versions)}, {in_words(removed.bytes)}; {left}.")
     if removed.manifest:
         out.print(
             f"The next run of {removed.manifest} releases it again, unless the target is taken out there.",
-            highlight=False,
             soft_wrap=True,
         )

@@ -22,4 +22,4 @@ def rollback(release: ReleaseName, home: Home = None, as_json: Json = False) -> 
     if as_json:
         print_json({"release": found.name, "version": found.version, "commit": found.commit})
         return
-    out.print(f"{found.name} is {found.version} again for whoever names no version.", highlight=False)
+    out.print(f"{found.name} is {found.version} again for whoever names no version.")

@@ -5,26 +5,27 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, Group
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from catalog.errors import FAULTS, EnvironmentFault, Fault, InputError, StepFault
-from flows.cli.console import err, out, print_json
-from flows.cli.options import AllowPath, Home, Json, Manifests, OnlyTargets
+from flows.cli.console import NOT_OK, err, out, print_json
+from flows.cli.options import AllowPath, Everything, Home, Json, Manifests, OnlyTargets
 from flows.cli.release_names import find_home
-from flows.cli.tables import STYLES, table
+from flows.cli.tables import STYLES, Rows, by_model, fits_a_screen
 
 if TYPE_CHECKING:
     from flows.planning.plan import Plan
     from flows.store import Store
+
+_ADDRESSES = 20
+"""Of releases elsewhere, as many as are told one by one."""
 
 
 def run(
@@ -32,6 +33,7 @@ def run(
     manifests: Manifests,
     target: OnlyTargets = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try steps again that failed three times in a row.")] = False,
+    everything: Everything = False,
     home: Home = None,
     allow_path: AllowPath = False,
     as_json: Json = False,
@@ -61,11 +63,11 @@ def run(
             report = write(ended, store)
         except EnvironmentFault as fault:  # what was made stands, and is shown
             code = fault.exit_code
-            err.print(f"[red]{fault.label}:[/red] {escape(str(fault))}", highlight=False, soft_wrap=True)
+            err.print(Text(f"{fault.label}:", "red"), str(fault), soft_wrap=True)
     if as_json:
         print_json(rows)
     else:
-        _show(rows, worked, store.home, report)
+        _show(rows, worked, store.home, report, everything)
     raise typer.Exit(exit_code(rows) or code)
 
 
@@ -116,52 +118,61 @@ def _build(todo: Plan, store: Store, console: Console, retry: bool) -> Sequence[
 
 def exit_code(rows: list[dict[str, Any]]) -> int:
     """Return that of the worst that happened: a step that failed, then the machine's fault, then the input's."""
-    unfinished = [row for row in rows if row["state"] not in ("released", "failed")]
+    from flows.planning.plan import JUDGED
+
+    unfinished = [row for row in rows if row["state"] not in JUDGED]
     if unfinished:
         codes = {FAULTS[row.get("fault", StepFault.fault)].exit_code for row in unfinished}
         return next(kind.exit_code for kind in (StepFault, EnvironmentFault, InputError) if kind.exit_code in codes)
-    return 1 if any(row["state"] == "failed" for row in rows) else 0
+    return 0 if all(row["state"] == "released" for row in rows) else 1
 
 
-def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | None) -> None:
-    out.print(outcome_table(rows))
-    for row in rows:
+def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | None, everything: bool) -> None:
+    from flows.planning.plan import JUDGED
+
+    told = rows if everything or fits_a_screen(out, len(rows)) else [row for row in rows if row["state"] != "released"]
+    for part in outcome_rows(told):
+        out.print(part)
+    for row in told:
         if row["state"] != "released":
-            out.print(f"[red]✗[/red] {row['release']}: {escape(row['why'])}", highlight=False, soft_wrap=True)
-    passed = sum(row["state"] == "released" for row in rows)
-    if not worked and all(row["state"] in ("released", "failed") for row in rows):
-        out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.", highlight=False)
-    out.print(
-        f"{passed} of {len(rows)} passed and are in the local hub {home / 'hub'}", highlight=False, soft_wrap=True
-    )
+            mark = Text("?", "yellow") if row["state"] == "undecided" else NOT_OK
+            out.print(mark, f"{row['release']}: {row['why']}", soft_wrap=True)
+    if not worked and all(row["state"] in JUDGED for row in rows):
+        out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.")
+    places = [(row["release"], place) for row in rows for place in row.get("places", ())]
+    local = [release for release, place in places if place["to"] == "local"]
+    where = f"; {len(local)} in the local hub {home / 'hub'}" if local else ""
+    passed = sum(row.get("passed", False) for row in rows)
+    out.print(f"{passed} of {len(rows)} passed their gates{where}", soft_wrap=True)
+    _show_addresses([place["url"] for _, place in places if place["to"] != "local"], everything)
     if report:
-        out.print(f"Report:   {report}", highlight=False, soft_wrap=True)
-    if passed:
-        name = next(row["release"] for row in rows if row["state"] == "released")
-        out.print(f"Get one:  quantmill pull {name}", highlight=False, soft_wrap=True)
+        out.print(f"Report:   {report}", soft_wrap=True)
+    if local:
+        out.print(f"Get one:  quantmill pull {local[0]}", soft_wrap=True)
 
 
-def outcome_table(rows: list[dict[str, Any]]) -> Group:
-    """Return how every job stands, with the figures its gates judged, one table for each model and namespace."""
-    models: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        models.setdefault(row["release"].removesuffix(f"-{row['target']}"), []).append(row)
-    return Group(*(_outcome_table(model, own) for model, own in models.items()))
+def _show_addresses(urls: list[str], everything: bool) -> None:
+    shown = urls if everything else urls[:_ADDRESSES]
+    for url in shown:
+        out.print(f"Released: {url}", soft_wrap=True)
+    if len(urls) > len(shown):
+        out.print(f"          and {len(urls) - len(shown)} more; --all shows each")
 
 
-def _outcome_table(model: str, rows: list[dict[str, Any]]) -> Table:
+def outcome_rows(rows: list[dict[str, Any]]) -> Iterator[Rows]:
+    """Yield how every job stands, with the figures its gates judged, for each model and namespace."""
     from flows.reports.outcomes import figures, headings
 
-    judged = headings(rows)
-    made = table("target", "recipe", "verdict", *(f">{heading}" for heading in judged), "as", title=model)
-    for row in rows:
-        state = "passed" if row["state"] == "released" else row["state"]
-        cells = figures(row)
-        made.add_row(
-            row["target"],
-            row["recipe"],
-            Text(state, STYLES[row["state"]]),
-            *(cells.get(heading, "–") for heading in judged),
-            row.get("version", "–"),
-        )
-    return made
+    for model, own in by_model(rows, lambda row: (row["release"], row["target"])).items():
+        judged = headings(own)
+        made = Rows(("target", "~recipe", "verdict", *(f">{heading}" for heading in judged), "as"), title=model)
+        for row in own:
+            cells = figures(row)
+            made.add(
+                row["target"],
+                row["recipe"],
+                Text("passed" if row["state"] == "released" else row["state"], STYLES[row["state"]]),
+                *(cells.get(heading, "–") for heading in judged),
+                row.get("version", "–"),
+            )
+        yield made

@@ -12,8 +12,7 @@ def show(release: ReleaseName, home: Home = None, as_json: Json = False) -> None
 
     RELEASE reads namespace/model-target, or …@v2 for one version.
     """
-    from rich.markdown import Markdown
-
+    from flows.cli.card import Card
     from publishers.destinations.local import find
 
     found = find(find_home(home), *split(release))
@@ -21,4 +20,4 @@ def show(release: ReleaseName, home: Home = None, as_json: Json = False) -> None
         print_json({"directory": str(found.directory), **found.provenance.model_dump(mode="json")})
         return
     card = (found.directory / "README.md").read_text(encoding="utf-8")
-    out.print(Markdown(card.split("\n---\n", 1)[-1]))
+    out.print(Card(card.split("\n---\n", 1)[-1]))

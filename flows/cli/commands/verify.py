@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from flows.cli.console import out, print_json
+from flows.cli.console import NOT_OK, OK, out, print_json
 from flows.cli.options import FromHub, Home, Json
 from flows.cli.release_names import find_home, split
 from flows.errors import UsageError
 
 
 def verify(
-    release: Annotated[
-        str | None, typer.Argument(metavar="[RELEASE]", help="Default: all of the local hub.", show_default=False)
-    ] = None,
+    release: Annotated[str | None, typer.Argument(metavar="[RELEASE]", show_default=False)] = None,
     hub: FromHub = False,
     home: Home = None,
     as_json: Json = False,
@@ -41,7 +38,7 @@ def verify(
         print_json(found.model_dump(mode="json"))
     else:
         words = f"{len(found.files)} files are what they were when it was released"
-        out.print(f"[green]✓[/green] {found.name}@{found.version}: {words}", highlight=False)
+        out.print(OK, f"{found.name}@{found.version}: {words}")
 
 
 def _verify_all(home: Path, as_json: bool) -> int:
@@ -61,11 +58,11 @@ def _verify_all(home: Path, as_json: bool) -> int:
     if as_json:
         print_json(rows)
     for row in () if as_json else rows:
-        mark, words = ("[red]✗[/red]", row["wrong"]) if row["wrong"] else ("[green]✓[/green]", "whole")
-        out.print(f"{mark} {row['name']}@{row['version']}: {escape(words)}", highlight=False, soft_wrap=True)
+        name = f"{row['name']}@{row['version']}"
+        out.print(NOT_OK if row["wrong"] else OK, f"{name}: {row['wrong'] or 'whole'}", soft_wrap=True)
     wrong = sum(bool(row["wrong"]) for row in rows)
     if not as_json:
-        out.print(f"{len(rows) - wrong} of {len(rows)} are what was released.", highlight=False)
+        out.print(f"{len(rows) - wrong} of {len(rows)} are what was released.")
         if wrong:
-            out.print("`quantmill repair` mends them from the store.", highlight=False)
+            out.print("`quantmill repair` mends them from the store.")
     return PublishError.exit_code if wrong else 0
