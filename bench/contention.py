@@ -29,7 +29,7 @@ from flows.execution.steps import known
 from flows.planning import kinds
 from flows.step import Kind
 from flows.store import Store
-from publishers.destinations.local import releases
+from publishers.destinations.local import Local
 from publishers.verify import verify
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def faults_of(store: Store) -> list[str]:
         for path in (store.home / "store" / kind.name).glob("*"):
             if known(store, kind.at(path.name)) is None:
                 found.append(f"{kind.name} {path.name[:12]} is not whole")
-    listed = [(release.name, release.version) for release in releases(store.home)]
+    listed = [(release.name, release.version) for release in Local("", store.home).releases()]
     wanted = {
         f"{name}/docstring-llama-{line.split(':')[0].strip()}"
         for name, text in TARGETS.items()
@@ -94,7 +94,7 @@ def faults_of(store: Store) -> list[str]:
     if sorted(listed) != sorted((name, "v1") for name in wanted):
         found.append(f"the local hub holds {listed}")
     for name, version in listed:
-        verify(store.home, name, version)
+        verify(Local("", store.home), name, version)
     if left := [path.name for path in (store.home / "scratch").iterdir() if not path.name.startswith("together-")]:
         found.append(f"scratch holds {left}")
     return found

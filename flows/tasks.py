@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from catalog.destinations import kind_of
 from catalog.errors import FAULTS, Fault, StepFault
 from catalog.foreign_errors import as_fault
 from flows.execution import requests
@@ -203,7 +204,7 @@ def publish(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None
     if artifact is None:
         raise DamagedEntry(f"{job.release}: the artifact was removed from the store; run again to make it anew")
     request = requests.publish(job, rung, artifact, verdict, store)
-    network: Network = "token" if "hub" in job.manifest.publish.to else "none"
+    network: Network = "token" if any(kind_of(to).token for to in job.manifest.publish.to) else "none"
     # The release that a record speaks of may be gone or damaged: publishing again is idempotent, and mends it.
     released = perform(store, step, f"{job.target.name}: publish", request, network=network, anew=True).result
     if any(place.to == "local" for place in released.places):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from publishers.card.render import CARD
-from publishers.destinations import hub, local
+from publishers.destinations.destination import open_destination
 from publishers.files import remove_tree, write_new
 from publishers.provenance import PROVENANCE
-from publishers.request import Place, Request, Result
+from publishers.request import Request, Result
 from publishers.stage import stage
 
 STAGE = "stage"
@@ -21,19 +21,14 @@ def run(request: Request, out: Path) -> Result:
 
     Raises:
         PublishError: the subject must not or cannot be released as it is; no place holds any of it.
-        HubError: the Hub failed; places before it in `to` hold the release, and the Hub holds all of it or none.
+        EnvironmentFault: a place could not take it; places before it in `to` hold the release, it holds all of it or none.
     """
-    api = hub.connect(write=True) if "hub" in request.to else None
+    destinations = [open_destination(to, request.home, private=request.private) for to in request.to]
+    for destination in destinations:
+        destination.preflight(request.subject.name)
     remove_tree(out / STAGE)
     staged = stage(request.subject, out / STAGE, request.home)
-    if api is not None:
-        hub.preflight(api, staged.name, request.private)
-    places: list[Place] = []
-    for to in request.to:
-        if to == "hub" and api is not None:
-            places.append(hub.publish(api, staged))
-        else:
-            places.append(local.publish(staged, request.home))
+    places = [destination.publish(staged) for destination in destinations]
     for kept in (CARD, PROVENANCE):
         (out / kept).unlink(missing_ok=True)
         write_new(out / kept, (staged.directory / kept).read_bytes())

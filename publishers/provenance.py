@@ -68,17 +68,27 @@ def read_provenance(directory: Path) -> Provenance:
     """
     path = directory / PROVENANCE
     try:
-        return Provenance.model_validate_json(path.read_bytes())
+        return parse_provenance(path.read_bytes(), str(path))
     except OSError as error:
         raise machine_fault(error) or PublishError(
             f"{directory} holds no readable {PROVENANCE} ({error.strerror}), so it is not a release of quantmill: "
             "name one that `quantmill list` shows."
         ) from error
+
+
+def parse_provenance(record: bytes, origin: str) -> Provenance:
+    """Parse a `quantmill.json` that was read from `origin`.
+
+    Raises:
+        PublishError: it is not one.
+    """
+    try:
+        return Provenance.model_validate_json(record)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise PublishError(
-            f"{path} is not a provenance record that this version reads: {where}: {first['msg']}. The release was "
+            f"{origin} is not a provenance record that this version reads: {where}: {first['msg']}. The release was "
             "changed after it was published, or comes from another version of quantmill; publish it again."
         ) from error
 

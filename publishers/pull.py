@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from publishers.card.loading import snippet
-from publishers.destinations import local
-from publishers.destinations.download import Fetched, download
+from publishers.destinations.destination import Destination, Release
 from publishers.errors import PublishError
+from publishers.listing import listing
 from publishers.provenance import read_provenance
-from publishers.verify import check_fetched, check_local, entries, listing
+from publishers.verify import check
 
 
 class Pulled(BaseModel):
@@ -34,58 +32,45 @@ class Pulled(BaseModel):
     """Python that loads it with the stock client, as a program of its own."""
 
 
-def pull(
-    name: str, version: str | None, to: Path | None, home: Path, source: Literal["local", "hub"] = "local"
-) -> Pulled:
+def pull(destination: Destination, name: str, version: str | None = None, to: Path | None = None) -> Pulled:
     """Check a release and copy it to the directory `to`, which must be new, empty or hold this very release.
 
-    Without `to`, a release of the local hub is checked where it is, to be loaded by name; one from the Hub goes to a
+    Without `to`, a release that is on this machine is checked where it is, to be loaded by name; another goes to a
     directory of its own name here.
 
     Raises:
         PublishError: no such release or version, a file that differs from what was released, or `to` is taken.
         HubError: the Hub did not answer.
     """
-    if source == "local" and to is None:
-        return _in_place(name, version, home)
-    to = (to or Path(name.split("/")[-1])).absolute()
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as scratch:
-        fetch = partial(_copy, home) if source == "local" else _download
-        fetched, files = fetch(name, version, Path(scratch) / "release")
-        provenance = read_provenance(fetched.directory)
-        _install(fetched.directory, to)
-    code = snippet(provenance.format, provenance.task, str(to))
-    return Pulled(name=name, version=fetched.version, commit=fetched.commit, directory=to, files=files, snippet=code)
-
-
-def _in_place(name: str, version: str | None, home: Path) -> Pulled:
-    release = local.find(home, name, version)
-    files = check_local(release.directory, name, release.version, release.commit)
-    code = snippet(release.provenance.format, release.provenance.task, name, release.version, home.resolve())
+    release = destination.find(name, version)
+    loaded_by: tuple[Any, ...]
+    if to is None and release.directory:
+        directory, files = release.directory, check(destination, release, release.directory)
+        loaded_by = (name, release.version, destination.home and destination.home.resolve())
+    else:
+        directory = (to or Path(name.split("/")[-1])).absolute()
+        files = _fetch(destination, release, directory)
+        loaded_by = (str(directory),)
+    provenance = read_provenance(directory)
     return Pulled(
         name=name,
         version=release.version,
         commit=release.commit,
-        directory=release.directory,
+        directory=directory,
         files=files,
-        snippet=code,
+        snippet=snippet(provenance.format, provenance.task, *loaded_by),
     )
 
 
-def _copy(home: Path, name: str, version: str | None, directory: Path) -> tuple[Fetched, dict[str, str]]:
-    release = local.find(home, name, version)
-    for relative, path in entries(release.directory).items():
-        (directory / relative).parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            shutil.copyfile(path, directory / relative)
-    files = check_local(directory, name, release.version, release.commit)
-    return Fetched(directory, release.version, release.commit, {}), files
-
-
-def _download(name: str, version: str | None, directory: Path) -> tuple[Fetched, dict[str, str]]:
-    fetched = download(name, version, directory)
-    return fetched, check_fetched(fetched, name)
+def _fetch(destination: Destination, release: Release, to: Path) -> dict[str, str]:
+    """Fetch beside `to`, check, and rename into place; return path → SHA-256."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as scratch:
+        fetched = Path(scratch) / "release"
+        destination.fetch(release, fetched)
+        files = check(destination, release, fetched)
+        _install(fetched, to)
+    return files
 
 
 def _install(checked: Path, to: Path) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from catalog.destinations import checked
+
+Address = Annotated[str, AfterValidator(checked)]
+"""A destination as `catalog.destinations` lists them."""
 
 
 class Source(BaseModel):
@@ -60,11 +65,12 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     subject: Subject
-    to: tuple[Literal["local", "hub"], ...] = ("local",)
+    to: tuple[Address, ...] = ("local",)
+    """Destinations, in this order."""
     home: Path
     """The store's directory; the local hub is `home/hub`."""
     private: bool = True
-    """Visibility of a repository that has to be created on the Hub."""
+    """Visibility of a repository on a server."""
 
 
 class Place(BaseModel):
@@ -72,13 +78,13 @@ class Place(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    to: Literal["local", "hub"]
+    to: Address
     version: str
     """`v1`, `v2`, …"""
     commit: str
     """40-hex commit; the version's tag points at it."""
     url: str
-    """Page of the version on the Hub; in the local hub, the path of the snapshot below `home`."""
+    """Page of the version on the Hub; path of the snapshot elsewhere, in the local hub below `home`."""
 
 
 class Result(BaseModel):

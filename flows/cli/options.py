@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from catalog.destinations import FORMS
+
 Manifests = Annotated[list[Path], typer.Argument(show_default=False)]
 Home = Annotated[
     Path | None,
@@ -19,4 +21,4 @@ OnlyTargets = Annotated[
 Everything = Annotated[bool, typer.Option("--all", help="Show every job, however many.")]
 AllowPath = Annotated[bool, typer.Option("--allow-path", help="Let manifests name paths outside their directory.")]
 ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE")]
-FromHub = Annotated[bool, typer.Option("--hub", help="At the Hugging Face Hub (or HF_ENDPOINT), not in the local hub.")]
+At = Annotated[str, typer.Option("--at", metavar="WHERE", help=f"Where it is: {', '.join(FORMS[:-1])} or {FORMS[-1]}.")]

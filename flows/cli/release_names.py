@@ -1,12 +1,17 @@
-"""Names of releases as typed, and the directory they are looked for in."""
+"""Names of releases as typed, and where they are looked for."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from catalog.destinations import kind_of, path_of
 from catalog.errors import EnvironmentFault
 from flows.errors import UsageError
+
+if TYPE_CHECKING:
+    from publishers.destinations.destination import Destination
 
 _NAME = re.compile(r"(?P<name>[^@/\s]+/[^@/\s]+)(?:@(?P<version>v[1-9]\d*))?")
 
@@ -25,6 +30,17 @@ def find_home(given: Path | None) -> Path:
             f"{there} is a file, and the store {home} is a directory: name another one with --home, or move the file away"
         )
     return home
+
+
+def open_at(at: str, home: Path) -> Destination:
+    """Open the destination that `--at` names; its path is relative to where one is. Raises UsageError."""
+    from publishers.destinations.destination import open_destination
+
+    try:
+        kind, path = kind_of(at), path_of(at)
+    except ValueError as error:
+        raise UsageError(f"--at {error}") from error
+    return open_destination(f"{kind.name}:{Path(path).absolute()}" if kind.path else at, home)
 
 
 def split(release: str) -> tuple[str, str | None]:

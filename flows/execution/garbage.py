@@ -26,7 +26,7 @@ from flows.planning.plan import DEFAULT_ENDPOINT, scorings
 from flows.planning.sources import Sources, fetching
 from flows.step import Entry, Kind
 from flows.store import Record, Store
-from publishers.destinations.local import releases
+from publishers.destinations.local import Local
 from publishers.request import Result as Published
 
 KINDS: tuple[Kind[Any], ...] = tuple(kind for kind in vars(kinds).values() if isinstance(kind, Kind))
@@ -119,7 +119,7 @@ def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
 
 def _released(store: Store) -> Iterator[Record[Published]]:
     """Records of releases that are in the local hub, and of the newest of each name elsewhere."""
-    here = {(release.name, release.commit) for release in releases(store.home)}
+    here = {(release.name, release.commit) for release in Local("", store.home).releases()}
     newest: dict[tuple[str, str], tuple[int, Record[Published]]] = {}
     for record in store.records(PUBLISH):
         for place in record.result.places:

@@ -19,7 +19,7 @@ from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
 from flows.planning.sources import PATTERNS
 from flows.step import Entry
 from flows.store import Record, Store
-from publishers.destinations.local import find
+from publishers.destinations.destination import open_destination
 from quantizers.request import Request, Result
 
 
@@ -38,8 +38,10 @@ class Rebuilt:
 
 def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
     """Quantize again by the recorded request and compare every file. Raises UsageError when the records are not here."""
-    release = find(store.home, name, version)
-    verdict = store.record(VERDICT.at(release.provenance.key))
+    local = open_destination("local", store.home)
+    release = local.find(name, version)
+    provenance = local.provenance(release)
+    verdict = store.record(VERDICT.at(provenance.key))
     step = QUANTIZE.at(verdict.inputs["artifact"] if verdict else "")
     artifact = store.record(step)
     if artifact is None:
@@ -49,7 +51,7 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
         )
     with made_again(store, step, artifact, f"{name}@{release.version}: make it again") as (made, result):
         found = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
-    held = {path: release.provenance.files[path].sha256 for path in artifact.files}
+    held = {path: provenance.files[path].sha256 for path in artifact.files}
     differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
     before, now = ({"compute": made.compute, **made.tools} for made in (artifact.result, result))
     tools = tuple(

@@ -9,7 +9,7 @@ from flows.execution.lock import heavy
 from flows.planning.kinds import PUBLISH
 from flows.planning.memory import manifest_of
 from flows.store import Store
-from publishers.destinations.local import find, locked, releases, repository_of
+from publishers.destinations.local import Local
 from publishers.destinations.upkeep import main_of, take_away, version_of
 
 
@@ -28,10 +28,12 @@ class Removed:
 
 def remove(store: Store, name: str, version: str | None) -> Removed:
     """Remove one version, or all. Raises PublishError when there is no such release."""
-    find(store.home, name, version or _newest(store, name))
-    repository = repository_of(store.home, name)
-    chosen = [each for each in releases(store.home) if each.name == name and version in (None, each.version)]
-    with heavy(store, f"removing {name}"), locked(store.home, name):
+    local = Local("", store.home)
+    chosen = [each for each in local.versions(name) if version in (None, each.version)]
+    if not chosen:
+        local.find(name, version)  # says what there is
+    repository = local.repository(name)
+    with heavy(store, f"removing {name}"), local.turn(name):
         freed = take_away(repository, [each.version for each in chosen])
     gone = {each.commit for each in chosen}
     for record in store.records(PUBLISH):
@@ -42,7 +44,3 @@ def remove(store: Store, name: str, version: str | None) -> Removed:
     return Removed(
         tuple(each.version for each in chosen), freed, main and version_of(repository, main), manifest_of(name, store)
     )
-
-
-def _newest(store: Store, name: str) -> str | None:
-    return next((each.version for each in reversed(releases(store.home)) if each.name == name), None)

@@ -13,7 +13,7 @@ from flows.files.fingerprint import file_sha256
 from flows.planning.kinds import PUBLISH, QUANTIZE, VERDICT
 from flows.planning.memory import manifest_of
 from flows.store import Record, Store
-from publishers.destinations.local import locked, releases, repository_of
+from publishers.destinations.local import Local
 from publishers.destinations.upkeep import damage, main_of, mend, point_main_at
 from publishers.errors import PublishError
 from publishers.request import Request
@@ -71,16 +71,17 @@ def _versions(store: Store) -> Iterator[_Version]:
             if place.to == "local" and (record.result.name, place.version) not in seen:
                 seen.add((record.result.name, place.version))
                 yield _Version(record.result.name, place.version, place.commit, record.result.files, record)
-    for release in releases(store.home):
+    local = Local("", store.home)
+    for release in local.releases():
         if (release.name, release.version) not in seen:
             files: dict[str, str] = {}
             with suppress(PublishError):
-                files = {path: file.sha256 for path, file in release.provenance.files.items()}
+                files = {path: file.sha256 for path, file in local.provenance(release).files.items()}
             yield _Version(release.name, release.version, release.commit, files, None)
 
 
 def _repair(version: _Version, store: Store) -> Repaired:
-    repository = repository_of(store.home, version.name)
+    repository = Local("", store.home).repository(version.name)
     found = damage(repository, version.version, version.commit, version.files, file_sha256)
     if not found and not version.files:
         found = "its record cannot be read."
@@ -99,8 +100,9 @@ def _repair(version: _Version, store: Store) -> Repaired:
 def _mend(version: _Version, store: Store, find: Find) -> list[str]:
     if not version.files:
         return ["quantmill.json"]
-    repository = repository_of(store.home, version.name)
-    with locked(store.home, version.name):
+    local = Local("", store.home)
+    repository = local.repository(version.name)
+    with local.turn(version.name):
         lost = mend(repository, version.version, version.commit, version.files, find)
         if not lost and main_of(repository) is None:
             point_main_at(repository, version.commit)

@@ -27,13 +27,17 @@ class ManifestDirectory:
 
     def place(self, key: Key, written: str) -> Path:
         """Return the absolute path, symlinks resolved. Raises ManifestError when it leaves the manifest's directory."""
+        real = self.real(key, written)
+        self.keep_inside(key, written, real)
+        return real
+
+    def real(self, key: Key, written: str) -> Path:
+        """Return the absolute path, symlinks resolved, wherever it is. Raises ManifestError for what is no path."""
         if written.startswith("~"):
             raise self.source.error(key, f"is {written!r}; ~ is not read here, write the path out")
         if "\0" in written:
             raise self.source.error(key, "holds a NUL character, which no path does")
-        real = Path(os.path.realpath(self.base / written))
-        self.keep_inside(key, written, real)
-        return real
+        return Path(os.path.realpath(self.base / written))
 
     def keep_inside(self, key: Key, written: str, real: Path) -> None:
         """Raise ManifestError when `real`, which `written` led to, is outside."""

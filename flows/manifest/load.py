@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from catalog.destinations import kind_of, path_of
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
-from flows.manifest.model import Manifest, Model, Texts
+from flows.manifest.model import Manifest, Model, Publish, Texts
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
 from flows.manifest.presets import presets_for
 from flows.manifest.targets import targets
@@ -47,7 +48,7 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         evaluation=_placed(room, "evaluation", form.evaluation),
         targets=targets(source, presets_for(absolute.parent)),
         gates=form.gates,
-        publish=form.publish,
+        publish=_destined(room, form.publish),
         memory_bytes=None if form.memory is None else int(form.memory),
     )
     _apart(source, manifest)
@@ -97,6 +98,15 @@ def _placed(room: ManifestDirectory, section: str, texts: T) -> T:
             raise room.source.error(key, f"{file} is listed twice; its documents would count twice")
         places.append(place)
     return texts.model_copy(update={"files": tuple(places)})
+
+
+def _destined(room: ManifestDirectory, publish: Publish) -> Publish:
+    """Make the paths of destinations absolute. They may lie anywhere: a share is nobody's secret, nor read from."""
+    to = []
+    for number, address in enumerate(publish.to):
+        kind, path = kind_of(address), path_of(address)
+        to.append(f"{kind.name}:{room.real(('publish', 'to', number), path)}" if kind.path else address)
+    return publish.model_copy(update={"to": tuple(to)})
 
 
 def _apart(source: Source, manifest: Manifest) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 
+from catalog.destinations import DESTINATIONS, checked, kind_of
 from catalog.dtypes import DTYPES, DtypeName
 from catalog.formats import Device
 from catalog.tasks import TaskName
@@ -19,7 +20,14 @@ from gates.fraction import Fraction
 from gates.spec import Gates
 from quantizers.recipe import Recipe
 
-Hub = Literal["local", "hub"]
+_ADDRESS = {
+    "description": "; ".join(f"`{kind.form}`: {kind.title}" for kind in DESTINATIONS.values()),
+    "anyOf": [
+        {"enum": [kind.name for kind in DESTINATIONS.values() if not kind.path]},
+        *({"type": "string", "pattern": f"^{kind.name}:."} for kind in DESTINATIONS.values() if kind.path),
+    ],
+}
+Address = Annotated[str, AfterValidator(checked), WithJsonSchema(_ADDRESS)]
 
 WIKITEXT = {"source": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}
 
@@ -144,11 +152,11 @@ class Publish(_Part):
     """Where a release goes once every gate has passed."""
 
     to: Annotated[
-        tuple[Hub, ...],
-        BeforeValidator(_as_tuple, json_schema_input_type=Hub | list[Hub]),
+        tuple[Address, ...],
+        BeforeValidator(_as_tuple, json_schema_input_type=Address | list[Address]),
         Field(min_length=1),
     ] = ("local",)
-    """`local` (the local hub), `hub` (the Hugging Face Hub, or HF_ENDPOINT), or a list of both."""
+    """A destination, or a list."""
     namespace: str = "local"
     """User or organization of the release, `{namespace}/{model}-{target}`."""
     private: bool = True
@@ -156,8 +164,11 @@ class Publish(_Part):
 
     @model_validator(mode="after")
     def _owned(self) -> Self:
-        if "hub" in self.to and self.namespace == "local":
-            raise ValueError("to names the Hub, where the default namespace `local` is not yours: give namespace")
+        for kind in map(kind_of, self.to):
+            if kind.token and self.namespace == "local":
+                raise ValueError(
+                    f"to names {kind.title}, where the default namespace `local` is not yours: give namespace"
+                )
         if len(set(self.to)) != len(self.to):
             raise ValueError("to names the same place twice")
         return self

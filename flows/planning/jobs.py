@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from catalog.destinations import kind_of
 from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.kinds import (
     BASELINE,
@@ -45,7 +46,7 @@ class Job:
     baseline: Step[Baseline]
     """Scoring the original; the same for every target of the model."""
     endpoint: str
-    """The Hub it would go to, when it goes to the Hub."""
+    """The server it would go to, when it goes over the network."""
     recipes_known: bool = True
     """Whether the target's recipes are known; those of a search follow from its sensitivities (`mixed_precision`)."""
     _made: dict[tuple[str, str], Step[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -148,7 +149,7 @@ class Job:
             "name": self.release,
             "to": list(publish.to),
             "private": publish.private,
-            "endpoint": self.endpoint if "hub" in publish.to else None,
+            "endpoint": self.endpoint if any(kind_of(to).network for to in publish.to) else None,
             "tools": versions("publish"),
         }
         return PUBLISH.step(inputs)

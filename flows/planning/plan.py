@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from catalog.tokens import check_tokens, hub_token
+from catalog.destinations import kind_of
+from catalog.tokens import check_tokens
 from flows.errors import UsageError
 from flows.manifest.check import check
 from flows.manifest.errors import nearest
@@ -23,7 +24,9 @@ from flows.step import Step
 from flows.store import Record, Store
 from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
-from publishers.destinations.upkeep import damage, is_pinned, main_of, version_of
+from publishers.destinations.destination import open_destination
+from publishers.request import Place
+from publishers.request import Result as Published
 
 State = Literal["released", "failed", "undecided", "stale", "quarantined"]
 JUDGED: tuple[State, ...] = ("released", "failed", "undecided")
@@ -173,38 +176,33 @@ def verdict_of(job: Job, rung: Rung, store: Store) -> Record[Judged] | None:
     return verdict
 
 
-def refuse_without_token(plan: Plan) -> None:
-    """Miss a token that is missing before hours of work, not after. Raises UsageError."""
-    for planned in plan.stale:
-        publish = planned.job.manifest.publish
-        if "hub" in publish.to and not hub_token():
-            raise UsageError(
-                f"{planned.job.manifest.path}: publish.to names the Hub, which takes a token with write access to "
-                f"{publish.namespace} in HF_TOKEN, and there is none: set it, or publish to local"
-            )
-
-
 def _released(job: Job, rung: Rung, store: Store) -> Planned:
-    """Say whether what passed is out, and the local hub still holds it as it was released, and offers it."""
+    """Say whether what passed is out, and the places on this machine still hold it as it was released, and offer it."""
     record = store.record(job.publish(rung))
     if record is None:
         return Planned(job, "stale", ("publish",), changes(job, store) or _NOT_RELEASED, rung)
-    repository = store.home / "hub" / f"models--{job.release.replace('/', '--')}"
     for place in record.result.places:
-        if place.to == "local":
-            wrong = damage(repository, place.version, place.commit, record.result.files, store.hashes.file)
-            if wrong:
-                kind = "damaged in the local hub"
-                return Planned(job, "stale", ("publish",), Reason(f"{place.version} is {kind}: {wrong}", kind), rung)
-            main = main_of(repository)
-            if main != place.commit:
-                now = version_of(repository, main or "") or "no version"
-                if is_pinned(repository):
-                    why = f"nothing has changed; main is {now} since a rollback, this is {place.version}"
-                    return Planned(job, "released", (), Reason(why, "another version is main since a rollback"), rung)
-                why = f"main is {now}{_by_another(job, store)}; this manifest makes {place.version}, which is to be main again"
-                return Planned(job, "stale", ("publish",), Reason(why, "another version is main"), rung)
+        if not kind_of(place.to).network and (found := _moved(job, rung, place, record.result, store)):
+            return found
     return Planned(job, "released", (), Reason.plain("nothing has changed"), rung)
+
+
+def _moved(job: Job, rung: Rung, place: Place, published: Published, store: Store) -> Planned | None:
+    """Say what has become of a release in a destination on this machine; None when it is whole there, and is `main`."""
+    destination, name, version = open_destination(place.to, store.home), job.release, place.version
+    wrong = destination.damage(name, version, place.commit, published.files, store.hashes.file)
+    if wrong:
+        kind = f"damaged {destination.place}"
+        return Planned(job, "stale", ("publish",), Reason(f"{version} is {kind}: {wrong}", kind), rung)
+    main = destination.main_of(name)
+    if main == place.commit:
+        return None
+    now = next((found.version for found in destination.versions(name) if found.commit == main), "no version")
+    if destination.is_pinned(name):
+        why = f"nothing has changed; main is {now} since a rollback, this is {version}"
+        return Planned(job, "released", (), Reason(why, "another version is main since a rollback"), rung)
+    why = f"main is {now}{_by_another(job, store)}; this manifest makes {version}, which is to be main again"
+    return Planned(job, "stale", ("publish",), Reason(why, "another version is main"), rung)
 
 
 def _by_another(job: Job, store: Store) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from flows.manifest.model import Manifest, Texts
 from flows.planning.kinds import FETCH, Fetched
 from flows.step import Step
 from flows.store import Store
+from publishers.destinations.client import apply_hub_settings, is_offline
 from publishers.errors import HubError
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
@@ -163,7 +163,7 @@ class Sources:
 
     def _ask(self, kind: str, source: str, revision: str) -> str:
         memory = self.home / "cache" / "refs" / kind / source / f"{revision.replace('/', '%2F')}.json"
-        if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+        if is_offline():
             before = kept(memory, str)
             if before and _COMMIT.fullmatch(before):
                 return before
@@ -211,8 +211,6 @@ class Sources:
 
 def ask_hub(what: str, question: Callable[[], T], delays: Sequence[float] = _DELAYS) -> T:
     """Ask the Hub, again where that helps. Raises SourceError: the name is at fault; HubError: the way there is."""
-    from publishers.destinations.client import apply_hub_settings
-
     apply_hub_settings()
     from huggingface_hub.errors import NotASafetensorsRepoError
 

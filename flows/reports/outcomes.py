@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from catalog.destinations import kind_of
 from catalog.errors import Fault
 from flows.planning.jobs import Job
 from flows.planning.kinds import Artifact
 from flows.planning.plan import Plan, Planned, scorings, verdict_of
 from flows.store import Failure, Record, Store
-from publishers.destinations.local import find
+from publishers.destinations.destination import open_destination
 from publishers.errors import PublishError
 from publishers.request import Place
 
@@ -51,24 +52,29 @@ def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[st
         row["peak_memory_bytes"] = artifact.peak_memory_bytes
     places = published.result.places if published and planned.state == "released" else ()
     if not places and artifact and verdict and verdict.result.passed:
-        places = _in_local_hub(job, artifact, store)
+        places = _placed(job, artifact, store)
     if places:
         row["places"] = [place.model_dump(mode="json") for place in places]
         row["version"] = places[0].version
     return row
 
 
-def _in_local_hub(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, ...]:
-    """Return where in the local hub an artifact is whose publishing failed at a place that came later."""
-    try:
-        release = find(store.home, job.release)
-        weights = {file.sha256 for file in release.provenance.files.values()}
-    except PublishError:
-        return ()
+def _placed(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, ...]:
+    """Return where on this machine an artifact is whose publishing failed at a place that came later."""
     largest = max(artifact.files.values(), key=lambda file: file.size)
-    if largest.sha256 not in weights:
-        return ()
-    return (Place(to="local", version=release.version, commit=release.commit, url=str(release.directory)),)
+    found = []
+    for address in job.manifest.publish.to:
+        if kind_of(address).network:
+            continue
+        try:
+            destination = open_destination(address, store.home)
+            release = destination.find(job.release)
+            weights = {file.sha256 for file in destination.provenance(release).files.values()}
+        except PublishError:
+            continue
+        if largest.sha256 in weights:
+            found.append(Place(to=address, version=release.version, commit=release.commit, url=str(release.directory)))
+    return tuple(found)
 
 
 def _failure(planned: Planned, store: Store) -> Failure | None:

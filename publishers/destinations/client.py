@@ -51,6 +51,11 @@ def apply_hub_settings() -> None:
     set_client_factory(_client)
 
 
+def is_offline() -> bool:
+    """Whether the environment says that the Hub is not to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
 def _client() -> httpx.Client:
     from huggingface_hub.utils._http import default_client_factory
 

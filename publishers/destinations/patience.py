@@ -57,15 +57,22 @@ def retried(call: Callable[[], T], patience: Patience) -> T:
                 raise
 
 
-def patiently(api: HfApi, what: str, call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """Call until it answers.
+def patiently(
+    api: HfApi,
+    what: str,
+    call: Callable[[], T],
+    *,
+    delays: Sequence[float] = DELAYS,
+    seconds: float = PATIENCE_SECONDS,
+) -> T:
+    """Call until it answers; `what` completes "Could not …".
 
     Raises:
         PublishError: the token or the name is refused.
         HubError: the Hub failed.
     """
     try:
-        return retried(call, Patience(seconds=seconds))
+        return retried(call, Patience(delays=delays, seconds=seconds))
     except Exception as error:
         raise explain(api, error, f"Could not {what}") from error
 

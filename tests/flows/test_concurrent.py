@@ -17,7 +17,7 @@ from flows.planning import kinds
 from flows.planning.plan import plan, read
 from flows.step import Kind
 from flows.store import Store
-from publishers.destinations.local import releases
+from publishers.destinations.local import Local
 from publishers.verify import verify
 from tests.flows.conftest import ROOT, room
 from tests.flows.results import milled
@@ -90,12 +90,12 @@ def test_four_processes_on_one_store_killed_at_random(tmp_path: Path) -> None:
     every = [kind for kind in vars(kinds).values() if isinstance(kind, Kind)]
     entries = [kind.at(path.name) for kind in every for path in (store.home / "store" / kind.name).glob("*")]
     assert len(entries) == 8 and all(known(store, entry) for entry in entries)
-    assert [(release.name, release.version) for release in releases(store.home)] == [
+    assert [(release.name, release.version) for release in Local("", store.home).releases()] == [
         ("one/docstring-llama-int4-awq", "v1"),
         ("two/docstring-llama-int4-awq", "v1"),
     ]
-    for release in releases(store.home):
-        verify(store.home, release.name)
+    for release in Local("", store.home).releases():
+        verify(Local("", store.home), release.name)
     assert all(planned.state == "released" for planned in plan(read(paths), Store(store.home)).jobs)
     assert list((store.home / "scratch").iterdir()) == []
     told = re.compile(r"waiting for process \d+ on \S+ \(-c .*\), at (a text|publishing) since 2")

@@ -66,7 +66,7 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
     assert hub.token not in written
 
     pulled = quantmill(
-        "pull", "acme/docstring-llama-int8@v1", "--hub", "--to", tmp_path / "pulled", "--json", home=home
+        "pull", "acme/docstring-llama-int8@v1", "--at", "hub", "--to", tmp_path / "pulled", "--json", home=home
     )
     assert pulled.code == 0, pulled.stderr
     local = home / "hub" / "models--acme--docstring-llama-int8" / "snapshots" / places["local"]["commit"]

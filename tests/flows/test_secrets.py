@@ -118,7 +118,7 @@ def test_planning_quotes_no_token(hub: LoopbackHub, manifest: Path, tmp_path: Pa
     assert held_by((ran.stdout + ran.stderr).encode()) == []
 
 
-@pytest.mark.parametrize("command", [["run"], ["plan"], ["report"], ["pull", "--hub"], ["verify", "--hub"]])
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["report"], ["pull", "--at", "hub"], ["verify", "--at", "hub"]])
 def test_what_cannot_be_a_token_is_refused_before_any_work(
     command: list[str], hub: LoopbackHub, manifest: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,8 @@ from flows.planning.memory import claim
 from flows.planning.plan import plan, plan_job, read
 from flows.reports.report import render
 from flows.store import Store
-from publishers.destinations.local import find, rollback
+from publishers.destinations.destination import Release
+from publishers.destinations.local import Local
 from publishers.verify import verify
 from tests.flows.conftest import room
 from tests.flows.results import artifact, milled, release, repository
@@ -51,6 +52,15 @@ def job(manifest: Path, store: Store) -> Job:
     return job
 
 
+def find(home: Path, name: str) -> Release:
+    return Local("", home).find(name)
+
+
+def rollback(home: Path, name: str, version: str) -> None:
+    local = Local("", home)
+    local.rollback(local.find(name, version))
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -60,7 +70,9 @@ def flip(path: Path) -> None:
 
 def blob_of(path: str) -> Callable[[Store, Job], Path]:
     def blob(store: Store, job: Job) -> Path:
-        return (find(store.home, job.release).directory / path).resolve()
+        directory = find(store.home, job.release).directory
+        assert directory
+        return (directory / path).resolve()
 
     return blob
 
@@ -189,7 +201,7 @@ def test_repair_puts_back_to_the_byte_what_is_damaged(name: str, store: Store, j
     (mended,) = repair(store, [])
     assert mended.damage and not mended.lost
     assert find(store.home, job.release) == before
-    verify(store.home, job.release)
+    verify(Local("", store.home), job.release)
     assert [one.damage for one in repair(store, [(job.release, "v1")])] == [""]
 
 
@@ -200,7 +212,7 @@ def test_repair_of_a_version_that_no_manifest_makes_any_more(manifest: Path, sto
         flip(path)
     assert [(one.version, one.lost) for one in repair(store, [])] == [("v1", ()), ("v2", ())]
     for version in ("v1", "v2"):
-        verify(store.home, job.release, version)
+        verify(Local("", store.home), job.release, version)
 
 
 def test_what_cannot_be_mended_is_said_with_the_manifest_that_makes_it(
@@ -308,7 +320,7 @@ def test_rm_takes_a_version_away_and_its_name_is_not_given_again(
     said = capsys.readouterr().out
     assert "removed v2" in said and "main is v1" in said and str(manifest) in said
     assert find(store.home, job.release).version == "v1"
-    verify(store.home, job.release)
+    verify(Local("", store.home), job.release)
     assert [one.version for one in repair(store, [])] == ["v1"]
     assert plan_job(newer, store).steps == ("publish",)
     release(newer, store)

@@ -94,7 +94,8 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def hashes(directory: Path) -> dict[str, str]:
+def hashes(directory: Path | None) -> dict[str, str]:
+    assert directory
     return {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))

@@ -31,6 +31,7 @@ class Answer(Exception):
         self.status, self.body, self.headers = status, body, headers or {}
 
 
+NEVER = "1970-01-01T00:00:00.000Z"
 DROPPED = 0
 """Status of an Answer that is none: the connection is closed instead."""
 HELD = -1
@@ -48,6 +49,8 @@ class LoopbackHub:
 
     def __init__(self, token: str) -> None:
         self.token = token
+        self.owner = "acme"
+        """Whose token it is."""
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
@@ -147,6 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
         match parts:
             case ["api", "repos", "create"]:
                 self._create()
+            case ["api", "whoami-v2"]:
+                known = {"name": self.hub.owner, "orgs": [{"name": "acme-labs", "roleInOrg": "read"}]}
+                raise Answer(200, known) if self._authorized() else Answer(401, {"error": "no"})
+            case ["api", "models"]:
+                [author] = self.query["author"]
+                raise Answer(200, [{"id": name} for name in self.hub.repositories if name.startswith(f"{author}/")])
             case ["api", "validate-yaml"]:
                 self._validate()
             case ["api", "models", owner, name, *rest]:
@@ -203,6 +212,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._info(name, repository, "main")
             case ["revision", revision]:
                 self._info(name, repository, revision)
+            case ["commits", _]:
+                rows = [
+                    {
+                        "id": commit,
+                        "title": repository.titles.get(commit, ""),
+                        "message": "",
+                        "date": NEVER,
+                        "authors": [],
+                    }
+                    for commit in reversed(repository.history)
+                ]
+                raise Answer(200, rows)
             case ["tree", revision, *below]:
                 tree = self._tree(repository, revision)
                 under = "/".join(below)
@@ -217,6 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
                     for tag, commit in repository.tags.items()
                 ]
                 raise Answer(200, {"branches": heads, "converts": [], "tags": tags})
+            case ["paths-info", revision]:
+                tree = self._tree(repository, revision)
+                raise Answer(
+                    200, [tree[path].row(path) for path in parse_qs(self.sent.decode())["paths"] if path in tree]
+                )
             case ["preupload", revision]:
                 self._preupload(self._tree(repository, revision))
             case ["commit", "main"]:
@@ -285,6 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case "deletedFile":
                     del tree[value["path"]]
         commit = repository.add(tree)
+        repository.titles[commit] = header["value"]["summary"]
         raise Answer(200, {"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit})
 
     def _resolve(self, repository: Repository, revision: str, path: str) -> None:

@@ -31,6 +31,8 @@ class Repository:
     private: bool
     commits: dict[str, dict[str, File]] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    titles: dict[str, str] = field(default_factory=dict)
+    """Commit → first line of its message."""
     tags: dict[str, str] = field(default_factory=dict)
 
     @property

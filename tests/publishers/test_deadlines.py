@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from publishers.destinations import client, hub, patience
+from publishers.destinations import client, patience
+from publishers.destinations.hub import Hub
 from publishers.errors import HubError, PublishError
 from publishers.pull import pull
 from publishers.request import Subject
@@ -34,9 +35,9 @@ def staged(subject: Subject, home: Path, tmp_path: Path) -> Staged:
 
 
 def publish(staged: Staged) -> None:
-    api = hub.connect(write=True)
-    hub.preflight(api, staged.name, True)
-    hub.publish(api, staged)
+    destination = Hub("", Path())
+    destination.preflight(staged.name)
+    destination.publish(staged)
 
 
 @contextmanager
@@ -75,13 +76,16 @@ def test_reading_from_a_hub_that_never_answers_ends(
     staged: Staged, loopback: LoopbackHub, home: Path, tmp_path: Path, fetch: Callable[..., object]
 ) -> None:
     publish(staged)
-    to = tmp_path / "pulled"
-    arguments = (staged.name, "v1", to, home) if fetch is pull else (home, staged.name, "v1")
+
+    def ask(to: Path) -> None:
+        arguments = (to,) if fetch is pull else ()
+        fetch(Hub("", home), staged.name, "v1", *arguments)
+
     before = len(loopback.requests)
-    fetch(*arguments, source="hub")
+    ask(tmp_path / "whole")
     for number in (0, 1, 2, 3, len(loopback.requests) - before - 1):
         with silent_from(loopback, number), pytest.raises(HubError):
-            fetch(*(tmp_path / f"{number}" if part == to else part for part in arguments), source="hub")
+            ask(tmp_path / f"{number}")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -147,4 +151,4 @@ def test_the_first_request_of_a_pull_is_asked_again(
 ) -> None:
     publish(staged)
     loopback.before = once(staged.name, Answer(503, {"error": "busy"}))
-    assert pull(staged.name, "v1", tmp_path / "pulled", home, source="hub").version == "v1"
+    assert pull(Hub("", home), staged.name, "v1", tmp_path / "pulled").version == "v1"

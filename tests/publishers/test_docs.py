@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from publishers.card.loading import snippet
-from publishers.destinations import local
+from publishers.destinations.local import Local
 from publishers.request import Subject
 from publishers.stage import stage
 
@@ -33,8 +33,9 @@ def test_loading_code_is_that_of_a_pull() -> None:
 
 
 def test_command_prints_the_commit(subject: Subject, home: Path, tmp_path: Path) -> None:
-    local.publish(stage(subject, tmp_path / "stage", home), home)
-    release = local.find(home, subject.name)
+    local = Local("", home)
+    local.publish(stage(subject, tmp_path / "stage", home))
+    release = local.find(subject.name)
     [command] = blocks("bash")
     done = subprocess.run(["bash", "-c", command], cwd=release.directory, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == release.commit

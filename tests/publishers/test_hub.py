@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from publishers.destinations import hub, patience
+from publishers.destinations import patience
+from publishers.destinations.hub import Hub
 from publishers.errors import HubError, PublishError
 from publishers.pull import pull
 from publishers.request import Place, Subject
@@ -27,9 +28,9 @@ def staged(subject: Subject, home: Path, tmp_path: Path) -> Staged:
 
 
 def publish(staged: Staged, private: bool = True) -> Place:
-    api = hub.connect(write=True)
-    hub.preflight(api, staged.name, private)
-    return hub.publish(api, staged)
+    destination = Hub("", Path(), private)
+    destination.preflight(staged.name)
+    return destination.publish(staged)
 
 
 def newer(subject: Subject, home: Path, directory: Path, group_size: int = 32) -> Staged:
@@ -105,10 +106,10 @@ def test_next_version_replaces_the_tree(
 def test_pulled_by_name_and_checked(staged: Staged, loopback: LoopbackHub, home: Path, tmp_path: Path) -> None:
     place = publish(staged)
     for version, name in ((None, "latest"), ("v1", "pinned")):
-        pulled = pull(staged.name, version, tmp_path / name, home, source="hub")
+        pulled = pull(Hub("", home), staged.name, version, tmp_path / name)
         assert (pulled.commit, pulled.version) == (place.commit, "v1")
         assert hashes(tmp_path / name) == {path: file.sha256 for path, file in staged.files.items()} == pulled.files
-    assert verify(home, staged.name, "v1", source="hub").commit == place.commit
+    assert verify(Hub("", home), staged.name, "v1").commit == place.commit
 
 
 @pytest.mark.parametrize("path", ["model.safetensors", "README.md", "quantmill.json"])
@@ -122,10 +123,10 @@ def test_flipped_bit_on_the_server_is_found(
     damaged.row = lambda path: listed  # type: ignore[method-assign]
     loopback.repositories[staged.name].commits[place.commit][path] = damaged
     with pytest.raises(PublishError, match=path):
-        pull(staged.name, "v1", tmp_path / "pulled", home, source="hub")
+        pull(Hub("", home), staged.name, "v1", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists() and not list(tmp_path.glob(".pulled*"))
     with pytest.raises(PublishError, match=r"is not what was released|not what the Hub lists|not a provenance record"):
-        verify(home, staged.name, source="hub")
+        verify(Hub("", home), staged.name)
 
 
 def test_commit_refused_by_a_sick_server_is_tried_again(staged: Staged, loopback: LoopbackHub) -> None:
@@ -284,8 +285,8 @@ def test_server_that_is_not_there(staged: Staged, loopback: LoopbackHub, monkeyp
 
 
 def test_unknown_names_on_the_hub(staged: Staged, loopback: LoopbackHub, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="holds no release called 'acme/demo-int4'"):
-        pull(staged.name, None, tmp_path / "pulled", home, source="hub")
+    with pytest.raises(PublishError, match="no release called 'acme/demo-int4'"):
+        pull(Hub("", home), staged.name, None, tmp_path / "pulled")
     publish(staged)
-    with pytest.raises(PublishError, match=r"no version 'v9' on the Hub\. It has v1"):
-        pull(staged.name, "v9", tmp_path / "pulled", home, source="hub")
+    with pytest.raises(PublishError, match=r"no version 'v9' on the Hub at .* It has v1"):
+        pull(Hub("", home), staged.name, "v9", tmp_path / "pulled")

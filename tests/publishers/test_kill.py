@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from publishers.destinations import local
+from publishers.destinations.local import Local
 from publishers.entrypoint import run
 from publishers.provenance import content_id
 from publishers.request import Request, Subject
@@ -46,7 +46,7 @@ def publish_and_die(staged: Staged, home: Path, moment: int) -> bool:
 
     try:
         sys.addaudithook(count)
-        local.publish(staged, home)
+        Local("", home).publish(staged)
         os._exit(0)
     except BaseException:
         os._exit(1)
@@ -54,8 +54,8 @@ def publish_and_die(staged: Staged, home: Path, moment: int) -> bool:
 
 def assert_whole(home: Path) -> None:
     """What any reader can reach at this moment is a complete release."""
-    for release in local.releases(home):
-        verify(home, release.name, release.version)
+    for release in Local("", home).releases():
+        verify(Local("", home), release.name, release.version)
     for repository in (home / "hub").glob("models--*"):
         for reference in (repository / "refs").glob("*"):
             commit = reference.read_text()
@@ -79,16 +79,16 @@ def test_killed_before_every_change_of_the_file_system(subject: Subject, tmp_pat
         subject.model_copy(update={"recipe": {**subject.recipe, "group_size": 32}}), tmp_path / "second", tmp_path
     )
     undisturbed = tmp_path / "undisturbed"
-    local.publish(first, undisturbed)
-    local.publish(second, undisturbed)
+    Local("", undisturbed).publish(first)
+    Local("", undisturbed).publish(second)
     moment = 0
     while True:
         home = tmp_path / f"killed-{moment}"
-        local.publish(first, home)
+        Local("", home).publish(first)
         killed = publish_and_die(second, home, moment)
         assert_whole(home)
-        assert local.find(home, subject.name, "v1").commit == first.commit
-        assert local.publish(second, home).version == "v2"
+        assert Local("", home).find(subject.name, "v1").commit == first.commit
+        assert Local("", home).publish(second).version == "v2"
         assert layout(home) == layout(undisturbed), f"killed before change {moment}"
         if not killed:
             break
@@ -153,9 +153,9 @@ def test_a_publisher_waits_for_the_one_before(subject: Subject, tmp_path: Path) 
             assert child.poll() is None
             time.sleep(0.02)
         time.sleep(0.5)
-        assert child.poll() is None and not local.repository_of(home, subject.name).exists()
+        assert child.poll() is None and not Local("", home).repository(subject.name).exists()
     assert child.wait() == 0
-    assert local.find(home, subject.name).version == "v1"
+    assert Local("", home).find(subject.name).version == "v1"
 
 
 @pytest.mark.parametrize("part", ["/preupload/", "/lfs/", "/commit/main", "/tag/"])

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from publishers.destinations import hub, local
+from publishers.destinations.hub import Hub
+from publishers.destinations.local import Local
 from publishers.pull import pull
 from publishers.request import Subject
 from publishers.stage import stage
@@ -91,19 +92,20 @@ def store(subjects: dict[str, Subject], tmp_path_factory: pytest.TempPathFactory
     """A store whose local hub holds all of them."""
     scratch = tmp_path_factory.mktemp("store")
     for target, subject in subjects.items():
-        local.publish(stage(subject, scratch / target, scratch / "home"), scratch / "home")
+        Local("", scratch / "home").publish(stage(subject, scratch / target, scratch / "home"))
     return scratch / "home"
 
 
 def blocks(store: Path, name: str) -> list[str]:
     """The Python on a release's card."""
-    card = (local.find(store, name).directory / "README.md").read_text()
+    local = Local("", store)
+    card = local.read(local.find(name), "README.md").decode()
     return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
 
 
 def test_transformers_loads_by_name_and_the_card_is_right(store: Path, tmp_path: Path) -> None:
-    in_place = pull("acme/demo-int4", None, None, store)
-    copied = pull("acme/demo-int4", "v1", tmp_path / "copied", store)
+    in_place = pull(Local("", store), "acme/demo-int4")
+    copied = pull(Local("", store), "acme/demo-int4", "v1", tmp_path / "copied")
     [int4], [nf4] = blocks(store, "acme/demo-int4"), blocks(store, "acme/demo-nf4")
     pinned = int4.replace('"acme/demo-int4"', f'"acme/demo-int4", revision="{in_place.commit}"')
     by_name, by_card, by_commit, by_path, other, by_chain = say(
@@ -112,7 +114,7 @@ def test_transformers_loads_by_name_and_the_card_is_right(store: Path, tmp_path:
     assert len(by_name) > len("The function returns") and by_name.startswith("The function returns")
     assert by_name == by_card == by_commit == by_path == by_chain
     assert other.startswith("The function returns")
-    assert verify(store, "acme/demo-int4").commit == in_place.commit, "loading leaves the release as it was"
+    assert verify(Local("", store), "acme/demo-int4").commit == in_place.commit, "loading leaves the release as it was"
 
 
 def test_openvino_loads_by_name_and_the_card_is_right(store: Path, tmp_path: Path) -> None:
@@ -121,15 +123,13 @@ def test_openvino_loads_by_name_and_the_card_is_right(store: Path, tmp_path: Pat
     by_name, by_version, by_genai = say([optimum, pinned, genai], tmp_path, HF_HOME=str(store), HF_HUB_OFFLINE="1")
     assert by_name.startswith("The function returns") and by_name == by_version
     assert by_genai.strip()
-    verify(store, "acme/demo-ov-int4")
+    verify(Local("", store), "acme/demo-ov-int4")
 
 
 def test_from_the_hub_and_back(subjects: dict[str, Subject], loopback: LoopbackHub, tmp_path: Path) -> None:
-    api = hub.connect(write=True)
-    staged = stage(subjects["int4"], tmp_path / "stage", tmp_path)
-    hub.preflight(api, staged.name, private=True)
-    place = hub.publish(api, staged)
-    pulled = pull(staged.name, "v1", tmp_path / "pulled", tmp_path, source="hub")
+    hub, staged = Hub("", tmp_path), stage(subjects["int4"], tmp_path / "stage", tmp_path)
+    place = hub.publish(staged)
+    pulled = pull(hub, staged.name, "v1", tmp_path / "pulled")
     [code] = re.findall(r"```python\n(.*?)```", (tmp_path / "pulled/README.md").read_text(), re.DOTALL)
     pinned = code.replace(f'"{staged.name}"', f'"{staged.name}", revision="{place.commit}"')
     online = {"HF_ENDPOINT": loopback.url, "HF_TOKEN": loopback.token, "HF_HOME": str(tmp_path / "cache")}

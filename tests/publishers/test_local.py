@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
-from publishers.destinations import local
+from publishers.destinations.destination import Release
+from publishers.destinations.local import Local
 from publishers.errors import PublishError
 from publishers.provenance import content_id
 from publishers.pull import pull
@@ -17,10 +18,16 @@ from publishers.verify import verify
 from tests.publishers.conftest import hashes
 
 
-def put(subject: Subject, home: Path, scratch: Path) -> local.Release:
-    staged = stage(subject, scratch, home)
-    place = local.publish(staged, home)
-    return local.find(home, subject.name, place.version)
+def put(subject: Subject, home: Path, scratch: Path) -> Release:
+    local = Local("", home)
+    place = local.publish(stage(subject, scratch, home))
+    return local.find(subject.name, place.version)
+
+
+def rolled_back(home: Path, name: str, version: str) -> Release:
+    local = Local("", home)
+    local.rollback(local.find(name, version))
+    return local.find(name, version)
 
 
 def changed(subject: Subject, recipe: dict[str, object]) -> Subject:
@@ -54,11 +61,11 @@ def test_same_bits_are_the_same_version_and_other_bits_the_next(subject: Subject
     assert again == first
     second = put(changed(subject, {"group_size": 32}), home, tmp_path / "3")
     assert (second.version, second.current) == ("v2", True)
-    assert [(r.version, r.commit, r.current) for r in local.releases(home)] == [
+    assert [(r.version, r.commit, r.current) for r in Local("", home).releases()] == [
         ("v1", first.commit, False),
         ("v2", second.commit, True),
     ]
-    assert local.find(home, subject.name) == second
+    assert Local("", home).find(subject.name) == second
 
 
 def test_versions_share_the_weights(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -72,20 +79,20 @@ def test_tenth_version_follows_the_ninth(subject: Subject, home: Path, tmp_path:
     for number in range(1, 12):
         release = put(changed(subject, {"group_size": number}), home, tmp_path / str(number))
     assert release.version == "v11"
-    assert [r.version for r in local.releases(home)][-3:] == ["v9", "v10", "v11"]
+    assert [r.version for r in Local("", home).releases()][-3:] == ["v9", "v10", "v11"]
 
 
 def test_rollback_moves_main_and_no_version(subject: Subject, home: Path, tmp_path: Path) -> None:
     first = put(subject, home, tmp_path / "1")
     newer = changed(subject, {"group_size": 32})
     second = put(newer, home, tmp_path / "2")
-    assert local.rollback(home, subject.name, "v1").current
-    assert local.find(home, subject.name).version == "v1"
+    assert rolled_back(home, subject.name, "v1").current
+    assert Local("", home).find(subject.name).version == "v1"
     assert put(newer, home, tmp_path / "3").commit == second.commit
-    assert local.find(home, subject.name).version == "v1", "publishing what is there already undoes no rollback"
+    assert Local("", home).find(subject.name).version == "v1", "publishing what is there already undoes no rollback"
     third = put(changed(subject, {"group_size": 16}), home, tmp_path / "4")
-    assert local.find(home, subject.name).version == third.version == "v3"
-    assert local.find(home, subject.name, "v1").commit == first.commit
+    assert Local("", home).find(subject.name).version == third.version == "v3"
+    assert Local("", home).find(subject.name, "v1").commit == first.commit
 
 
 def test_damage_is_repaired_by_publishing_again(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -97,9 +104,9 @@ def test_damage_is_repaired_by_publishing_again(subject: Subject, home: Path, tm
     weights.write_bytes(content)
     (release.directory / "config.json").unlink()
     with pytest.raises(PublishError, match=r"config\.json is missing.*model\.safetensors has SHA-256"):
-        verify(home, subject.name)
+        verify(Local("", home), subject.name)
     assert put(subject, home, tmp_path / "2") == release
-    assert verify(home, subject.name).commit == release.commit
+    assert verify(Local("", home), subject.name).commit == release.commit
 
 
 def test_foreign_models_in_the_cache_are_not_releases(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -108,17 +115,17 @@ def test_foreign_models_in_the_cache_are_not_releases(subject: Subject, home: Pa
     (foreign / "refs").mkdir(parents=True)
     (foreign / "snapshots" / ("b" * 40)).mkdir(parents=True)
     (foreign / "refs/v1").write_text("b" * 40)
-    assert [release.name for release in local.releases(home)] == [subject.name]
+    assert [release.name for release in Local("", home).releases()] == [subject.name]
 
 
 def test_unknown_names_and_versions_say_what_there_is(subject: Subject, home: Path, tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="it holds 0 others"):
-        local.find(home, subject.name)
+        Local("", home).find(subject.name)
     put(subject, home, tmp_path / "1")
     with pytest.raises(PublishError, match=r"did you mean acme/demo-int4\?"):
-        local.find(home, "acme/demo-int8")
+        Local("", home).find("acme/demo-int8")
     with pytest.raises(PublishError, match=r"no version 'v7' in the local hub\. It has v1"):
-        local.find(home, subject.name, "v7")
+        Local("", home).find(subject.name, "v7")
 
 
 def test_listing_is_fast_and_free_of_torch(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -127,8 +134,8 @@ def test_listing_is_fast_and_free_of_torch(subject: Subject, home: Path, tmp_pat
 
     put(subject, home, tmp_path / "1")
     code = (
-        "import sys, pathlib, publishers.destinations.local as l\n"
-        f"assert len(l.releases(pathlib.Path({str(home)!r}))) == 1\n"
+        "import sys, pathlib; from publishers.destinations.local import Local\n"
+        f"assert len(Local('', pathlib.Path({str(home)!r})).releases()) == 1\n"
         "print([m for m in ('torch', 'transformers', 'prefect') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
@@ -144,16 +151,16 @@ def test_released_files_are_read_only(subject: Subject, home: Path, tmp_path: Pa
 def test_pull_checks_copies_and_replaces_nothing(subject: Subject, home: Path, tmp_path: Path) -> None:
     release = put(subject, home, tmp_path / "1")
     for _ in range(2):
-        pulled = pull(subject.name, "v1", tmp_path / "pulled", home)
+        pulled = pull(Local("", home), subject.name, "v1", tmp_path / "pulled")
         assert hashes(tmp_path / "pulled") == pulled.files == hashes(release.directory)
     assert not any(path.is_symlink() for path in (tmp_path / "pulled").rglob("*"))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("years of work")
     with pytest.raises(PublishError, match="holds something else already"):
-        pull(subject.name, "v1", tmp_path / "taken", home)
+        pull(Local("", home), subject.name, "v1", tmp_path / "taken")
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.txt"]
     (tmp_path / "empty").mkdir()
-    assert pull(subject.name, "v1", tmp_path / "empty", home).directory == tmp_path / "empty"
+    assert pull(Local("", home), subject.name, "v1", tmp_path / "empty").directory == tmp_path / "empty"
 
 
 def test_pull_hands_over_nothing_that_was_changed(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -161,16 +168,16 @@ def test_pull_hands_over_nothing_that_was_changed(subject: Subject, home: Path, 
     (release.directory / "modeling.py").write_text("import os")
     for to in (None, tmp_path / "pulled"):
         with pytest.raises(PublishError, match=r"modeling\.py is no part of the release"):
-            pull(subject.name, None, to, home)
+            pull(Local("", home), subject.name, None, to)
     assert not (tmp_path / "pulled").exists()
 
 
 def test_damaged_release_is_listed_and_named(subject: Subject, home: Path, tmp_path: Path) -> None:
     release = put(subject, home, tmp_path / "1")
     (release.directory / "quantmill.json").resolve().unlink()
-    assert [found.version for found in local.releases(home)] == ["v1"]
+    assert [found.version for found in Local("", home).releases()] == ["v1"]
     with pytest.raises(PublishError, match=r"holds no readable quantmill\.json"):
-        verify(home, subject.name)
+        verify(Local("", home), subject.name)
 
 
 def test_changed_provenance_is_found_by_the_commit(subject: Subject, home: Path, tmp_path: Path) -> None:
@@ -180,4 +187,4 @@ def test_changed_provenance_is_found_by_the_commit(subject: Subject, home: Path,
     record.unlink()
     record.write_text(text)
     with pytest.raises(PublishError, match="but it is filed under"):
-        verify(home, subject.name)
+        verify(Local("", home), subject.name)

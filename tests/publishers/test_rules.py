@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from publishers.destinations import local
+from publishers.destinations.cache import snapshot_of
+from publishers.destinations.hub import Hub
+from publishers.destinations.local import Local
 from publishers.errors import PublishError
 from publishers.provenance import PROVENANCE, File, Provenance, read_provenance
 from publishers.pull import pull
@@ -89,12 +91,12 @@ def test_what_publishing_refuses_is_not_handed_over_by_the_local_hub(
     kind: str, staged: Staged, home: Path, tmp_path: Path
 ) -> None:
     change, words = FORGERIES[kind]
-    local.publish(forged(staged, change, tmp_path / "forged"), home)
+    Local("", home).publish(forged(staged, change, tmp_path / "forged"))
     with pytest.raises(PublishError, match=words):
-        verify(home, staged.name)
+        verify(Local("", home), staged.name)
     for to in (None, tmp_path / "pulled"):
         with pytest.raises(PublishError, match=words):
-            pull(staged.name, None, to, home)
+            pull(Local("", home), staged.name, None, to)
     assert not (tmp_path / "pulled").exists()
 
 
@@ -105,9 +107,9 @@ def test_what_publishing_refuses_is_not_handed_over_by_the_hub(
     change, words = FORGERIES[kind]
     put_on_hub(forged(staged, change, tmp_path / "forged"), loopback)
     with pytest.raises(PublishError, match=words):
-        verify(home, staged.name, "v1", source="hub")
+        verify(Hub("", home), staged.name, "v1")
     with pytest.raises(PublishError, match=words):
-        pull(staged.name, None, tmp_path / "pulled", home, source="hub")
+        pull(Hub("", home), staged.name, None, tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists() and not list(tmp_path.glob(".pulled*"))
 
 
@@ -117,7 +119,7 @@ def test_a_path_that_leads_out_is_refused_before_anything_is_fetched(
     commit = put_on_hub(staged, loopback)
     loopback.repositories[staged.name].commits[commit]["../../outside.txt"] = HubFile(b"x", large=False)
     with pytest.raises(PublishError, match=r"'\.\./\.\./outside\.txt'"):
-        pull(staged.name, "v1", tmp_path / "a" / "b" / "pulled", home, source="hub")
+        pull(Hub("", home), staged.name, "v1", tmp_path / "a" / "b" / "pulled")
     assert not list(tmp_path.rglob("outside.txt")) and loopback.count("GET", "/resolve/") == 0
 
 
@@ -125,26 +127,26 @@ def test_a_head_without_a_version_is_not_handed_over(
     staged: Staged, home: Path, tmp_path: Path, loopback: LoopbackHub
 ) -> None:
     put_on_hub(staged, loopback, tag=None)
-    with pytest.raises(PublishError, match=r"no version points at.*it has none"):
-        pull(staged.name, None, tmp_path / "pulled", home, source="hub")
-    with pytest.raises(PublishError, match="no version points at"):
-        verify(home, staged.name, source="hub")
-    local.publish(staged, home)
-    (local.repository_of(home, staged.name) / "refs" / "main").write_text("b" * 40)
-    for ask in (lambda: pull(staged.name, None, None, home), lambda: verify(home, staged.name)):
-        with pytest.raises(PublishError, match=r"no version points at.*it has v1"):
+    with pytest.raises(PublishError, match=r"no release called"):
+        pull(Hub("", home), staged.name, None, tmp_path / "pulled")
+    with pytest.raises(PublishError, match="no release called"):
+        verify(Hub("", home), staged.name)
+    Local("", home).publish(staged)
+    (Local("", home).repository(staged.name) / "refs" / "main").write_text("b" * 40)
+    for ask in (lambda: pull(Local("", home), staged.name, None, None), lambda: verify(Local("", home), staged.name)):
+        with pytest.raises(PublishError, match=r"is none of its versions \(v1\)"):
             ask()
-    assert verify(home, staged.name, "v1").version == "v1"
+    assert verify(Local("", home), staged.name, "v1").version == "v1"
 
 
 def test_what_openvino_compiled_beside_a_release_is_no_part_of_it(staged: Staged, home: Path, tmp_path: Path) -> None:
-    place = local.publish(staged, home)
-    snapshot = local.snapshot_of(local.repository_of(home, staged.name), place.commit)
+    place = Local("", home).publish(staged)
+    snapshot = snapshot_of(Local("", home).repository(staged.name), place.commit)
     (snapshot / "model_cache").mkdir()
     (snapshot / "model_cache" / "8173.blob").write_bytes(b"kernels")
-    assert verify(home, staged.name).commit == place.commit
-    pull(staged.name, None, tmp_path / "pulled", home)
+    assert verify(Local("", home), staged.name).commit == place.commit
+    pull(Local("", home), staged.name, None, tmp_path / "pulled")
     assert not (tmp_path / "pulled" / "model_cache").exists()
     (snapshot / "linked").symlink_to(tmp_path)
     with pytest.raises(PublishError, match="linked is no part of the release"):
-        verify(home, staged.name)
+        verify(Local("", home), staged.name)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.console import out, print_json
-from flows.cli.options import Home, Json, ReleaseName
-from flows.cli.release_names import find_home, split
+from flows.cli.options import At, Home, Json, ReleaseName
+from flows.cli.release_names import find_home, open_at, split
 from flows.cli.tables import Rows, leaves
 from gates.sizes import in_words
 
@@ -17,6 +17,7 @@ from gates.sizes import in_words
 def diff(
     release: ReleaseName,
     other: Annotated[str, typer.Argument(metavar="OTHER")],
+    at: At = "local",
     everything: Annotated[bool, typer.Option("--all", help="Whatever their records differ in.")] = False,
     home: Home = None,
     as_json: Json = False,
@@ -26,10 +27,9 @@ def diff(
     Source, recipe, calibration, tools, and the figures of their gates; with --all, and in JSON, whatever their records differ
     in. RELEASE and OTHER read namespace/model-target, or …@v2 for one version.
     """
-    from publishers.destinations.local import find
-
-    place = find_home(home)
-    sides = [find(place, *split(name)).provenance.model_dump(mode="json") for name in (release, other)]
+    destination = open_at(at, find_home(home))
+    releases = [destination.find(*split(name)) for name in (release, other)]
+    sides = [destination.provenance(found).model_dump(mode="json") for found in releases]
     rows = differences(*map(leaves if everything or as_json else told, sides))
     if as_json:
         print_json(rows)

@@ -1,25 +1,23 @@
-"""`quantmill list`: the releases in the local hub."""
+"""`quantmill list`: the releases in a destination."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.console import out, print_json
-from flows.cli.options import Home, Json
-from flows.cli.release_names import find_home
+from flows.cli.options import At, Home, Json
+from flows.cli.release_names import find_home, open_at
 from flows.cli.tables import Rows
 from gates.sizes import in_words
 
 if TYPE_CHECKING:
-    from publishers.destinations.local import Release
+    from publishers.destinations.destination import Destination, Release
 
 
-def list_releases(home: Home = None, as_json: Json = False) -> None:
-    """List the releases in the local hub."""
-    from publishers.destinations.local import releases
-
-    place = find_home(home)
-    rows = [row_of(release) for release in releases(place)]
+def list_releases(at: At = "local", home: Home = None, as_json: Json = False) -> None:
+    """List the releases in the local hub, or elsewhere."""
+    destination = open_at(at, find_home(home))
+    rows = [row_of(destination, release) for release in destination.releases()]
     if as_json:
         print_json(rows)
     elif rows:
@@ -28,10 +26,14 @@ def list_releases(home: Home = None, as_json: Json = False) -> None:
         if damaged:
             out.print(f"{damaged} damaged: `quantmill verify` says how.")
     else:
-        out.print(f"The local hub {place / 'hub'} is empty. `quantmill run` a manifest to fill it.", soft_wrap=True)
+        where = f" ({destination.home / 'hub'})" if destination.home else ""
+        out.print(
+            f"There are no releases {destination.place}{where}. `quantmill run` a manifest to make some.",
+            soft_wrap=True,
+        )
 
 
-def row_of(release: Release) -> dict[str, Any]:
+def row_of(destination: Destination, release: Release) -> dict[str, Any]:
     """Return what a release is, and what its record says of it when that can be read."""
     from flows.reports.outcomes import figures
     from publishers.errors import PublishError
@@ -41,11 +43,11 @@ def row_of(release: Release) -> dict[str, Any]:
         "version": release.version,
         "current": release.current,
         "commit": release.commit,
-        "directory": str(release.directory),
+        "directory": release.directory and str(release.directory),
         "problem": None,
     }
     try:
-        record = release.provenance
+        record = destination.provenance(release)
     except PublishError as error:
         return row | {"problem": str(error)}
     return row | {
@@ -68,7 +70,7 @@ def _recipe(fields: dict[str, Any]) -> str:
 
 
 def release_rows(rows: list[dict[str, Any]]) -> Rows:
-    """Return the releases of the local hub for a person; a dot marks the version that users get who name none."""
+    """Return releases for a person; a dot marks the version that users get who name none."""
     judged = dict.fromkeys(heading for row in rows for heading in row.get("figures", ()) if heading != "size")
     made = Rows(("release", "version", "format", "~recipe", ">size", *(f">{heading}" for heading in judged)))
     for row in rows:

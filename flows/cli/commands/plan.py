@@ -31,11 +31,16 @@ def plan(
 
     MANIFESTS are YAML files. No model is loaded. Past a screenful jobs are summed up; --all shows each.
     """
+    from flows.planning.destinations import refuse_unpublishable
+    from flows.planning.machine import refuse_unfit
     from flows.planning.plan import plan as make
     from flows.planning.plan import read
     from flows.store import Store
 
-    found = make(read(manifests, allow_path=allow_path), Store(find_home(home)), targets=target)
+    store = Store(find_home(home))
+    found = make(read(manifests, allow_path=allow_path), store, targets=target)
+    refuse_unfit(found, store.home)
+    refuse_unpublishable(found, store.home)
     if as_json:
         print_json([row_of(planned) for planned in found.jobs])
         return

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from flows.cli.console import OK, out, print_json
-from flows.cli.options import Home, Json, ReleaseName
-from flows.cli.release_names import find_home, split
+from flows.cli.options import At, Home, Json, ReleaseName
+from flows.cli.release_names import find_home, open_at, split
 
 
 def pull(
     release: ReleaseName,
-    to: Annotated[Path | None, typer.Option(help="Copy it here. Default: leave it in the local hub.")] = None,
-    hub: Annotated[
-        bool, typer.Option("--hub", help="From the Hugging Face Hub (or HF_ENDPOINT), not the local hub.")
-    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Copy it here. Default: leave it in place, if that is on this machine.")
+    ] = None,
+    at: At = "local",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -25,13 +25,10 @@ def pull(
 
     RELEASE reads namespace/model-target, or …@v2 for one version.
     """
-    from publishers.destinations.client import apply_hub_settings
-
-    apply_hub_settings()
+    destination = open_at(at, find_home(home))
     from publishers.pull import pull as fetch
 
-    name, version = split(release)
-    pulled = fetch(name, version, to, find_home(home), "hub" if hub else "local")
+    pulled = fetch(destination, *split(release), to)
     if as_json:
         print_json(pulled.model_dump(mode="json"))
         return

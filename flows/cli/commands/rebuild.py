@@ -6,7 +6,7 @@ import typer
 
 from flows.cli.console import NOT_OK, OK, err, out, print_json
 from flows.cli.options import Home, Json, ReleaseName
-from flows.cli.release_names import find_home, split
+from flows.cli.release_names import find_home, open_at, split
 
 
 def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
@@ -19,10 +19,9 @@ def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> N
     from flows.cli.bars import bars
     from flows.execution.rebuild import rebuild as again
     from flows.store import Store
-    from publishers.destinations.local import find
 
     place, name = find_home(home), split(release)
-    find(place, *name)  # a name that is wrong is told before anything is drawn
+    open_at("local", place).find(*name)  # a name that is wrong is told before anything is drawn
     with bars(err if as_json else out):
         found = again(Store(place), *name)
     if as_json:

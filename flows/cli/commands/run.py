@@ -82,15 +82,17 @@ def mill(
     debug: bool = False,
 ) -> tuple[Plan, bool, Sequence[Fault]]:
     """Do what is stale; return how every job stands afterwards, whether there was anything to do, and what stopped it."""
+    from flows.planning.destinations import refuse_unpublishable, refuse_without_access
     from flows.planning.machine import refuse_unfit
-    from flows.planning.plan import Plan, plan, plan_job, read, refuse_without_token
+    from flows.planning.plan import Plan, plan, plan_job, read
     from flows.server import prefect_server
 
     todo = plan(read(manifests, allow_path=allow_path), store, targets=targets, retry=retry)
     if not todo.stale:
         return todo, False, ()
-    refuse_without_token(todo)
+    refuse_without_access(todo)
     refuse_unfit(todo, store.home)
+    refuse_unpublishable(todo, store.home)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     # Registered before Prefect is imported, so done after Prefect's own last messages to the server.
     stack = ExitStack()

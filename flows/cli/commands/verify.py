@@ -1,39 +1,35 @@
-"""`quantmill verify`: a release against its record, or every release of the local hub."""
+"""`quantmill verify`: a release against its record, or every release of a destination."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.console import NOT_OK, OK, out, print_json
-from flows.cli.options import FromHub, Home, Json
-from flows.cli.release_names import find_home, split
-from flows.errors import UsageError
+from flows.cli.options import At, Home, Json
+from flows.cli.release_names import find_home, open_at, split
+
+if TYPE_CHECKING:
+    from publishers.destinations.destination import Destination
 
 
 def verify(
     release: Annotated[str | None, typer.Argument(metavar="[RELEASE]", show_default=False)] = None,
-    hub: FromHub = False,
+    at: At = "local",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Check every file of a release against its record.
 
-    RELEASE reads namespace/model-target, or …@v2 for one version; without it, the whole local hub is checked.
+    RELEASE reads namespace/model-target, or …@v2 for one version; without it, all are checked.
     """
+    destination = open_at(at, find_home(home))
     if release is None:
-        if hub:
-            raise UsageError("name the release to check on the Hub: quantmill verify acme/model-int4 --hub")
-        raise typer.Exit(_verify_all(find_home(home), as_json))
-    from publishers.destinations.client import apply_hub_settings
-
-    apply_hub_settings()
+        raise typer.Exit(_verify_all(destination, as_json))
     from publishers.verify import verify as check
 
-    name, version = split(release)
-    found = check(find_home(home), name, version, "hub" if hub else "local")
+    found = check(destination, *split(release))
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -41,17 +37,16 @@ def verify(
         out.print(OK, f"{found.name}@{found.version}: {words}")
 
 
-def _verify_all(home: Path, as_json: bool) -> int:
-    """Check every version in the local hub; return the exit code."""
-    from publishers.destinations.local import releases
+def _verify_all(destination: Destination, as_json: bool) -> int:
+    """Check every version in a destination; return the exit code."""
     from publishers.errors import PublishError
     from publishers.verify import verify as check
 
     rows = []
-    for found in releases(home):
+    for found in destination.releases():
         row = {"name": found.name, "version": found.version, "commit": found.commit, "wrong": ""}
         try:
-            check(home, found.name, found.version)
+            check(destination, found.name, found.version)
         except PublishError as error:
             row["wrong"] = str(error)
         rows.append(row)
@@ -64,5 +59,5 @@ def _verify_all(home: Path, as_json: bool) -> int:
     if not as_json:
         out.print(f"{len(rows) - wrong} of {len(rows)} are what was released.")
         if wrong:
-            out.print("`quantmill repair` mends them from the store.")
+            out.print("`quantmill repair` mends those of the local hub from the store.")
     return PublishError.exit_code if wrong else 0

@@ -76,7 +76,7 @@ def test_an_error_nobody_foresaw_has_its_traceback_when_asked_for(
     def surprised(*_: object) -> None:
         raise LookupError("nobody foresaw this")
 
-    monkeypatch.setattr("publishers.destinations.local.releases", surprised)
+    monkeypatch.setattr("publishers.destinations.local.Local.releases", surprised)
     assert main(["list", "--home", str(tmp_path)]) == 3
     told = capsys.readouterr().err
     assert told.startswith("Error: LookupError: nobody foresaw this\n")
@@ -89,8 +89,9 @@ def test_ctrl_c_is_told(tmp_path: Path) -> None:
     fifo = tmp_path / "waits"
     os.mkfifo(fifo)
     program = (
-        "import sys, publishers.destinations.local as local, flows.cli.app as app\n"
-        f"local.releases = lambda home: open({str(fifo)!r}).read()\n"
+        "import sys, flows.cli.app as app\n"
+        "from publishers.destinations.local import Local\n"
+        f"Local.releases = lambda self: open({str(fifo)!r}).read()\n"
         "sys.exit(app.main(['list']))"
     )
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True)
