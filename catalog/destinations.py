@@ -36,6 +36,12 @@ DESTINATIONS = {
         Kind(
             "hub", "the Hugging Face Hub, or HF_ENDPOINT", "publishers.destinations.hub:Hub", network=True, token=True
         ),
+        Kind(
+            "directory",
+            "a directory, such as a mounted share",
+            "publishers.destinations.directory:Directory",
+            path=True,
+        ),
     )
 }
 FORMS = tuple(kind.form for kind in DESTINATIONS.values())

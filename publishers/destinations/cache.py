@@ -41,6 +41,9 @@ class Cache(Destination):
 
     def preflight(self, name: str, *, patient: bool = True) -> None:
         """Refuse a name below which another program cached somebody's model."""
+        self._refuse_foreign(name)
+
+    def _refuse_foreign(self, name: str) -> None:
         repository = self.repository(name)
         main = _read_ref(repository, "main")
         if main is None or _version_of(repository, main):
@@ -109,7 +112,7 @@ class Cache(Destination):
         with self.turn(staged.name), _partial(repository) as partial:
             version = _version_of(repository, staged.commit)
             if version is None:
-                self.preflight(staged.name)
+                self._refuse_foreign(staged.name)
                 version = _next_version(repository)
                 _point(repository, "main", staged.commit, partial)
                 _claim(repository, version, staged.commit, partial)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.errors import InputError
+from catalog.errors import EnvironmentFault, InputError
 from flows.cli.app import main
 from flows.errors import UsageError
 from flows.planning.destinations import refuse_unpublishable, refuse_without_access
@@ -90,3 +90,13 @@ def test_without_token_or_network_plan_asks_nothing_and_run_refuses(
             with pytest.raises(UsageError, match=words):
                 refuse_without_access(found)
     assert loopback.requests == []
+
+
+def test_a_directory_that_cannot_take_releases_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="does not exist: mount the share"):
+        refuse_unpublishable(planned(tmp_path, "directory:share"), tmp_path)
+    with pytest.raises(EnvironmentFault, match="cannot take releases"):
+        refuse_unpublishable(planned(tmp_path, "directory:/proc"), tmp_path)
+    (tmp_path / "share").mkdir()
+    refuse_unpublishable(planned(tmp_path, "directory:share"), tmp_path)
+    assert list((tmp_path / "share").iterdir()) == []

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from publishers.destinations.destination import Destination
 from publishers.destinations.local import Local
 from publishers.entrypoint import run
 from publishers.provenance import content_id
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.slow
 CHANGES = ("os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
-def publish_and_die(staged: Staged, home: Path, moment: int) -> bool:
+def publish_and_die(staged: Staged, destination: Destination, moment: int) -> bool:
     """Publish in a fork that is killed just before its `moment`-th change of the file system; whether it was."""
     child = os.fork()
     if child:
@@ -46,7 +47,7 @@ def publish_and_die(staged: Staged, home: Path, moment: int) -> bool:
 
     try:
         sys.addaudithook(count)
-        Local("", home).publish(staged)
+        destination.publish(staged)
         os._exit(0)
     except BaseException:
         os._exit(1)
@@ -85,7 +86,7 @@ def test_killed_before_every_change_of_the_file_system(subject: Subject, tmp_pat
     while True:
         home = tmp_path / f"killed-{moment}"
         Local("", home).publish(first)
-        killed = publish_and_die(second, home, moment)
+        killed = publish_and_die(second, Local("", home), moment)
         assert_whole(home)
         assert Local("", home).find(subject.name, "v1").commit == first.commit
         assert Local("", home).publish(second).version == "v2"
