@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from catalog.destinations import kind_of
-from catalog.errors import FAULTS, Fault, StepFault
+from catalog.errors import FAULTS, Fault, InputError, StepFault
 from catalog.foreign_errors import as_fault
 from flows.execution import requests
 from flows.execution.child import Network
@@ -22,13 +22,13 @@ from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
+from flows.planning.preflight.planned import check_calibration, check_fetched, reading
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.scrubbing import in_our_words
 from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
-from gates.errors import GateError
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
@@ -107,13 +107,20 @@ def texts(job: Job, step: Step[Documents], store: Store) -> None:
 
 @_step("contamination", "contamination for {job.original.name}")
 def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
-    """Refuse a calibration text that shares content with the evaluation text. Raises GateError, naming what they share."""
+    """Refuse a calibration text that is too short, or shares content with the evaluation text.
+
+    Raises ManifestError, and GateError, which names what they share and where.
+    """
     if store.complete(step):
         return
     assert job.calibration
+    read = reading(job.manifest.calibration, job.calibration, store)
+    held_out = reading(job.manifest.evaluation, job.evaluation, store)
+    assert read and held_out
     try:
-        shared = overlap(requests.documents(store, job.calibration), requests.documents(store, job.evaluation))
-    except GateError as error:
+        check_calibration(job, store)
+        shared = overlap(read.documents(), held_out.documents())
+    except InputError as error:
         store.fail(step, error)
         raise
     note(store, step, shared)
@@ -121,7 +128,12 @@ def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
 
 @_step("baseline", "baseline {job.original.name}")
 def baseline(job: Job, step: Step[Baseline], store: Store) -> None:
-    """Score the original, once for all its targets."""
+    """Score the original, once for all its targets, if it is what the manifest takes it for."""
+    try:
+        check_fetched(job, store)
+    except InputError as error:
+        store.fail(step, error)
+        raise
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     perform(store, step, f"{job.original.name}: baseline", requests.baseline(job, store), network=network)
 

@@ -8,14 +8,13 @@ independent texts share but for set phrases; so a few are tolerated and a passag
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gates.errors import GateError
-from gates.evaluation import texts
 from gates.results import Overlap
 
 WORDS = 13
@@ -31,27 +30,43 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+")
 Hashes = NDArray[np.uint64]
 
 
-def overlap(calibration: Path, evaluation: Path) -> Overlap:
-    """Compare two files of documents (JSON Lines with the key `text`).
+Located = tuple[str, str]
+"""Where a document is, for a person, and its text."""
 
-    Raises `GateError`, naming document and passage, when one evaluation document shares `PASSAGE` words in a row or
-    more than `SHARE` of its n-grams with the calibration text, or is found in it whole.
+
+def overlap(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Overlap:
+    """Compare two sets of documents.
+
+    Raises `GateError`, naming both documents and the passage, when one evaluation document shares `PASSAGE` words in a
+    row or more than `SHARE` of its n-grams with the calibration text, or is found in it whole.
     """
-    known = np.unique(np.concatenate([_ngrams(_words(text)) for text in texts.read(calibration)]))
+    read = _distinct(calibration)
+    ngrams = {text: _ngrams(_words(text)) for text in read}
+    known = np.unique(np.concatenate([*ngrams.values(), np.empty(0, np.uint64)]))
     shares = []
-    for number, text in enumerate(texts.read(evaluation), 1):
+    for text, where in _distinct(evaluation).items():
         words = _words(text)
-        shared = _among(_ngrams(words), known)
+        found = _ngrams(words)
+        shared = _among(found, known)
         shares.append(float(shared.mean()) if len(shared) else 0.0)
         start, length = _longest(shared)
         if length and (length + WORDS - 1 >= PASSAGE or shares[-1] > SHARE):
             passage = " ".join(words[start : start + length + WORDS - 1])
+            other = next(place for each, place in read.items() if np.isin(found[start], ngrams[each]))
             raise GateError(
-                f"{evaluation}: document {number} shares {shares[-1]:.0%} of its text with {calibration}, such as "
+                f"{where} shares {shares[-1]:.0%} of its text with calibration text ({other}), such as "
                 f'"{passage[:120]}". A model judged on text it was calibrated on looks better than it is: take other '
                 "text for one of the two."
             )
-    return Overlap(documents=len(shares), touched=sum(share > 0 for share in shares), share=max(shares))
+    return Overlap(documents=len(shares), touched=sum(share > 0 for share in shares), share=max(shares, default=0.0))
+
+
+def _distinct(documents: Iterable[Located]) -> dict[str, str]:
+    """Each text once, and where it is first."""
+    found: dict[str, str] = {}
+    for where, text in documents:
+        found.setdefault(text, where)
+    return found
 
 
 def _words(text: str) -> list[str]:

@@ -16,10 +16,16 @@ class DocumentError(InputError):
 
 def documents(path: Path, column: str) -> Iterator[str]:
     """Yield the documents of one file in order, empty ones left out. Raises DocumentError."""
+    for _, text in located(path, column):
+        yield text
+
+
+def located(path: Path, column: str) -> Iterator[tuple[str, str]]:
+    """Yield where each document of one file is, such as `a.jsonl:3`, and its text. Raises DocumentError."""
     try:
-        for text in READERS[path.suffix](path, column):
+        for where, text in READERS[path.suffix](path, column):
             if text.strip():
-                yield text
+                yield where, text
     except UnicodeDecodeError as error:
         raise DocumentError(f"{path} is not UTF-8 text; save it in that encoding") from error
 
@@ -37,20 +43,22 @@ def _text_of(row: Any, column: str, where: str) -> str:
     raise DocumentError(f"{where}: has no key {column!r}; its keys are {has}; name one of them with column")
 
 
-def _jsonl(path: Path, column: str) -> Iterator[str]:
+def _jsonl(path: Path, column: str) -> Iterator[tuple[str, str]]:
     # Lines are split at \n alone: a document may hold U+2028 and the like.
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield _text_of(_parsed(line, f"{path}:{number}"), column, f"{path}:{number}")
+                where = f"{path}:{number}"
+                yield where, _text_of(_parsed(line, where), column, where)
 
 
-def _json(path: Path, column: str) -> Iterator[str]:
+def _json(path: Path, column: str) -> Iterator[tuple[str, str]]:
     rows = _parsed(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(rows, list):
         raise DocumentError(f"{path} is not a list of objects; for one object a line, name the file .jsonl")
     for number, row in enumerate(rows, 1):
-        yield _text_of(row, column, f"{path}: document {number}")
+        where = f"{path}: document {number}"
+        yield where, _text_of(row, column, where)
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -60,7 +68,7 @@ def _parsed(text: str, where: str) -> Any:
         raise DocumentError(f"{where}: is not JSON ({error})") from error
 
 
-def _parquet(path: Path, column: str) -> Iterator[str]:
+def _parquet(path: Path, column: str) -> Iterator[tuple[str, str]]:
     from pyarrow import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
@@ -72,26 +80,28 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
         if column not in file.schema_arrow.names:
             has = ", ".join(map(repr, file.schema_arrow.names))
             raise DocumentError(f"{path} has no column {column!r}; it has {has}")
-        for batch in file.iter_batches(columns=[column]):
-            for value in batch.column(0).to_pylist():
-                if value is not None:
-                    yield _text_of({column: value}, column, str(path))
+        rows = (value for batch in file.iter_batches(columns=[column]) for value in batch.column(0).to_pylist())
+        for number, value in enumerate(rows, 1):
+            if value is not None:
+                where = f"{path}: row {number}"
+                yield where, _text_of({column: value}, column, where)
 
 
-def _paragraphs(path: Path, column: str) -> Iterator[str]:
+def _paragraphs(path: Path, column: str) -> Iterator[tuple[str, str]]:
     """Yield runs of lines that no blank line divides; `column` has no meaning here."""
     lines: list[str] = []
+    number = 0
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if line.strip():
                 lines.append(line)
             elif lines:
-                yield "".join(lines)
+                yield f"{path}:{number - len(lines)}", "".join(lines)
                 lines = []
-    yield "".join(lines)
+    yield f"{path}:{number + 1 - len(lines)}", "".join(lines)
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str]]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".parquet": _parquet,

@@ -11,7 +11,6 @@ from typing import Literal
 from catalog.destinations import kind_of
 from catalog.tokens import check_tokens
 from flows.errors import UsageError
-from flows.manifest.check import check
 from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
@@ -19,6 +18,8 @@ from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.memory import Reason, changes, recall
 from flows.planning.mixed_precision import with_known_recipes
+from flows.planning.preflight import check
+from flows.planning.preflight.planned import check_jobs
 from flows.planning.sources import Sources
 from flows.step import Step
 from flows.store import Record, Store
@@ -96,9 +97,14 @@ def plan(
         _refuse_unknown(targets, manifests)
     sources = Sources(store, store.hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
-    found = [job for manifest in manifests for job in jobs(manifest, sources, endpoint)]
+    found, wanted = list[Job](), list[Job]()
+    for manifest in manifests:
+        own = jobs(manifest, sources, endpoint)
+        asked = [job for job in own if not targets or job.target.name in targets]
+        check_jobs(manifest, asked, store)
+        found += own
+        wanted += asked
     refuse_same_names(found)
-    wanted = [job for job in found if not targets or job.target.name in targets]
     planned = Plan(tuple(plan_job(job, store, retry=retry) for job in wanted))
     store.hashes.save()
     return planned

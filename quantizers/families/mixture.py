@@ -30,12 +30,16 @@ _COUNTS = ("num_experts", "num_local_experts")
 """Keys of config.json that tell how many there are; transformers 5 writes Qwen3's under Mixtral's name."""
 
 
+def experts_of(config: Mapping[str, Any]) -> int:
+    """How many experts a block of a mixture has. Raises KeyError when config.json does not say."""
+    return int(config[next((key for key in _COUNTS if key in config), _COUNTS[0])])
+
+
 def _experts(
     config: Mapping[str, Any], readers: tuple[str, ...] = (), followers: tuple[str, ...] = ()
 ) -> tuple[Group, ...]:
     gate, up, down = MATRICES[config["model_type"]]
-    count = int(config[next((key for key in _COUNTS if key in config), _COUNTS[0])])
-    experts = [f"mlp.experts.{n}" for n in range(count)]
+    experts = [f"mlp.experts.{n}" for n in range(experts_of(config))]
     read = tuple(f"{expert}.{matrix}" for expert in experts for matrix in (gate, up))
     return (
         Group((*read, *readers), NORM, "norm", followers=("mlp.gate", *followers), experts=True),

@@ -23,11 +23,10 @@ from transformers.pytorch_utils import Conv1D
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family
+from quantizers.families.heads import LANGUAGE_HEADS, task_of
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.conversion import Piece, pieces
 
-LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForMaskedLM", "Model")
-"""How the names of architectures end that are language models, or the body of one."""
 _LANGUAGE_MODELS = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
 
 
@@ -132,8 +131,8 @@ def _auto_class(config: PretrainedConfig, where: Path) -> Any:
     if named and not built and not any(name.endswith(LANGUAGE_HEADS) for name in named):
         raise QuantizeError(
             f"{where}: its architecture, {', '.join(named)}, is no language model; of model_type {config.model_type} these "
-            f"are {', '.join(sorted(set().union(*classes.values())))}. Its head is made for another task: name a model that "
-            "generates text."
+            f"are {', '.join(sorted(set().union(*classes.values())))}. Its head is for {task_of(named[0])}: name a model "
+            "that generates text."
         )
     return (built or known)[0]
 

@@ -202,16 +202,19 @@ def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> 
     assert plan_job(job, store, retry=True).state == "stale"
 
 
-@pytest.mark.xdist_group("nights")
-def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(prefect: str, tmp_path: Path) -> None:
+def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(tmp_path: Path) -> None:
     manifest = room(tmp_path)
     passage = json.loads((manifest.parent / "calibration.jsonl").read_text().splitlines()[0])["text"]
     with (manifest.parent / "evaluation.jsonl").open("a") as file:
         file.write(json.dumps({"text": f"It begins in its own words. {passage} And so it ends."}) + "\n")
-    ran = quantmill("run", manifest, "--target", "int4-awq", home=tmp_path / "home")
-    assert ran.code == 2, ran.stdout + ran.stderr
-    assert " ".join(passage.lower().split()[:3]) in ran.stdout.lower()
-    assert not (tmp_path / "home" / "store" / "baseline").exists()
+    home, places = tmp_path / "home", ("evaluation.jsonl:123 shares", "calibration.jsonl:1")
+    for verb in ("plan", "run"):
+        ran = quantmill(verb, manifest, "--target", "int4-awq", home=home)
+        assert ran.code == 2, ran.stdout + ran.stderr
+        assert " ".join(passage.lower().split()[:3]) in ran.stderr
+        assert all(place in ran.stderr for place in places), ran.stderr
+        assert not (home / "store").exists()
+    assert quantmill("plan", manifest, "--target", "int4", home=home).code == 0  # it reads no calibration text
 
 
 def test_an_unknown_target_is_an_error_that_helps(tmp_path: Path) -> None:
@@ -256,8 +259,11 @@ def test_an_index_that_names_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
-    for name in ("a.safetensors", "b.safetensors"):
-        (tmp_path / name).write_bytes(safetensors(WHOLE, 24))
+    (tmp_path / "a.safetensors").write_bytes(safetensors(WHOLE, 24))
+    more = WHOLE | {"v": {"dtype": "F32", "shape": [1], "data_offsets": [24, 28]}}
+    (tmp_path / "b.safetensors").write_bytes(safetensors(more, 28))
+    index = {"weight_map": {"w": "a.safetensors", "v": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(HeaderError, match="second time"):
         shapes(tmp_path)
 

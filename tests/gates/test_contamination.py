@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import random
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +17,16 @@ def prose(seed: int, words: int = 200) -> str:
     return " ".join(random.Random(seed).choices(WORDS, k=words))
 
 
-def write(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return path
+def located(name: str, texts: list[str]) -> list[tuple[str, str]]:
+    return [(f"{name}:{number}", text) for number, text in enumerate(texts, 1)]
+
+
+def demo(name: str) -> list[tuple[str, str]]:
+    return located(name, [json.loads(line)["text"] for line in (DEMO / name).read_text().splitlines()])
 
 
 def test_demo_texts_are_disjoint() -> None:
-    found = overlap(DEMO / "calibration.jsonl", DEMO / "evaluation.jsonl")
+    found = overlap(demo("calibration.jsonl"), demo("evaluation.jsonl"))
     assert found.documents == 122 and found.share < 0.05
 
 
@@ -40,26 +42,26 @@ def test_demo_texts_are_disjoint() -> None:
     ],
     ids=["equal", "other case and spacing", "a passage", "a tenth", "one short line", "no spaces"],
 )
-def test_shared_text_is_refused_and_named(calibration: str, evaluation: str, tmp_path: Path) -> None:
-    first = write(tmp_path / "calibration.jsonl", [prose(8), calibration])
-    second = write(tmp_path / "evaluation.jsonl", [prose(9), evaluation])
-    with pytest.raises(GateError, match=r"document 2 shares .* such as") as caught:
+def test_shared_text_is_refused_and_named(calibration: str, evaluation: str) -> None:
+    first = located("calibration.jsonl", [prose(8), calibration])
+    second = located("evaluation.jsonl", [prose(9), evaluation])
+    named = r"evaluation\.jsonl:2 shares .* calibration text \(calibration\.jsonl:2\), such as"
+    with pytest.raises(GateError, match=named):
         overlap(first, second)
-    assert str(second) in str(caught.value) and str(first) in str(caught.value)
 
 
-def test_a_set_phrase_is_no_contamination(tmp_path: Path) -> None:
+def test_a_set_phrase_is_no_contamination() -> None:
     phrase = prose(1, 15)
     found = overlap(
-        write(tmp_path / "calibration.jsonl", [prose(2, 400) + " " + phrase]),
-        write(tmp_path / "evaluation.jsonl", [prose(3, 400) + " " + phrase]),
+        located("calibration.jsonl", [prose(2, 400) + " " + phrase]),
+        located("evaluation.jsonl", [prose(3, 400) + " " + phrase]),
     )
     assert found.touched == 1 and 0 < found.share < 0.01
 
 
-def test_fast_enough_for_every_plan(tmp_path: Path) -> None:
-    first = write(tmp_path / "calibration.jsonl", [prose(seed, 2000) for seed in range(100)])
-    second = write(tmp_path / "evaluation.jsonl", [prose(seed, 2000) for seed in range(1000, 1100)])
+def test_fast_enough_for_every_plan() -> None:
+    first = located("calibration.jsonl", [prose(seed, 2000) for seed in range(100)])
+    second = located("evaluation.jsonl", [prose(seed, 2000) for seed in range(1000, 1100)])
     start = time.perf_counter()
     assert overlap(first, second).touched == 0
     assert time.perf_counter() - start < 5

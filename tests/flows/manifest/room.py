@@ -4,16 +4,27 @@ import json
 import struct
 from pathlib import Path
 
+from quantizers.families.tensors import tensors
+
 REPOSITORY = Path(__file__).parents[3]
 PROSE = ("The mill turns at night.", "Every release is measured first.", "A gate stands before each hub.")
 HELD_OUT = ("What nobody read while calibrating.", "Another document, held out.")
-CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64}
-SHAPES = {
-    "model.embed_tokens.weight": (10, 64),
-    "model.layers.0.self_attn.q_proj.weight": (64, 64),
-    "model.layers.0.mlp.down_proj.weight": (64, 96),
-    "model.layers.0.input_layernorm.weight": (64,),
-    "lm_head.weight": (10, 64),
+CONFIG = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 10,
+}
+SHAPES = tensors(CONFIG) or {}
+WORDS = ("[UNK]", "the", "mill", "turns", "at", "night", ".", "release", "document", "read")
+TOKENIZER = {
+    "version": "1.0",
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": {word: n for n, word in enumerate(WORDS)}, "unk_token": "[UNK]"},
 }
 
 
@@ -37,7 +48,7 @@ def furnish(room: Path) -> Path:
     model = room / "model"
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps(CONFIG))
-    (model / "tokenizer.json").write_text("{}")
+    (model / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     (model / "model.safetensors").write_bytes(safetensors(SHAPES))
     (room / "calibration.jsonl").write_text(jsonl(PROSE))
     (room / "evaluation.jsonl").write_text(jsonl(HELD_OUT))

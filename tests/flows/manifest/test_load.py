@@ -10,11 +10,11 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.manifest.check import check
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load, load_all
 from flows.manifest.names import fault_of_id
 from flows.manifest.presets import name_of, shipped
+from flows.planning.preflight import check
 from gates.kinds.divergence import Divergence
 from gates.kinds.perplexity import Perplexity
 from gates.kinds.tasks import Task
@@ -249,7 +249,7 @@ def test_a_thousand_manifests_of_five_targets_load_and_check_in_half_the_time_a_
 
 
 def test_reading_manifests_imports_nothing_heavy() -> None:
-    code = "import sys, flows.manifest.check, flows.manifest.load; print(*sys.modules)"
+    code = "import sys, flows.planning.preflight, flows.manifest.load; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY, env=dict(os.environ)
     )

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.manifest.check import check
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
+from flows.planning.preflight import check
 from tests.flows.manifest.room import furnish
 from tests.flows.manifest.test_load import EVERYTHING
 from tests.flows.manifest.wrong.case import GOOD, Wrong

@@ -1,6 +1,6 @@
 """Local models and texts that are not what the manifest says."""
 
-from tests.flows.manifest.room import PROSE, jsonl, safetensors
+from tests.flows.manifest.room import PROSE, jsonl
 from tests.flows.manifest.wrong.case import (
     GOOD,
     MODEL,
@@ -26,8 +26,10 @@ FILES = (
         ("is a file",),
     ),
     Wrong("no config.json", GOOD, 1, "model.source", ("config.json", "save_pretrained"), remove("model/config.json")),
-    Wrong("a directory for a config.json", GOOD, 1, "model.source", ("cannot be read", "directory"), directory),
-    Wrong("a link to no weights", GOOD, 1, "model.source", ("cannot be read", "model.safetensors"), dangling),
+    Wrong(
+        "a directory for a config.json", GOOD, 1, "model.source", ("is a directory", "a file is expected"), directory
+    ),
+    Wrong("a link to no weights", GOOD, 1, "model.source", ("link that leads nowhere", "model.safetensors"), dangling),
     Wrong("a broken config.json", GOOD, 1, "model.source", ("is not JSON",), write("model/config.json", "{")),
     Wrong("a config.json without a type", GOOD, 1, "model.source", ("model_type",), write("model/config.json", "{}")),
     Wrong(
@@ -79,15 +81,14 @@ FILES = (
         target("\n    ladder:\n      - w4-rtn-g32\n      - w4-rtn-g128"),
         8,
         "targets.t.ladder[1]",
-        ("and 1 more",),
+        ("and 11 more",),
     ),
     Wrong(
         "a head that does not divide",
-        target("{preset: w4-rtn-g32, skip: []}"),
+        target("{preset: w4-rtn-g128, skip: ['*_proj']}"),
         5,
         "targets.t.preset",
-        ("lm_head",),
-        write("model/model.safetensors", safetensors({"lm_head.weight": (4, 40)})),
+        ("64 inputs of lm_head",),
     ),
     Wrong("no data file", GOOD, 2, "calibration.files", ("does not exist",), remove("calibration.jsonl")),
     Wrong("an empty data file", GOOD, 3, "evaluation.files", ("no document",), write("evaluation.jsonl", "")),

@@ -1,0 +1,92 @@
+"""What is checked once jobs are planned: what is known of models and data sets of the Hub, and what takes a second to see.
+
+The same is asked of a model and of texts of the Hub when they have been fetched, before anything else is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flows.execution.requests import documents
+from flows.manifest.model import Manifest, Texts
+from flows.planning.jobs import Job, reads_calibration
+from flows.planning.kinds import Documents
+from flows.planning.preflight import check_original, subject_of
+from flows.planning.preflight.finding import Finding
+from flows.planning.preflight.memory import check_memory
+from flows.planning.preflight.tasks import check_tasks
+from flows.planning.preflight.texts import Reading, Trouble, apart, filled, scored, trouble
+from flows.step import Step
+from flows.store import Store
+
+
+def check_jobs(manifest: Manifest, jobs: Sequence[Job], store: Store) -> None:
+    """Raise ManifestError for what of some of a manifest's jobs would be refused once work has begun."""
+    if not jobs:
+        return
+    if manifest.directory is None:
+        check_original(manifest, jobs[0].original)
+    check_tasks(Finding(manifest), store.home)
+    for job in jobs:
+        check_memory(job)
+    check_scored(jobs[0], store)
+    if calibrated := next((job for job in jobs if reads_calibration(job.target)), None):
+        check_calibration(calibrated, store)
+        read, held_out = _calibration(calibrated, store), _evaluation(calibrated, store)
+        if read and held_out:
+            _raise(manifest, trouble(store.home, apart, read, held_out))
+
+
+def check_fetched(job: Job, store: Store) -> None:
+    """Raise ManifestError for a model of the Hub, now that it is here, or for texts that cannot be scored with it."""
+    if job.original.directory is None:
+        directory = store.result(job.original.fetch).directory
+        job = replace(job, original=replace(job.original, directory=directory))
+        check_original(job.manifest, job.original)
+    check_scored(job, store)
+
+
+def check_scored(job: Job, store: Store) -> None:
+    """Raise ManifestError for evaluation text, if it is here, that cannot be scored."""
+    if held_out := _evaluation(job, store):
+        asked = job.manifest.evaluation
+        _raise(job.manifest, trouble(store.home, scored, held_out, asked, subject_of(job.original)))
+
+
+def check_calibration(job: Job, store: Store) -> None:
+    """Raise ManifestError for calibration text, if it is here, that is too short for what is asked."""
+    if read := _calibration(job, store):
+        asked, least = job.manifest.calibration, _rows(job.manifest)
+        _raise(job.manifest, trouble(store.home, filled, read, asked, least, subject_of(job.original)))
+
+
+def reading(texts: Texts, step: Step[Documents], store: Store) -> Reading | None:
+    """Return the documents of texts that are here, or None."""
+    if texts.files:
+        return Reading.of(texts)
+    return Reading.fetched(texts, documents(store, step)) if store.complete(step) else None
+
+
+def _evaluation(job: Job, store: Store) -> Reading | None:
+    return reading(job.manifest.evaluation, job.evaluation, store)
+
+
+def _calibration(job: Job, store: Store) -> Reading | None:
+    return reading(job.manifest.calibration, job.calibration, store) if job.calibration else None
+
+
+def _rows(manifest: Manifest) -> int:
+    """Rows of calibration text without which work would end, or those that the manifest asks for in so many words."""
+    if "samples" in manifest.calibration.model_fields_set:
+        return manifest.calibration.samples
+    searches = (target.search for target in manifest.targets.values() if reads_calibration(target))
+    return 2 if any(search is not None and search.base.calibrated for search in searches) else 1
+
+
+def _raise(manifest: Manifest, found: Trouble | None) -> None:
+    if found is None:
+        return
+    section = str(found.key[0])
+    fetched = not getattr(manifest, section).files
+    raise Finding(manifest).error((section,) if fetched and found.key[1:] == ("files",) else found.key, found.text)

@@ -1,0 +1,62 @@
+"""Which architectures a stock loader does not read back from a format, by model type, for the plan to tell. Imports no torch.
+
+The formats ask the model itself (`refuse` in quantizers.formats); a test holds these tables against what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from catalog.formats import FORMATS
+from quantizers.errors import some
+
+TRANSPOSED = frozenset({"gpt2", "gpt-sw3", "openai-gpt"})
+"""Model types whose linears are Conv1D modules: stored `[in, out]`."""
+OF_ITS_OWN = {"falcon": "FalconLinear"}
+"""Model types whose linears are of a class that no loader replaces, and that class."""
+UNREADABLE: dict[str, tuple[str, ...]] = {
+    "falcon_mamba": ("mixer.dt_proj", "mixer.out_proj"),
+    "gpt_bigcode": ("attn.c_proj", "mlp.c_proj"),
+    "mamba": ("mixer.dt_proj", "mixer.out_proj"),
+    "mamba2": ("mixer.out_proj",),
+    "modernbert-decoder": ("attn.Wo", "attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.Wi", "mlp.Wo"),
+    "nanochat": ("self_attn.o_proj",),
+    "recurrent_gemma": tuple(
+        f"temporal_block.{name}"
+        for name in ("linear_x", "linear_y", "linear_out", "q_proj", "k_proj", "v_proj", "o_proj")
+    ),
+}
+"""Ends of the names of linears without whose weights transformers cannot initialize the module that holds them: those it
+loads from no compressed-tensors."""
+
+
+def refusal(model_type: str, quantized: Collection[str], format_: str) -> str | None:
+    """Return why a format cannot hold linears of a model type, or None.
+
+    Args:
+        quantized: names of the linears, or of tensors of them.
+    """
+    if own := OF_ITS_OWN.get(model_type):
+        return (
+            f"the linears of a {model_type} are {own}, a class of its own that no stock loader replaces by quantized "
+            "linears; no recipe quantizes this architecture: name another model"
+        )
+    if format_ != "compressed-tensors":
+        return None
+    ends = UNREADABLE.get(model_type, ())
+    lost = tuple(name for name in quantized if name.endswith(ends)) if ends else ()
+    if lost:
+        return (
+            f"transformers cannot load {some(lost)} of a {model_type} from format compressed-tensors: it initializes the "
+            f"modules that hold them by weights that are not there; use format {_others(format_)}, or add these layers to skip"
+        )
+    if model_type in TRANSPOSED:
+        return (
+            f"the linears of a {model_type} are Conv1D modules, which format compressed-tensors cannot hold; use format "
+            f"{_others(format_)}"
+        )
+    return None
+
+
+def _others(format_: str) -> str:
+    return " or ".join(name for name in FORMATS if name != format_)

@@ -1,0 +1,360 @@
+"""Names and shapes of all tensors that a checkpoint of a known decoder holds, from its config.json alone.
+
+What transformers builds on its meta device, for those architectures, without importing it: a checkpoint that lacks a tensor,
+or has one of another shape, is told before any work. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quantizers.families.family import Heads
+from quantizers.families.mixture import MATRICES, experts_of
+
+Config = Mapping[str, Any]
+Shapes = Mapping[str, tuple[str, ...]]
+"""Tensor, its name within its block, to the names of its extents in `Layout.sizes`."""
+
+_ATTENTION: Shapes = {
+    "self_attn.q_proj.weight": ("queries", "hidden"),
+    "self_attn.k_proj.weight": ("values", "hidden"),
+    "self_attn.v_proj.weight": ("values", "hidden"),
+    "self_attn.o_proj.weight": ("hidden", "queries"),
+}
+_BIASED_QKV: Shapes = {
+    "self_attn.q_proj.bias": ("queries",),
+    "self_attn.k_proj.bias": ("values",),
+    "self_attn.v_proj.bias": ("values",),
+}
+_BIASED_O: Shapes = {"self_attn.o_proj.bias": ("hidden",)}
+_QK_NORM: Shapes = {"self_attn.q_norm.weight": ("head",), "self_attn.k_norm.weight": ("head",)}
+_RMS: Shapes = {"input_layernorm.weight": ("hidden",), "post_attention_layernorm.weight": ("hidden",)}
+_GATED: Shapes = {
+    "mlp.gate_proj.weight": ("inner", "hidden"),
+    "mlp.up_proj.weight": ("inner", "hidden"),
+    "mlp.down_proj.weight": ("hidden", "inner"),
+}
+_BIASED_GATED: Shapes = {
+    "mlp.gate_proj.bias": ("inner",),
+    "mlp.up_proj.bias": ("inner",),
+    "mlp.down_proj.bias": ("hidden",),
+}
+_PHI3: Shapes = {
+    **_RMS,
+    "self_attn.qkv_proj.weight": ("qkv", "hidden"),
+    "self_attn.o_proj.weight": ("hidden", "queries"),
+    "mlp.gate_up_proj.weight": ("twice_inner", "hidden"),
+    "mlp.down_proj.weight": ("hidden", "inner"),
+}
+_GPT2: Shapes = {
+    **{f"{norm}.{part}": ("hidden",) for norm in ("ln_1", "ln_2") for part in ("weight", "bias")},
+    "attn.c_attn.weight": ("hidden", "qkv"),
+    "attn.c_attn.bias": ("qkv",),
+    "attn.c_proj.weight": ("hidden", "hidden"),
+    "attn.c_proj.bias": ("hidden",),
+    "mlp.c_fc.weight": ("hidden", "inner"),
+    "mlp.c_fc.bias": ("inner",),
+    "mlp.c_proj.weight": ("inner", "hidden"),
+    "mlp.c_proj.bias": ("hidden",),
+}
+_NEOX: Shapes = {
+    **{
+        f"{norm}.{part}": ("hidden",)
+        for norm in ("input_layernorm", "post_attention_layernorm")
+        for part in ("weight", "bias")
+    },
+    "attention.query_key_value.weight": ("qkv", "hidden"),
+    "attention.dense.weight": ("hidden", "hidden"),
+    "mlp.dense_h_to_4h.weight": ("inner", "hidden"),
+    "mlp.dense_h_to_4h.bias": ("inner",),
+    "mlp.dense_4h_to_h.weight": ("hidden", "inner"),
+    "mlp.dense_4h_to_h.bias": ("hidden",),
+}
+_BIASED_NEOX: Shapes = {"attention.query_key_value.bias": ("qkv",), "attention.dense.bias": ("hidden",)}
+_PHI: Shapes = {
+    **{name: shape for name, shape in _ATTENTION.items() if "o_proj" not in name},
+    **_BIASED_QKV,
+    "input_layernorm.weight": ("hidden",),
+    "input_layernorm.bias": ("hidden",),
+    "self_attn.dense.weight": ("hidden", "queries"),
+    "self_attn.dense.bias": ("hidden",),
+    "mlp.fc1.weight": ("inner", "hidden"),
+    "mlp.fc1.bias": ("inner",),
+    "mlp.fc2.weight": ("hidden", "inner"),
+    "mlp.fc2.bias": ("hidden",),
+}
+_PHI_NORMED: Shapes = {
+    f"self_attn.{norm}.{part}": ("head",) for norm in ("q_layernorm", "k_layernorm") for part in ("weight", "bias")
+}
+_OPT: Shapes = {
+    **{f"self_attn.{name}.weight": ("hidden", "hidden") for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
+    "fc1.weight": ("inner", "hidden"),
+    "fc2.weight": ("hidden", "inner"),
+}
+_BIASED_OPT: Shapes = {
+    **{f"self_attn.{name}.bias": ("hidden",) for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
+    "fc1.bias": ("inner",),
+    "fc2.bias": ("hidden",),
+}
+_OPT_NORMS: Shapes = {
+    f"{norm}.{part}": ("hidden",)
+    for norm in ("self_attn_layer_norm", "final_layer_norm")
+    for part in ("weight", "bias")
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tensors of one model type are."""
+
+    sizes: Callable[[Config], dict[str, int]]
+    """Extents by name."""
+    layers: str
+    """Key of config.json that counts the blocks."""
+    blocks: str
+    """Path of the list of blocks."""
+    block: Callable[[Config, int], Shapes]
+    """Tensors of the block at a place."""
+    outside: Callable[[Config], Shapes]
+    """Tensors before and after the blocks, the head aside."""
+    head: Shapes
+    """The head, which a model that ties it to its embedding does not store."""
+    tied: bool = False
+    """Whether the head is tied when config.json does not say."""
+
+
+def tensors(config: Config) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes of what must be stored; None where no table knows, or config.json leaves out what decides.
+
+    The head of a model that ties it is left out.
+    """
+    layout = LAYOUTS.get(str(config.get("model_type")))
+    if layout is None:
+        return None
+    try:
+        sizes = layout.sizes(config)
+        shapes = dict(layout.outside(config))
+        for place in range(int(config[layout.layers])):
+            prefix = f"{layout.blocks}.{place}."
+            shapes |= {prefix + name: shape for name, shape in layout.block(config, place).items()}
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not is_tied(config):
+        shapes |= layout.head
+    return {name: tuple(sizes[extent] for extent in shape) for name, shape in shapes.items()}
+
+
+def is_tied(config: Config) -> bool:
+    """Whether the head has the weights of the embedding; False for a model type without a table."""
+    layout = LAYOUTS.get(str(config.get("model_type")))
+    return layout is not None and bool(config.get("tie_word_embeddings", layout.tied))
+
+
+_AS_MANY_VALUES = frozenset({"llama", "phi", "phi3"})
+"""Model types with as many heads of keys and values as of queries when config.json does not say; others have a number of
+their own."""
+
+
+def _llama_sizes(config: Config, head_dim: int | None = None) -> dict[str, int]:
+    if "num_key_value_heads" not in config and config["model_type"] not in _AS_MANY_VALUES:
+        raise KeyError("num_key_value_heads")
+    heads = Heads.of(config, head_dim)
+    queries, values = heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim
+    found = {"queries": queries, "values": values, "qkv": queries + 2 * values, "head": heads.head_dim}
+    return {**found, "hidden": int(config["hidden_size"]), "vocab": int(config["vocab_size"])}
+
+
+def _dense_sizes(config: Config, head_dim: int | None = None) -> dict[str, int]:
+    inner = int(config["intermediate_size"])
+    return {**_llama_sizes(config, head_dim), "inner": inner, "twice_inner": 2 * inner}
+
+
+def _mixture_sizes(config: Config) -> dict[str, int]:
+    routed = int(config["moe_intermediate_size" if config["model_type"] != "mixtral" else "intermediate_size"])
+    shared = int(config.get("shared_expert_intermediate_size", 0))
+    counted = {"experts": experts_of(config), "routed": routed, "shared": shared, "one": 1}
+    return {**_dense_sizes(config), **counted}
+
+
+def _gpt2_sizes(config: Config) -> dict[str, int]:
+    hidden = int(config["n_embd"])
+    inner = int(config.get("n_inner") or 4 * hidden)
+    rows = {"vocab": int(config["vocab_size"]), "positions": int(config["n_positions"])}
+    return {"hidden": hidden, "qkv": 3 * hidden, "inner": inner, **rows}
+
+
+def _neox_sizes(config: Config) -> dict[str, int]:
+    hidden = int(config["hidden_size"])
+    rows = {"vocab": int(config["vocab_size"])}
+    return {"hidden": hidden, "qkv": 3 * hidden, "inner": int(config["intermediate_size"]), **rows}
+
+
+def _opt_sizes(config: Config) -> dict[str, int]:
+    hidden = int(config["hidden_size"])
+    # The first two positions are for padding.
+    rows = {"vocab": int(config["vocab_size"]), "positions": int(config["max_position_embeddings"]) + 2}
+    narrow = int(config.get("word_embed_proj_dim") or hidden)
+    return {"hidden": hidden, "inner": int(config["ffn_dim"]), "narrow": narrow, **rows}
+
+
+def _llama(config: Config, place: int) -> Shapes:
+    biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
+    return {**_RMS, **_ATTENTION, **_GATED, **biased, **(_BIASED_GATED if config.get("mlp_bias") else {})}
+
+
+def _plain(config: Config, place: int) -> Shapes:
+    return {**_RMS, **_ATTENTION, **_GATED}
+
+
+def _qwen2(config: Config, place: int) -> Shapes:
+    return {**_plain(config, place), **_BIASED_QKV}
+
+
+def _qwen3(config: Config, place: int) -> Shapes:
+    return {**_llama(config, place), **_QK_NORM}
+
+
+def _mixtral(config: Config, place: int) -> Shapes:
+    return {**_RMS, **_ATTENTION, **_routed(config, "block_sparse_moe")}
+
+
+def _routed(config: Config, path: str) -> Shapes:
+    gate, up, down = MATRICES[config["model_type"]]
+    shapes: dict[str, tuple[str, ...]] = {f"{path}.gate.weight": ("experts", "hidden")}
+    for expert in range(experts_of(config)):
+        shapes |= {f"{path}.experts.{expert}.{matrix}.weight": ("routed", "hidden") for matrix in (gate, up)}
+        shapes[f"{path}.experts.{expert}.{down}.weight"] = ("hidden", "routed")
+    return shapes
+
+
+def _sparse(config: Config, place: int) -> bool:
+    """Whether a block of a Qwen mixture has experts."""
+    step = int(config.get("decoder_sparse_step", 1))
+    return place not in (config.get("mlp_only_layers") or ()) and experts_of(config) > 0 and (place + 1) % step == 0
+
+
+def _qwen2_moe(config: Config, place: int) -> Shapes:
+    shapes = {**_RMS, **_ATTENTION, **(_BIASED_QKV if config.get("qkv_bias", True) else {})}
+    if not _sparse(config, place):
+        return {**shapes, **_GATED}
+    shared = {
+        "mlp.shared_expert.gate_proj.weight": ("shared", "hidden"),
+        "mlp.shared_expert.up_proj.weight": ("shared", "hidden"),
+        "mlp.shared_expert.down_proj.weight": ("hidden", "shared"),
+        "mlp.shared_expert_gate.weight": ("one", "hidden"),
+    }
+    return {**shapes, **_routed(config, "mlp"), **shared}
+
+
+def _qwen3_moe(config: Config, place: int) -> Shapes:
+    biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
+    mlp = _routed(config, "mlp") if _sparse(config, place) else _GATED
+    return {**_RMS, **_ATTENTION, **_QK_NORM, **biased, **mlp}
+
+
+def _neox(config: Config, place: int) -> Shapes:
+    return {**_NEOX, **(_BIASED_NEOX if config.get("attention_bias", True) else {})}
+
+
+def _phi(config: Config, place: int) -> Shapes:
+    return {**_PHI, **(_PHI_NORMED if config.get("qk_layernorm") else {})}
+
+
+def _opt(config: Config, place: int) -> Shapes:
+    biased = _BIASED_OPT if config.get("enable_bias", True) else {}
+    return {**_OPT, **biased, **(_OPT_NORMS if config.get("layer_norm_elementwise_affine", True) else {})}
+
+
+def _opt_outside(config: Config) -> Shapes:
+    path, norm = "model.decoder", "model.decoder.final_layer_norm"
+    shapes: dict[str, tuple[str, ...]] = {
+        f"{path}.embed_tokens.weight": ("vocab", "narrow"),
+        f"{path}.embed_positions.weight": ("positions", "hidden"),
+    }
+    if (config.get("word_embed_proj_dim") or config["hidden_size"]) != config["hidden_size"]:
+        shapes |= {
+            f"{path}.project_in.weight": ("hidden", "narrow"),
+            f"{path}.project_out.weight": ("narrow", "hidden"),
+        }
+    final = config.get("do_layer_norm_before", True) and not config.get("_remove_final_layer_norm", False)
+    if final and config.get("layer_norm_elementwise_affine", True):
+        shapes |= {f"{norm}.weight": ("hidden",), f"{norm}.bias": ("hidden",)}
+    return shapes
+
+
+_HEAD: Shapes = {"lm_head.weight": ("vocab", "hidden")}
+
+
+def _decoder(
+    block: Callable[[Config, int], Shapes], sizes: Callable[[Config], dict[str, int]], tied: bool = False
+) -> Layout:
+    outside: Shapes = {"model.embed_tokens.weight": ("vocab", "hidden"), "model.norm.weight": ("hidden",)}
+    return Layout(sizes, "num_hidden_layers", "model.layers", block, lambda config: outside, _HEAD, tied)
+
+
+def _outside(*paths: tuple[str, tuple[str, ...]]) -> Callable[[Config], Shapes]:
+    return lambda config: dict(paths)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "llama": _decoder(_llama, _dense_sizes),
+    "mistral": _decoder(_plain, _dense_sizes),
+    "qwen2": _decoder(_qwen2, _dense_sizes),
+    "qwen3": _decoder(_qwen3, lambda config: _dense_sizes(config, 128)),
+    "gemma": _decoder(_llama, lambda config: _dense_sizes(config, 256), tied=True),
+    "phi3": _decoder(lambda config, place: _PHI3, _dense_sizes),
+    "mixtral": _decoder(_mixtral, _mixture_sizes),
+    "qwen2_moe": _decoder(_qwen2_moe, _mixture_sizes),
+    "qwen3_moe": _decoder(_qwen3_moe, _mixture_sizes),
+    "gpt2": Layout(
+        _gpt2_sizes,
+        "n_layer",
+        "transformer.h",
+        lambda config, place: _GPT2,
+        _outside(
+            ("transformer.wte.weight", ("vocab", "hidden")),
+            ("transformer.wpe.weight", ("positions", "hidden")),
+            ("transformer.ln_f.weight", ("hidden",)),
+            ("transformer.ln_f.bias", ("hidden",)),
+        ),
+        _HEAD,
+        tied=True,
+    ),
+    "gpt_neox": Layout(
+        _neox_sizes,
+        "num_hidden_layers",
+        "gpt_neox.layers",
+        _neox,
+        _outside(
+            ("gpt_neox.embed_in.weight", ("vocab", "hidden")),
+            ("gpt_neox.final_layer_norm.weight", ("hidden",)),
+            ("gpt_neox.final_layer_norm.bias", ("hidden",)),
+        ),
+        {"embed_out.weight": ("vocab", "hidden")},
+    ),
+    "phi": Layout(
+        _dense_sizes,
+        "num_hidden_layers",
+        "model.layers",
+        _phi,
+        _outside(
+            ("model.embed_tokens.weight", ("vocab", "hidden")),
+            ("model.final_layernorm.weight", ("hidden",)),
+            ("model.final_layernorm.bias", ("hidden",)),
+            ("lm_head.bias", ("vocab",)),
+        ),
+        _HEAD,
+    ),
+    "opt": Layout(
+        _opt_sizes,
+        "num_hidden_layers",
+        "model.decoder.layers",
+        _opt,
+        _opt_outside,
+        {"lm_head.weight": ("vocab", "narrow")},
+        tied=True,
+    ),
+}
+"""By model type."""
