@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 
 from catalog.errors import Fault
 from flows.errors import UsageError
-from flows.manifest.check import check
 from flows.manifest.load import load_all
 from flows.planning import kinds
 from flows.planning.jobs import Job, jobs
@@ -23,6 +22,7 @@ from flows.planning.kinds import BASELINE, EVIDENCE, FETCH, PUBLISH, QUANTIZE, T
 from flows.planning.memory import memories
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.plan import DEFAULT_ENDPOINT, scorings
+from flows.planning.preflight import check
 from flows.planning.sources import Sources, fetching
 from flows.step import Entry, Kind
 from flows.store import Record, Store
