@@ -27,6 +27,7 @@ from flows.planning.sources import Sources, fetching
 from flows.step import Entry, Kind
 from flows.store import Record, Store
 from publishers.destinations.local import Local
+from publishers.errors import PublishError
 from publishers.request import Result as Published
 
 KINDS: tuple[Kind[Any], ...] = tuple(kind for kind in vars(kinds).values() if isinstance(kind, Kind))
@@ -86,7 +87,11 @@ def _needed(store: Store) -> set[Entry[Any]]:
     for job in _asked_for(store):
         found |= {entry.kind.at(entry.key) for entry in _of_job(job, store)}
     for record in _released(store):
-        found |= set(_of_release(record, store))
+        found |= {PUBLISH.at(record.key), *_behind(record.inputs["verdict"], store)}
+    local = Local("", store.home)
+    for release in local.releases():  # whatever became of the records of their publishing
+        with suppress(PublishError):
+            found |= set(_behind(local.provenance(release).key, store))
     return found
 
 
@@ -133,10 +138,9 @@ def _released(store: Store) -> Iterator[Record[Published]]:
     yield from (record for _, record in newest.values())
 
 
-def _of_release(record: Record[Published], store: Store) -> Iterator[Entry[Any]]:
-    """What mends it and makes it again."""
-    yield PUBLISH.at(record.key)
-    verdict = VERDICT.at(record.inputs["verdict"])
+def _behind(key: str, store: Store) -> Iterator[Entry[Any]]:
+    """What mends a release and makes it again, from the key of its verdict."""
+    verdict = VERDICT.at(key)
     yield verdict
     if judged := store.record(verdict):
         yield EVIDENCE.at(judged.result.evidence)

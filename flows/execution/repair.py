@@ -44,6 +44,8 @@ class _Version:
     version: str
     commit: str
     files: Mapping[str, str]
+    verdict: str
+    """Key of its verdict; empty when nothing tells it."""
     record: Record[Published] | None
     """None when the store holds none of its publishing."""
 
@@ -70,14 +72,16 @@ def _versions(store: Store) -> Iterator[_Version]:
         for place in record.result.places:
             if place.to == "local" and (record.result.name, place.version) not in seen:
                 seen.add((record.result.name, place.version))
-                yield _Version(record.result.name, place.version, place.commit, record.result.files, record)
+                verdict = record.inputs["verdict"]
+                yield _Version(record.result.name, place.version, place.commit, record.result.files, verdict, record)
     local = Local("", store.home)
     for release in local.releases():
         if (release.name, release.version) not in seen:
-            files: dict[str, str] = {}
+            files, verdict = {}, ""
             with suppress(PublishError):
-                files = {path: file.sha256 for path, file in local.provenance(release).files.items()}
-            yield _Version(release.name, release.version, release.commit, files, None)
+                provenance = local.provenance(release)
+                files, verdict = {path: file.sha256 for path, file in provenance.files.items()}, provenance.key
+            yield _Version(release.name, release.version, release.commit, files, verdict, None)
 
 
 def _repair(version: _Version, store: Store) -> Repaired:
@@ -89,10 +93,8 @@ def _repair(version: _Version, store: Store) -> Repaired:
         find = _finder(version, store)
         lost = _mend(version, store, find)
         remedy = ""
-        if lost and version.record:
-            lost, remedy = _make_again(version, version.record, store, find)
-        elif lost:
-            remedy = "it was not published from this store"
+        if lost:
+            lost, remedy = _make_again(version, store, find)
         return Repaired(version.name, version.version, found or "main is gone.", tuple(lost), remedy)
     return Repaired(version.name, version.version, "")
 
@@ -112,13 +114,13 @@ def _mend(version: _Version, store: Store, find: Find) -> list[str]:
 def _finder(version: _Version, store: Store) -> Find:
     """Look contents up by their hash: in the artifact, among what publishing kept, beside the model, in other releases."""
     places: dict[str, Path] = {}
+    if verdict := store.record(VERDICT.at(version.verdict)):
+        step = QUANTIZE.at(verdict.inputs["artifact"])
+        if artifact := store.record(step):
+            places |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
     if version.record:
         publish = PUBLISH.at(version.record.key)
         places |= {file.sha256: store.out(publish) / name for name, file in version.record.files.items()}
-        if verdict := store.record(VERDICT.at(version.record.inputs["verdict"])):
-            step = QUANTIZE.at(verdict.inputs["artifact"])
-            if artifact := store.record(step):
-                places |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
         try:
             request = Request.model_validate_json((store.directory(publish) / "request.json").read_bytes())
         except (OSError, ValueError):
@@ -135,11 +137,11 @@ def _finder(version: _Version, store: Store) -> Find:
     return find
 
 
-def _make_again(version: _Version, record: Record[Published], store: Store, find: Find) -> tuple[list[str], str]:
+def _make_again(version: _Version, store: Store, find: Find) -> tuple[list[str], str]:
     """Make the artifact again and mend with that; return what is lost for good, and what to do."""
     manifest = manifest_of(version.name, store)
     remedy = f"`quantmill run {manifest}` makes it anew" if manifest else "run its manifest again to make it anew"
-    verdict = store.record(VERDICT.at(record.inputs["verdict"]))
+    verdict = store.record(VERDICT.at(version.verdict))
     step = QUANTIZE.at(verdict.inputs["artifact"] if verdict else "")
     artifact = store.record(step)
     if artifact is None:

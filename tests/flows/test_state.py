@@ -328,3 +328,13 @@ def test_rm_takes_a_version_away_and_its_name_is_not_given_again(
     assert main(["rm", job.release, "--home", str(store.home)]) == 0
     assert not list((repository(store, job) / "blobs").iterdir())
     assert main(["rm", job.release, "--home", str(store.home)]) == 2
+
+
+def test_a_release_whose_publishing_left_no_record_is_kept_and_mended(manifest: Path, store: Store, job: Job) -> None:
+    for path in (store.home / "store" / "publish").glob("*/record.json"):
+        path.write_text("")
+    manifest.unlink()
+    assert main(["gc", "--yes", "--home", str(store.home)]) == 0
+    damaged("a byte of the weights", store, job)
+    assert [(bool(one.damage), one.lost) for one in repair(store, [])] == [(True, ())]
+    verify(Local("", store.home), job.release)
