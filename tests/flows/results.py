@@ -13,7 +13,7 @@ from flows.planning.memory import claim, remember
 from flows.store import Store
 from gates.results import Baseline, EvidenceResult, Verdict
 from publishers import entrypoint
-from publishers.request import Place, Result
+from publishers.request import Result
 from quantizers.recipe import Recipe
 from tests.publishers.conftest import EVIDENCE, VERDICT
 
@@ -29,11 +29,6 @@ def judged(passed: bool, evidence: str, content: str) -> Judged:
     outcome = "passed" if passed else "failed"
     verdict = Verdict(passed=passed, outcome=outcome, more=False, sentence="fine", gates=())
     return Judged(**dict(verdict), evidence=evidence, content=content)
-
-
-def published(name: str, commit: str) -> Result:
-    """A release in the local hub."""
-    return Result(name=name, places=(Place(to="local", version="v1", commit=commit, url=""),), files={})
 
 
 def scored(documents: int = 64) -> Baseline:

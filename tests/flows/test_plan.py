@@ -23,7 +23,7 @@ from flows.step import Step
 from flows.store import Store
 from gates.results import EvidenceResult
 from tests.flows.conftest import quantmill, room
-from tests.flows.results import artifact, judged, published
+from tests.flows.results import artifact, judged
 
 
 def planned(manifest: Path, home: Path) -> dict[str, Any]:
@@ -159,22 +159,6 @@ def test_the_plan_says_what_changed_since_the_last_time(tmp_path: Path) -> None:
     why = planned(manifest, store.home)["int4"]["why"]
     assert "gates.divergence.max_kld 0.05 → 0.04" in why
     assert "model sha256:" in why
-
-
-def test_a_release_that_was_cleaned_out_of_the_hub_is_to_be_published_again(tmp_path: Path) -> None:
-    store = Store(tmp_path / "home")
-    job = job_of(room(tmp_path), store.home)
-    rung = job.target.rungs[0]
-    made = note(store, job.quantize(rung), artifact())
-    note(store, job.verdict(rung), judged(True, "x", made.content))
-    note(store, job.publish(rung), published(job.release, "a" * 40))
-    snapshot = store.home / "hub" / "models--demo--docstring-llama-int4" / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot / "README.md").touch()
-    assert plan_job(job, store).state == "released"
-    (snapshot / "README.md").unlink()
-    gone = plan_job(job, store)
-    assert (gone.state, gone.steps) == ("stale", ("publish",))
 
 
 def test_a_machine_at_fault_leaves_no_step_alone(tmp_path: Path) -> None:

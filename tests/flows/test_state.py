@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def damaged(name: str, store: Store, job: Job) -> None:
         (found.directory / "config.json").write_text("{}")
     elif name == "a version":
         (place / "refs" / "v1").unlink()
+    elif name == "all of it":
+        shutil.rmtree(place)
     else:
         (place / "refs" / "main").unlink()
 
@@ -104,6 +107,7 @@ DAMAGES = (
     "a file in place of a link",
     "a version",
     "main",
+    "all of it",
 )
 
 
