@@ -19,8 +19,10 @@ from flows.cli.commands.deploy import deploy
 from flows.cli.commands.diff import diff
 from flows.cli.commands.doctor import doctor
 from flows.cli.commands.gc import gc
+from flows.cli.commands.init import init
 from flows.cli.commands.list import list_releases
 from flows.cli.commands.plan import plan
+from flows.cli.commands.presets import presets
 from flows.cli.commands.pull import pull
 from flows.cli.commands.rebuild import rebuild
 from flows.cli.commands.repair import repair
@@ -46,6 +48,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS: dict[str, Callable[..., None]] = {
+    "init": init,
+    "presets": presets,
     "plan": plan,
     "run": run,
     "report": report,

@@ -53,12 +53,12 @@ class Rows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """Draw (Rich calls this)."""
+        if self.title:
+            yield Text(self.title, "italic", overflow="fold")
         widths = [self._least(number) for number in range(len(self.columns))]
         if sum(widths) + _GAP * len(widths) <= options.max_width:
             yield self._table(widths)
             return
-        if self.title:
-            yield Text(self.title, "italic", overflow="fold")
         for row in self.cells:
             yield from self._paragraph(row)
 
@@ -70,8 +70,6 @@ class Rows:
 
     def _table(self, widths: list[int]) -> Table:
         table = Table(
-            title=self.title,
-            title_justify="left",
             show_header=any(map(_bare, self.columns)),
             box=box.SIMPLE_HEAD,
             pad_edge=False,

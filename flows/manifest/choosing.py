@@ -1,0 +1,64 @@
+"""What a person chooses a recipe by: its size, its quality, what making it takes, and where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from catalog.dtypes import DTYPES
+from catalog.formats import FORMATS
+from quantizers.recipe import Recipe
+
+Quality = Literal["near-lossless", "high", "good", "low", "poor"]
+Making = Literal["fast", "medium", "slow"]
+
+# Measured on the demo model, KL divergence in nats per token (bench/results/presets.json): near-lossless below 0.001,
+# high below 0.006, good below 0.02, low below 0.1. By bits, and whether rounding is compensated.
+_QUALITY: dict[tuple[int, bool], Quality] = {
+    (8, False): "near-lossless",
+    (8, True): "near-lossless",
+    (4, True): "high",
+    (4, False): "good",
+    (3, True): "good",
+    (3, False): "low",
+    (2, True): "low",
+    (2, False): "poor",
+}
+_INPUTS = 4096
+"""Inputs of a typical linear: what a scale for each output channel is shared by."""
+_SCALE = {"bitsandbytes": 32}
+"""Bits of a scale; 16 in other formats."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One recipe, as a person compares it with others."""
+
+    bits_per_weight: float
+    """Of a quantized linear, scales and zero points included."""
+    quality: Quality
+    making: Making
+    """`fast` reads no text, `medium` runs text through the model once, `slow` trains scales or holds the whole model."""
+    small_in_memory: bool
+    """Whether its stock client keeps the weights packed: then it also runs faster; if not, it is small on disk alone."""
+    devices: tuple[str, ...]
+
+
+def choice(recipe: Recipe) -> Choice:
+    """Return what a recipe gives and takes."""
+    format_ = FORMATS[recipe.format]
+    slow = recipe.transform == "teq" or (recipe.engine == "neural-compressor" and recipe.calibrated)
+    return Choice(
+        bits_per_weight(recipe),
+        _QUALITY[recipe.bits, recipe.rounding == "compensated"],
+        "slow" if slow else "medium" if recipe.calibrated else "fast",
+        format_.small_in_memory,
+        format_.devices,
+    )
+
+
+def bits_per_weight(recipe: Recipe, inputs: int = _INPUTS) -> float:
+    """Return the bits that a weight of a linear with so many inputs takes, its share of scale and zero point included."""
+    width = recipe.ratio * DTYPES[recipe.dtype].bits + (1 - recipe.ratio) * 8
+    zero = 0 if recipe.symmetric else recipe.bits
+    return width + (_SCALE.get(recipe.format, 16) + zero) / (inputs if recipe.group_size == -1 else recipe.group_size)
