@@ -9,7 +9,7 @@ import typer
 from flows.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -26,6 +26,13 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_ours_that_a_page_names_exists(page: Path) -> None:
+    ours = r"`((?:catalog|flows|quantizers|gates|publishers|tests|bench|docs|manifests)/[\w./-]*)`"
+    for name in re.findall(ours, page.read_text()):
+        assert (ROOT / name).exists(), name
 
 
 def test_every_make_target_named_in_the_readme_exists() -> None:
