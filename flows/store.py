@@ -8,10 +8,11 @@ HOME/failures/<step>-<key>.json       what went wrong, and how often
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Generic
 
@@ -59,6 +60,12 @@ class Record(BaseModel, Generic[Result]):
         return fingerprint({name: entry.sha256 for name, entry in self.files.items()})
 
 
+@cache
+def _schema(kind: Kind[Result]) -> type[Record[Result]]:
+    """Return the model of a kind's records."""
+    return Record[kind.result]  # type: ignore[name-defined]
+
+
 class Failure(BaseModel):
     """A step that failed, and how often in a row for a reason that lies in it."""
 
@@ -78,6 +85,7 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._entries = str(home / "store")
 
     @cached_property
     def hashes(self) -> ContentHashes:
@@ -98,9 +106,12 @@ class Store:
 
     def record(self, entry: Entry[Result]) -> Record[Result] | None:
         """Return the record of a finished step, or None; one that cannot be read counts as none, and is made anew."""
-        schema = Record[entry.kind.result]  # type: ignore[name-defined]
+        # Plain strings: a plan of thousands of jobs looks for tens of thousands of records that are not there.
+        path = f"{self._entries}/{entry.kind.name}/{entry.key}/record.json"
+        if not os.path.exists(path):  # noqa: PTH110
+            return None
         try:
-            return schema.model_validate_json((self.directory(entry) / "record.json").read_bytes())
+            return _schema(entry.kind).model_validate_json(Path(path).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
 
@@ -152,8 +163,7 @@ class Store:
             for path in sorted(out.rglob("*"))
             if path.is_file()
         }
-        schema = Record[step.kind.result]  # type: ignore[name-defined]
-        record = schema(
+        record = _schema(step.kind)(
             step=step.kind.name,
             key=step.key,
             inputs=step.inputs,

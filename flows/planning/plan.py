@@ -166,8 +166,10 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
     """Return the steps that may score an artifact; none before it is known how many documents there are."""
     baseline = store.record(job.baseline)
+    if baseline is None:
+        return []
     artifact = store.record(job.quantize(rung))
-    if baseline is None or artifact is None:
+    if artifact is None:
         return []
     looks = interim_looks(baseline.result.documents)
     return [job.evidence(rung, documents, artifact.content) for documents in looks]
@@ -176,10 +178,10 @@ def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
 def verdict_of(job: Job, rung: Rung, store: Store) -> Record[Judged] | None:
     """Return the verdict on the artifact that is in the store, these very bytes; None when there is none."""
     verdict = store.record(job.verdict(rung))
-    artifact = store.record(job.quantize(rung))
-    if verdict is None or artifact is None or verdict.result.content != artifact.content:
+    if verdict is None:
         return None
-    return verdict
+    artifact = store.record(job.quantize(rung))
+    return verdict if artifact and verdict.result.content == artifact.content else None
 
 
 def _released(job: Job, rung: Rung, store: Store) -> Planned:
