@@ -29,7 +29,7 @@ SUFFIXES = tuple(READERS)
 def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     """Load one manifest.
 
-    Looks at no file but the manifest, its targets.yaml and where its paths lead; `flows.manifest.check` looks into them.
+    Looks at no file but the manifest, its targets.yaml and where its paths lead; `flows.planning.preflight` looks into them.
     With `allow_path` local sources may lie outside the manifest's directory. Raises ManifestError.
     """
     path = Path(path)

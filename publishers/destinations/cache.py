@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,13 +41,7 @@ class Cache(Destination):
 
     def preflight(self, name: str, *, patient: bool = True) -> None:
         """Refuse a name below which another program cached somebody's model."""
-        if _folder(name) in self._present:
-            self._refuse_foreign(name)
-
-    @cached_property
-    def _present(self) -> frozenset[str]:
-        """Repositories when a plan began to ask: thousands of names that are not there cost one look."""
-        return frozenset(path.name for path in self._repositories())
+        self._refuse_foreign(name)
 
     def _refuse_foreign(self, name: str) -> None:
         repository = self.repository(name)
@@ -170,7 +163,7 @@ class Cache(Destination):
 
     def repository(self, name: str) -> Path:
         """Directory of a release's repository, whether it exists or not."""
-        return self.home / "hub" / _folder(name)
+        return self.home / "hub" / f"models--{name.replace('/', '--')}"
 
     def _url(self, staged: Staged) -> str:
         return str(snapshot_of(self.repository(staged.name), staged.commit))
@@ -187,10 +180,6 @@ class Cache(Destination):
                 link_or_copy(staged.directory / path, partial / file.sha256)
                 (partial / file.sha256).replace(blob)
         sync_directory(blobs)
-
-
-def _folder(name: str) -> str:
-    return f"models--{name.replace('/', '--')}"
 
 
 def snapshot_of(repository: Path, commit: str) -> Path:

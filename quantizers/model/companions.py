@@ -25,22 +25,28 @@ VERBATIM = (
 """Files copied from the model when it has them; JSON objects among them are scrubbed."""
 
 _MACHINE = ("_name_or_path", "name_or_path")
+_CODE = "auto_map"
+"""Where configurations name code of the repository. transformers carries the architecture itself, or it is not quantized."""
 
 
 def copy_companions(model: Path, artifact: Path, config: dict[str, Any]) -> None:
-    """Write `config` as config.json, and copy tokenizer, generation configuration and chat templates."""
-    write_json(artifact / "config.json", scrub(config, model))
+    """Write `config` as config.json, and copy tokenizer, generation configuration and chat templates; no code is named."""
+    write_json(artifact / "config.json", scrub(_without_code(config), model))
     for name in VERBATIM:
         path = model / name
         if not path.is_file():
             continue
         if name in ("generation_config.json", "tokenizer_config.json"):
-            write_json(artifact / name, scrub(json.loads(path.read_text("utf-8")), model))
+            write_json(artifact / name, scrub(_without_code(json.loads(path.read_text("utf-8"))), model))
         else:
             shutil.copyfile(path, artifact / name)
     templates = model / "additional_chat_templates"
     if templates.is_dir():
         shutil.copytree(templates, artifact / templates.name, copy_function=shutil.copyfile)
+
+
+def _without_code(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != _CODE}
 
 
 def scrub(value: Any, model: Path) -> Any:

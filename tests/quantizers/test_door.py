@@ -133,6 +133,7 @@ def test_the_command_writes_a_complete_artifact_that_names_no_place(tmp_path):
     for file in (DEMO / "model").iterdir():
         (model / file.name).write_bytes(file.read_bytes())
     config = json.loads((model / "config.json").read_text()) | {"_name_or_path": str(model)}
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling.Model"}
     (model / "config.json").write_text(json.dumps(config))
     (model / "chat_template.jinja").write_text("{{ messages }}")
     wanted.write_text(request(model, int4=RECIPES["int4"]).model_dump_json())
@@ -150,4 +151,5 @@ def test_the_command_writes_a_complete_artifact_that_names_no_place(tmp_path):
     held = {p.name for p in (out / "int4").iterdir()}
     assert held == {p.name for p in model.iterdir()} - {"README.md"}
     assert not [p for p in (out / "int4").iterdir() if str(tmp_path).encode() in p.read_bytes()]
-    assert "_name_or_path" not in (out / "int4/config.json").read_text()
+    written = (out / "int4/config.json").read_text()
+    assert "_name_or_path" not in written and "auto_map" not in written

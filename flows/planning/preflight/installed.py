@@ -61,6 +61,8 @@ def exported() -> frozenset[str] | None:
     """Model types that optimum-intel exports for text generation with the transformers that is installed."""
     text = _source("optimum", "exporters", "openvino", "model_configs.py") or ""
     classes = {found[1]: found for found in _CLASS.finditer(text)}
+    if not classes:
+        return None
     starts = [found.start() for found in classes.values()]
     ends = dict(zip(classes, [*starts[1:], len(text)], strict=True))
     own = {name: dict(_VERSION.findall(text[found.end() : ends[name]])) for name, found in classes.items()}

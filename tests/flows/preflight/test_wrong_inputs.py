@@ -1,5 +1,6 @@
 """Everything that is wrong with what is given is told while planning: one paragraph, an exit code, and nothing begun."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from flows.planning.machine import refuse_unfit
 from flows.planning.plan import plan, read
 from flows.store import Store
 from tests.flows.conftest import quantmill
-from tests.flows.manifest.room import furnish
+from tests.flows.manifest.room import CONFIG, SHAPES, furnish
+from tests.flows.manifest.wrong.case import TARGETS, TEXTS
 from tests.flows.preflight.case import Input
+from tests.flows.preflight.machines import MACHINES
 from tests.flows.preflight.models import CONFIGURATIONS, TOKENIZERS, WEIGHTS
 from tests.flows.preflight.recipes import RECIPES
 from tests.flows.preflight.texts import TEXTS_AND_TASKS
 
-ALL = WEIGHTS + CONFIGURATIONS + TOKENIZERS + RECIPES + TEXTS_AND_TASKS
+ALL = WEIGHTS + CONFIGURATIONS + TOKENIZERS + RECIPES + TEXTS_AND_TASKS + MACHINES
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,29 @@ def test_a_wrong_input_is_refused_while_planning(wrong: Input, home: Path, tmp_p
 
 def test_no_two_rows_have_one_name() -> None:
     assert len({wrong.name for wrong in ALL}) == len(ALL) >= 60
+
+
+def test_a_model_of_the_hub_is_held_against_its_headers_before_it_is_fetched(tmp_path: Path) -> None:
+    """What is remembered of a model on the Hub, headers and configuration, is all that is here."""
+    room = furnish(tmp_path / "room")
+    said = "model: {source: acme/tiny, revision: " + "a" * 40 + "}\n" + TEXTS + TARGETS
+    (room / "m.yaml").write_text(said)
+    memory = tmp_path / "home" / "cache" / "headers" / "acme" / "tiny" / f"{'a' * 40}.json"
+    memory.parent.mkdir(parents=True)
+    for config, says in (
+        (CONFIG, None),
+        (CONFIG | {"num_hidden_layers": 3}, "num_hidden_layers is 3, and the weights hold 2 blocks"),
+        (CONFIG | {"model_type": "mystery"}, "model_type 'mystery'"),
+    ):
+        held = {name: ("BF16", shape, 2) for name, shape in SHAPES.items()}
+        memory.write_text(json.dumps({"tensors": held, "config": config}))
+        if says is None:
+            assert plan(read([room / "m.yaml"]), Store(tmp_path / "home")).stale
+            continue
+        with pytest.raises(ManifestError) as caught:
+            plan(read([room / "m.yaml"]), Store(tmp_path / "home"))
+        assert caught.value.key == "model.source" and says in str(caught.value)
+        assert "acme/tiny@aaaaaaaaaaaa" in str(caught.value)
 
 
 def test_the_room_that_rows_change_is_sound(home: Path, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""What is read from the source of libraries is what they say when they are imported; and a source that differs says nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.planning.preflight import installed
+
+
+def test_types_and_classes_are_those_of_transformers() -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    assert installed.model_types() == frozenset(CONFIG_MAPPING_NAMES)
+    assert installed.language_models() == dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers() -> None:
+    import optimum.exporters.openvino.model_configs  # noqa: F401  # registers them
+    import transformers
+    from optimum.exporters.tasks import TasksManager
+    from packaging.version import Version
+
+    ours, found = Version(transformers.__version__), set()
+    for kind, backends in TasksManager._LIBRARY_TO_SUPPORTED_MODEL_TYPES["transformers"].items():
+        export = backends.get("openvino", {}).get("text-generation-with-past")
+        made = getattr(export, "func", export)
+        least, most = (getattr(made, f"{end}_TRANSFORMERS_VERSION", None) for end in ("MIN", "MAX"))
+        if export and (not least or Version(str(least)) <= ours) and (not most or ours <= Version(str(most))):
+            found.add(kind)
+    assert installed.exported() == frozenset(found)
+
+
+def test_tasks_of_the_harness_are_known_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = installed.harness_tasks(tmp_path)
+    assert first is not None and {"arc_easy", "mmlu", "hellaswag", "gsm8k"} <= first and "arc_eazy" not in first
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("read again"))
+    assert installed.harness_tasks(tmp_path) == first
+
+
+def test_a_source_that_is_not_as_expected_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "_source", lambda *_: "NAMES = build()\n")
+    assert installed._table("modeling_auto", "NAMES") is None
+    assert installed.exported.__wrapped__() is None
