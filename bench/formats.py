@@ -42,8 +42,10 @@ PROMPT, NEW = 256, 32
 COLUMNS = (
     Column("name", "format"),
     Column("disk_bytes", "weights on disk (MB)", lambda value: f"{value / 1e6:.0f}"),
-    Column("resident_bytes", "resident, less libraries (MB)", lambda value: f"{value / 1e6:.0f}"),
+    Column("resident_bytes", "resident (MB)", lambda value: f"{value / 1e6:.0f}"),
+    Column("own_bytes", "of it no mapped file (MB)", lambda value: f"{value / 1e6:.0f}"),
     Column("prompt_rate", "prompt, tokens/s", lambda value: f"{value:.0f}"),
+    Column("prompt_ratio", "over the original's", ratio),
     Column("decode_rate", "decoding, tokens/s", lambda value: f"{value:.1f}"),
     Column("decode_ratio", "over the original's", ratio),
 )
@@ -72,27 +74,27 @@ class Side:
 
 
 def serve(path: Path, format_name: str) -> None:
-    """Answer one line a request: `load` and `resident` in bytes that came with the model, the others in seconds."""
+    """Answer one line a request: `load`, `resident` and `own` in bytes that came with the model, the others in seconds."""
     import gc
 
-    import psutil
     import torch
 
     from gates.evaluation import loaders
 
     held: list[Any] = []
-    begun = [0]
+    begun: dict[str, int] = {}
 
-    def resident() -> int:
+    def memory(what: str) -> int:
         gc.collect()
-        return int(psutil.Process().memory_info().rss)
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith(what))
 
     def load() -> float:
         __import__("optimum.intel" if format_name == "openvino" else "compressed_tensors")
         __import__("bitsandbytes" if format_name == "bitsandbytes" else "transformers")
-        begun[0] = resident()
+        begun.update({what: memory(what) for what in ("VmRSS", "RssAnon")})
         held.append(loaders.load(path, format_name, "CPU").model)
-        return resident() - begun[0]
+        return memory("VmRSS") - begun["VmRSS"]
 
     def generate(tokens: int, new: int) -> float:
         ids = torch.arange(tokens)[None] % 2000
@@ -104,7 +106,8 @@ def serve(path: Path, format_name: str) -> None:
 
     answers: dict[str, Callable[[], float]] = {
         "load": load,
-        "resident": lambda: resident() - begun[0],
+        "resident": lambda: memory("VmRSS") - begun["VmRSS"],
+        "own": lambda: memory("RssAnon") - begun["RssAnon"],
         "prompt": lambda: generate(PROMPT, 1),
         "decode": lambda: generate(1, NEW),
     }
@@ -132,6 +135,7 @@ def compare(sides: dict[str, tuple[Path, str]], turns: int) -> list[dict[str, An
                 for name, side in running.items():
                     taken[name][what].append(side.ask(what))
         resident = {name: side.ask("resident") for name, side in running.items()}
+        own = {name: side.ask("own") for name, side in running.items()}
     finally:
         for side in running.values():
             side.stop()
@@ -145,6 +149,7 @@ def compare(sides: dict[str, tuple[Path, str]], turns: int) -> list[dict[str, An
                 "disk_bytes": sum(file.stat().st_size for pattern in patterns for file in path.glob(pattern)),
                 "loaded_bytes": int(loaded[name]),
                 "resident_bytes": int(resident[name]),
+                "own_bytes": int(own[name]),
                 "prompt_rate": PROMPT / prompt,
                 "decode_rate": NEW / decode,
                 "decode_seconds": taken[name]["decode"][1:],
@@ -152,15 +157,17 @@ def compare(sides: dict[str, tuple[Path, str]], turns: int) -> list[dict[str, An
             }
         )
     for row in rows:
-        row["decode_ratio"] = row["decode_rate"] / rows[0]["decode_rate"]
-        row["prompt_ratio"] = row["prompt_rate"] / rows[0]["prompt_rate"]
+        # Of each turn, so that what else the machine does falls on both alike.
+        for what in ("decode", "prompt"):
+            pairs = zip(rows[0][f"{what}_seconds"], row[f"{what}_seconds"], strict=True)
+            row[f"{what}_ratio"] = median(first / second for first, second in pairs)
         row["resident_ratio"] = row["resident_bytes"] / rows[0]["resident_bytes"]
     return rows
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--turns", type=int, default=7)
+    arguments.add_argument("--turns", type=int, default=15)
     arguments.add_argument("--scratch", type=Path, help="a directory with 1 GB of room")
     arguments.add_argument("--serve", nargs=2, metavar=("PATH", "FORMAT"), help=argparse.SUPPRESS)
     chosen = arguments.parse_args()
