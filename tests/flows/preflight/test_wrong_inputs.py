@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,27 +63,32 @@ def test_no_two_rows_have_one_name() -> None:
     assert len({wrong.name for wrong in ALL}) == len(ALL) >= 60
 
 
-def test_a_model_of_the_hub_is_held_against_its_headers_before_it_is_fetched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("commit", "changed", "says"),
+    [
+        ("a" * 40, {}, None),
+        ("b" * 40, {"num_hidden_layers": 3}, "num_hidden_layers is 3, and the weights hold 2 blocks"),
+        ("c" * 40, {"model_type": "mystery"}, "model_type 'mystery'"),
+    ],
+    ids=["sound", "blocks", "type"],
+)
+def test_a_model_of_the_hub_is_held_against_its_headers_before_it_is_fetched(
+    commit: str, changed: dict[str, Any], says: str | None, tmp_path: Path
+) -> None:
     """What is remembered of a model on the Hub, headers and configuration, is all that is here."""
-    room = furnish(tmp_path / "room")
-    said = "model: {source: acme/tiny, revision: " + "a" * 40 + "}\n" + TEXTS + TARGETS
-    (room / "m.yaml").write_text(said)
-    memory = tmp_path / "home" / "cache" / "headers" / "acme" / "tiny" / f"{'a' * 40}.json"
+    room, home = furnish(tmp_path / "room"), tmp_path / "home"
+    (room / "m.yaml").write_text(f"model: {{source: acme/tiny, revision: {commit}}}\n" + TEXTS + TARGETS)
+    memory = home / "cache" / "headers" / "acme" / "tiny" / f"{commit}.json"
     memory.parent.mkdir(parents=True)
-    for config, says in (
-        (CONFIG, None),
-        (CONFIG | {"num_hidden_layers": 3}, "num_hidden_layers is 3, and the weights hold 2 blocks"),
-        (CONFIG | {"model_type": "mystery"}, "model_type 'mystery'"),
-    ):
-        held = {name: ("BF16", shape, 2) for name, shape in SHAPES.items()}
-        memory.write_text(json.dumps({"tensors": held, "config": config}))
-        if says is None:
-            assert plan(read([room / "m.yaml"]), Store(tmp_path / "home")).stale
-            continue
-        with pytest.raises(ManifestError) as caught:
-            plan(read([room / "m.yaml"]), Store(tmp_path / "home"))
-        assert caught.value.key == "model.source" and says in str(caught.value)
-        assert "acme/tiny@aaaaaaaaaaaa" in str(caught.value)
+    held = {name: ("BF16", shape, 2) for name, shape in SHAPES.items()}
+    memory.write_text(json.dumps({"tensors": held, "config": CONFIG | changed}))
+    if says is None:
+        assert plan(read([room / "m.yaml"]), Store(home)).stale
+        return
+    with pytest.raises(ManifestError) as caught:
+        plan(read([room / "m.yaml"]), Store(home))
+    assert caught.value.key == "model.source" and says in str(caught.value)
+    assert f"acme/tiny@{commit[:12]}" in str(caught.value)
 
 
 def test_the_room_that_rows_change_is_sound(home: Path, tmp_path: Path) -> None:
