@@ -93,7 +93,7 @@ def serve(path: Path, format_name: str) -> None:
         __import__("optimum.intel" if format_name == "openvino" else "compressed_tensors")
         __import__("bitsandbytes" if format_name == "bitsandbytes" else "transformers")
         begun.update({what: memory(what) for what in ("VmRSS", "RssAnon")})
-        held.append(loaders.load(path, format_name, "CPU").model)
+        held.append(loaders.load(path, format_name, "CPU", "text-generation").model)
         return memory("VmRSS") - begun["VmRSS"]
 
     def generate(tokens: int, new: int) -> float:

@@ -22,7 +22,8 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.gates_models import noisy, original, rounded, rows, scores
-from gates.evidence import CHECKS, Check, Document, Evidence, Sizes
+from catalog.tasks import TASKS
+from gates.evidence import Check, Document, Evidence, Sizes
 from gates.kinds.divergence import KLD, Divergence
 from gates.kinds.perplexity import INCREASE, Perplexity
 from gates.kinds.tail import Tail, quantile
@@ -41,7 +42,8 @@ MEASURES: dict[str, Callable[[Sequence[Document], float], Estimate | None]] = {
 MOST = {"at": 0.05, "twice": 0.0}
 LEAST = {"half": 0.9, "identical": 1.0}
 SIZES = Sizes(original_bytes=2, artifact_bytes=1, expected_bytes=1, ratio=0.5)
-SOUND = tuple(Check(name=name, passed=True, detail="") for name in CHECKS)
+SANITY = TASKS["text-generation"].sanity
+SOUND = tuple(Check(name=name, passed=True, detail="") for name in SANITY)
 
 
 def evidence(documents: list[Document], plan: tuple[int, ...], look: int) -> Evidence:

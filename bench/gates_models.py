@@ -23,7 +23,7 @@ def rows(documents: int | None = None) -> list[torch.Tensor]:
 
 def original() -> Loaded:
     """Load the demo model in float32."""
-    return load_original(DEMO / "model")
+    return load_original(DEMO / "model", "text-generation")
 
 
 def rounded(bits: int, group: int = 64) -> Loaded:

@@ -13,6 +13,9 @@ from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.tasks import TASKS
 
+PLAIN = (".safetensors", ".json", ".xml", ".txt", ".md", ".jinja", ".model")
+"""Suffixes of files that hold nothing that is run, whatever the format."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -57,6 +60,8 @@ class Format:
     """Files, as patterns, that hold the weights: their bytes are its size."""
     libraries: tuple[str, ...]
     """Distributions that have a hand in its bits and in their scores besides torch's; their versions are in keys."""
+    binaries: tuple[str, ...] = ()
+    """Files, as patterns, that are not plain and hold nothing that is run."""
     method: str | None = None
     """`quantization_config.quant_method` in config.json; None: there is none."""
     options: tuple[tuple[str, str], ...] = ()
@@ -81,6 +86,10 @@ class Format:
     prefix: str | None = None
     """How names of its recipes begin."""
 
+    def takes(self, file: str) -> bool:
+        """Whether a file of that name may be in an artifact: it is plain, or one of the format's own."""
+        return file.endswith(PLAIN) or any(fnmatchcase(file, pattern) for pattern in self.binaries)
+
     def holds(self, engine: str) -> tuple[str, ...]:
         """The dtypes that an engine can write it with; none if it does not write it."""
         return tuple(name for name in self.dtypes if engine in self.engines and name in ENGINES[engine].dtypes)
@@ -88,10 +97,6 @@ class Format:
     def loader(self, task: str) -> str:
         """Full name of the stock class that loads it."""
         return f"{self.client.module}.{TASKS[task].classes[self.client.module]}"
-
-    def has_weights(self, file: str) -> bool:
-        """Whether a file of that name holds weights of it."""
-        return any(fnmatchcase(file, pattern) for pattern in self.weights)
 
 
 _CHECKPOINT = ("config.json", "tokenizer_config.json", "*.safetensors")
@@ -145,6 +150,7 @@ FORMATS: dict[str, Format] = {
             ),
             weights=("openvino_model*.bin",),
             libraries=("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
+            binaries=("openvino_*.bin",),
             devices=("CPU", "GPU", "NPU"),
             mixes=True,
             embeddings=("int8",),
@@ -166,17 +172,21 @@ ORIGINAL = Format(
     files=_CHECKPOINT,
     weights=("*.safetensors",),
     libraries=(),
-    small_in_memory=True,
 )
 """What originals are stored as."""
+
+LOADABLE = FORMATS | {ORIGINAL.name: ORIGINAL}
+"""All that a stock client loads: artifacts, and originals as they are."""
 
 DEVICES = tuple(dict.fromkeys(device for format_ in FORMATS.values() for device in format_.devices))
 
 if TYPE_CHECKING:
     FormatName = str
+    LoadableName = str
     Device = str
 else:
     FormatName = Literal[tuple(FORMATS)]
+    LoadableName = Literal[tuple(LOADABLE)]
     Device = Literal[DEVICES]
 
 _unheld = DTYPES.keys() - {dtype for format_ in FORMATS.values() for dtype in format_.dtypes}

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from catalog.engines import ENGINES
-from catalog.formats import FORMATS
+from catalog.formats import FORMATS, LOADABLE, ORIGINAL
 
 COMPUTING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
 """Of every step that runs a model."""
@@ -19,9 +19,9 @@ def making(engine: str, format_: str) -> tuple[str, ...]:
     return (*COMPUTING, *FORMATS[format_].libraries, *ENGINES[engine].libraries, *source)
 
 
-def scoring(format_: str | None = None) -> tuple[str, ...]:
-    """Libraries that decide how an artifact scores; without a format, the original."""
-    return (*COMPUTING, *(FORMATS[format_].libraries if format_ else ()))
+def scoring(format_: str = ORIGINAL.name) -> tuple[str, ...]:
+    """Libraries that decide how an artifact of a format scores, or the original."""
+    return (*COMPUTING, *LOADABLE[format_].libraries)
 
 
 def known() -> frozenset[str]:

@@ -17,14 +17,18 @@ class Task:
     name: str
     classes: Mapping[str, str]
     """Module of a client (`catalog.formats.Client`) → the class that its user types."""
+    builds: tuple[str, ...]
+    """Auto classes of transformers that a model may be quantized as, in the order they are tried."""
+    heads: tuple[str, ...]
+    """How names of architectures end that such a class builds, or whose body it is."""
     export: str
     """What optimum-intel's exporter calls it."""
     evidence: str
     """Package of gates that measures it: its `baseline` runs the original, its `compare` an artifact."""
-    row: str
-    """What one row of evaluation is, in a reader's words."""
+    rows: str
+    """What a row of evaluation is, in the plural: bounds are over these."""
     measures: tuple[str, ...]
-    """Quantities of `gates.evidence.Summary`, each with bounds over rows."""
+    """Quantities of `gates.evidence.Summary` that have bounds."""
     sanity: tuple[str, ...]
     """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
     snippet: str
@@ -47,9 +51,11 @@ TASKS: dict[str, Task] = {
         Task(
             "text-generation",
             classes={"transformers": "AutoModelForCausalLM", "optimum.intel": "OVModelForCausalLM"},
+            builds=("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"),
+            heads=("ForCausalLM", "LMHeadModel", "WithLMHead", "ForMaskedLM", "Model"),
             export="text-generation-with-past",
             evidence="gates.evaluation",
-            row="a document, cut after so many tokens; each token but the first is predicted",
+            rows="documents",
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             sanity=(
                 "files",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
-from gates.evaluation import baseline, compare
+from catalog.tasks import TASKS
 from gates.evidence import Evidence
 from gates.request import BaselineRequest, EvidenceRequest
 from gates.results import Baseline
@@ -15,6 +16,6 @@ def run(request: BaselineRequest | EvidenceRequest, out: Path) -> Baseline | Evi
 
     Raises `GateError` for a request, text or original at fault. An artifact at fault is evidence, not an error.
     """
-    if isinstance(request, BaselineRequest):
-        return baseline.run(request, out)
-    return compare.run(request, out)
+    module = "baseline" if isinstance(request, BaselineRequest) else "compare"
+    ran: Baseline | Evidence = import_module(f"{TASKS[request.task].evidence}.{module}").run(request, out)
+    return ran

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.tasks import TaskName
 from gates.statistics.estimate import Estimate
 
 CONFIDENCE = 0.95
 """One-sided confidence of the bounds in a summary; a verdict computes its own from the documents."""
-
-CHECKS = (
-    "files",
-    "size",
-    "config",
-    "special-tokens",
-    "chat-template",
-    "tokenizer",
-    "loads",
-    "weights",
-    "finite",
-    "context",
-    "generates",
-)
-"""Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
 
 
 class _Frozen(BaseModel):
@@ -118,6 +104,7 @@ class Summary(_Frozen):
 class Evidence(_Frozen):
     """`OUT_DIR/evidence.json`: everything a verdict needs, so that judging again runs no model."""
 
+    task: TaskName = "text-generation"
     format: str
     loader: str
     """The stock class that loaded the artifact."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from catalog.formats import LoadableName
+from catalog.tasks import TaskName
 from gates.kinds.tasks import TaskConfiguration
 
 
@@ -43,6 +45,7 @@ class BaselineRequest(BaseModel):
 
     step: Literal["baseline"] = "baseline"
     model: Path
+    task: TaskName = "text-generation"
     evaluation: Evaluation
     tasks: Tasks = ()
 
@@ -55,9 +58,10 @@ class EvidenceRequest(BaseModel):
     step: Literal["evidence"] = "evidence"
     model: Path
     """The original: its size, tokenizer and chat template are what the artifact's are held against."""
+    task: TaskName = "text-generation"
+    """With the format it decides the stock loader."""
     artifact: Path
-    format: str
-    """compressed-tensors, bitsandbytes or openvino: decides the stock loader."""
+    format: LoadableName
     expected_bytes: int | None = None
     """Weight bytes the recipe implies, from the quantizer's record."""
     baseline: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from catalog.tasks import TASKS
 from gates.evidence import CONFIDENCE, Document, Summary
 from gates.kinds.agreement import FLIPS, TOP1
 from gates.kinds.divergence import KLD
@@ -20,13 +21,13 @@ MEASURES: dict[str, Measure] = {
 """Fields of `Summary` that have bounds."""
 
 
-def summarize(documents: Sequence[Document]) -> Summary | None:
-    """Summarize scored documents; None when there are none."""
+def summarize(documents: Sequence[Document], task: str) -> Summary | None:
+    """Summarize scored documents by the measures of a task; None when there are none."""
     if not documents:
         return None
     return Summary(
         tokens=sum(document.tokens for document in documents),
         perplexity_original=perplexity(documents, "loss_original"),
         perplexity=perplexity(documents, "loss"),
-        **{name: measure.over(documents, CONFIDENCE) for name, measure in MEASURES.items()},
+        **{name: MEASURES[name].over(documents, CONFIDENCE) for name in TASKS[task].measures},
     )

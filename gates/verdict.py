@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gates.evidence import CHECKS, Check, Evidence
+from catalog.tasks import TASKS
+from gates.evidence import Check, Evidence
 from gates.results import GateVerdict, Outcome, Verdict
 from gates.spec import Gates
 
@@ -31,7 +32,7 @@ def judge(evidence: Evidence, gates: Gates) -> Verdict:
 
 
 def _sanity(evidence: Evidence) -> Iterator[GateVerdict]:
-    unchecked = {name: Check(name=name, passed=False, detail="not checked") for name in CHECKS}
+    unchecked = {name: Check(name=name, passed=False, detail="not checked") for name in TASKS[evidence.task].sanity}
     for check in (unchecked | {check.name: check for check in evidence.checks}).values():
         yield GateVerdict(
             name=f"sanity.{check.name}", outcome="passed" if check.passed else "failed", sentence=check.detail

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catalog.formats import FORMATS, PLAIN
 from publishers.card.card_evidence import read_verdict
 from publishers.errors import PublishError
 from publishers.provenance import Provenance
 
-SUFFIXES = frozenset({".safetensors", ".json", ".xml", ".txt", ".md", ".jinja", ".model"})
 NOTICES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)([._-][A-Za-z0-9._-]*)?\Z", re.IGNORECASE)
 PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
 HOMES = re.compile(r"(?<![\w.])(/home/|/root/|/Users/|[A-Za-z]:\\+Users\\+)[^\s\"'<>]+")
@@ -44,8 +44,8 @@ def check_release(directory: Path, files: Iterable[str], provenance: Provenance,
         check_content(directory / path, path, private)
 
 
-def check_path(path: str, format_: str) -> None:
-    """Refuse a path whose form or kind has no place in a release.
+def check_path(path: str, format_: str | None) -> None:
+    """Refuse a path whose form or kind has no place in a release of a format, or, where it is not known yet, of any.
 
     Raises:
         PublishError: naming the path and the rule.
@@ -58,12 +58,13 @@ def check_path(path: str, format_: str) -> None:
         )
     if NOTICES.match(name) and PurePosixPath(name).suffix in ("", ".txt", ".md"):
         return
-    intermediate = format_ == "openvino" and re.fullmatch(r"openvino_[a-z_]+\.bin", name)
-    if PurePosixPath(name).suffix not in SUFFIXES and not intermediate:
+    rows = FORMATS.values() if format_ is None else (FORMATS[format_],)
+    if not any(row.takes(name) for row in rows):
+        own = [f"in format {row.name} {', '.join(row.binaries)}" for row in rows if row.binaries]
         raise PublishError(
             f"It holds {path}, a kind of file that is never released: a loader could execute it, or nobody "
-            f"can check it. Allowed are {', '.join(sorted(SUFFIXES))}, licence and notice files, and in format "
-            "openvino the IR's openvino_*.bin. Save the artifact in one of those."
+            f"can check it. Allowed are {', '.join((*sorted(PLAIN), 'licence and notice files', *own))}. "
+            "Save the artifact in one of those."
         )
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.foreign_errors import machine_fault
+from catalog.formats import FormatName
+from catalog.tasks import TaskName
 from publishers.errors import PublishError
 
 PROVENANCE = "quantmill.json"
@@ -46,8 +48,8 @@ class Provenance(BaseModel):
     schema_version: Literal[1] = 1
     name: str
     target: str
-    task: str
-    format: Literal["compressed-tensors", "bitsandbytes", "openvino"]
+    task: TaskName
+    format: FormatName
     source: Origin
     recipe: dict[str, Any]
     calibration: dict[str, Any] | None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from catalog.destinations import checked
+from catalog.formats import FormatName
+from catalog.tasks import TaskName
 
 Address = Annotated[str, AfterValidator(checked)]
 """A destination as `catalog.destinations` lists them."""
@@ -41,8 +43,8 @@ class Subject(BaseModel):
     files: dict[str, str]
     """Path → sha256 of every file in `artifact`, as the step that made it recorded them."""
     source: Source
-    format: Literal["compressed-tensors", "bitsandbytes", "openvino"]
-    task: str = "text-generation"
+    format: FormatName
+    task: TaskName = "text-generation"
     recipe: dict[str, Any]
     """The explicit recipe."""
     calibration: dict[str, Any] | None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.dtypes import DtypeName
 from catalog.libraries import making, versions
+from catalog.tasks import TaskName
 from quantizers.compute import ComputeDtype
 from quantizers.recipe import Recipe
 
@@ -43,6 +44,8 @@ class Request(BaseModel):
 
     model: Path
     """Directory with config.json, safetensors and tokenizer files."""
+    task: TaskName = "text-generation"
+    """What the model is asked to do: the class it is built as, and what is exported."""
     targets: dict[str, Recipe] = Field(min_length=1)
     calibration: Calibration | None = None
     memory_bytes: int | None = Field(None, ge=1)
@@ -59,6 +62,8 @@ class SensitivityRequest(BaseModel):
 
     model: Path
     """Directory with config.json, safetensors and tokenizer files."""
+    task: TaskName = "text-generation"
+    """What the model is asked to do: the class it is built as, and what is exported."""
     recipe: Recipe
     """How linears are rounded; each dtype of `dtypes` stands in for its own."""
     dtypes: tuple[DtypeName, ...] = Field(min_length=2)

@@ -69,6 +69,7 @@ def baseline(job: Job, store: Store) -> BaselineRequest:
     """Ask for the original's scores."""
     return BaselineRequest(
         model=_model(job, store),
+        task=job.original.task,
         evaluation=_rows(job, store, job.manifest.evaluation.documents),
         tasks=_tasks(job),
     )
@@ -90,6 +91,7 @@ def quantize(work: Sequence[tuple[Job, Rung]], store: Store) -> quantizing.Reque
     job = reader or work[0][0]
     return quantizing.Request(
         model=_model(job, store),
+        task=job.original.task,
         targets={str(number): rung.recipe for number, (_, rung) in enumerate(work)},
         calibration=_calibration(reader, store) if reader else None,
         memory_bytes=job.manifest.memory_bytes,
@@ -102,6 +104,7 @@ def sensitivity(job: Job, store: Store) -> quantizing.SensitivityRequest:
     assert search
     return quantizing.SensitivityRequest(
         model=_model(job, store),
+        task=job.original.task,
         recipe=search.base,
         dtypes=tuple(sorted(search.auto.dtypes)),
         calibration=_calibration(job, store),
@@ -120,6 +123,7 @@ def evidence(
     """Ask for the artifact's scores against the original's, on its first `limit` documents."""
     return EvidenceRequest(
         model=_model(job, store),
+        task=job.original.task,
         artifact=store.out(job.quantize(rung)),
         format=rung.recipe.format,
         expected_bytes=artifact.result.expected_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from catalog.engines import ENGINES
 from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
@@ -15,7 +16,7 @@ def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
     """
     read: dict[int | None, str] = {}
     for p in todo:
-        if p.rung.recipe.calibrated and p.rung.recipe.engine == "streaming":
+        if p.rung.recipe.calibrated and ENGINES[p.rung.recipe.engine].streams:
             read.setdefault(p.job.manifest.memory_bytes, fingerprint(p.job.quantize(p.rung).inputs["calibration"]))
     groups: dict[tuple[str, ...], list[tuple[Job, Rung]]] = {}
     for planned in todo:
@@ -24,7 +25,7 @@ def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
         text = read.get(memory, "")
         if rung.recipe.calibrated:
             text = fingerprint(job.quantize(rung).inputs["calibration"])
-        streams = rung.recipe.engine == "streaming"
+        streams = ENGINES[rung.recipe.engine].streams
         place = ("streaming", text, str(memory)) if streams else (job.release, rung.name)
         groups.setdefault(place, []).append((job, rung))
     return [

@@ -61,11 +61,15 @@ class Original:
     """Where the files are; None: not fetched yet."""
     tensors: dict[str, Tensor] = field(hash=False, repr=False)
     config: dict[str, Any] = field(hash=False, repr=False)
+    task: str = "text-generation"
+    """What it is asked to do."""
 
     @property
     def identity(self) -> dict[str, str | None]:
         """What of it goes into keys."""
-        return {"id": self.id, "revision": self.revision}
+        # Stores of the time when there was one task keep what they hold.
+        task = {} if self.task == "text-generation" else {"task": self.task}
+        return {"id": self.id, "revision": self.revision, **task}
 
     @property
     def fetch(self) -> Step[Fetched]:
@@ -181,7 +185,7 @@ class Sources:
         files = sorted({path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()})
         revision = f"sha256:{self.hashes.tree(directory, files)}"
         config = json.loads((directory / "config.json").read_bytes())
-        return Original(manifest.model.name, None, revision, directory, shapes(directory), config)
+        return Original(manifest.model.name, None, revision, directory, shapes(directory), config, manifest.model.task)
 
     def _from_hub(self, manifest: Manifest) -> Original:
         source = manifest.model.source
@@ -189,9 +193,11 @@ class Sources:
         snapshot = self.snapshot(source, commit)
         if snapshot is not None:
             config = json.loads((snapshot / "config.json").read_bytes())
-            return Original(manifest.model.name, source, commit, snapshot, shapes(snapshot), config)
+            return Original(
+                manifest.model.name, source, commit, snapshot, shapes(snapshot), config, manifest.model.task
+            )
         tensors, config = self._remote_headers(source, commit)
-        return Original(manifest.model.name, source, commit, None, tensors, config)
+        return Original(manifest.model.name, source, commit, None, tensors, config, manifest.model.task)
 
     def snapshot(self, source: str, commit: str) -> Path | None:
         """Return the directory of a fetched model, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from functools import cache
 
+from catalog.formats import ORIGINAL
 from catalog.libraries import making, scoring
 from catalog.libraries import versions as installed_versions
 
@@ -37,6 +38,6 @@ def versions(step: str, *, format: str | None = None, engine: str | None = None)
     if step in _WITHOUT_MODEL:
         libraries = _WITHOUT_MODEL[step]
     else:
-        libraries = making(engine, format) if engine and format else scoring(format)
+        libraries = making(engine, format) if engine and format else scoring(format or ORIGINAL.name)
     own = {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()}
     return own | installed_versions(libraries)

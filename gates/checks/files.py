@@ -9,12 +9,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from catalog.foreign_errors import machine_fault
+from catalog.formats import Format
 from gates.evidence import Check, Sizes
-from gates.formats import Format
 from gates.sizes import in_words
 
-PLAIN = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".xml"})
-"""Suffixes that hold no executable content; .bin is sound beside an .xml of the same name, anything else is not."""
 NAMES = frozenset({"LICENSE", "NOTICE", "USE_POLICY", ".gitattributes"})
 SLACK = 0.02, 65_536
 """Headers and alignment: share of the expected size plus bytes by which the weights may differ from it."""
@@ -26,9 +24,9 @@ def files(artifact: Path, expected: Format) -> Check:
     if not artifact.is_dir():
         return Check(name=name, passed=False, detail=f"{artifact.name} is not a directory")
     for path in sorted(p for p in artifact.rglob("*") if p.is_file()):
-        whole = path.suffix in PLAIN or path.name in NAMES
-        if not whole and not (path.suffix == ".bin" and path.with_suffix(".xml").is_file()):
-            return Check(name=name, passed=False, detail=f"{path.name} is neither safetensors, IR nor plain text")
+        if not (expected.takes(path.name) or path.name in NAMES):
+            detail = f"{path.name} is neither plain text nor a weight file of this format"
+            return Check(name=name, passed=False, detail=detail)
     for required in expected.files:
         if not any(artifact.glob(required)):
             return Check(name=name, passed=False, detail=f"{required} is missing")
@@ -40,7 +38,7 @@ def files(artifact: Path, expected: Format) -> Check:
         asked = found.get("quant_method") or "no quantization_config"
         return Check(name=name, passed=False, detail=f"config.json says {asked}, the format is {expected.method}")
     fault = _shards(artifact)
-    return Check(name=name, passed=fault is None, detail=fault or "whole safetensors or IR, nothing that runs code")
+    return Check(name=name, passed=fault is None, detail=fault or "whole, and nothing that runs code")
 
 
 def _shards(artifact: Path) -> str | None:

@@ -90,7 +90,7 @@ class _Originals:
 
 def effective(loaded: Loaded) -> Iterator[tuple[str, Tensor]]:
     """Yield name and dense weight, (out, in), of every linear as the loader computes with it."""
-    yield from _OF_LOADER[loaded.loader](loaded.model)
+    yield from _BY_CLIENT[loaded.loader.rpartition(".")[0]](loaded.model)
 
 
 def _torch(model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -149,4 +149,4 @@ def _constants(node: Any) -> list[str] | None:
     return None if any(found is None for found in below) else [name for found in below for name in found or ()]
 
 
-_OF_LOADER = {"transformers.AutoModelForCausalLM": _torch, "optimum.intel.OVModelForCausalLM": _openvino}
+_BY_CLIENT = {"transformers": _torch, "optimum.intel": _openvino}

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog import libraries
+from catalog.formats import LOADABLE, ORIGINAL
 from gates.errors import GateError
 from gates.evaluation import chats, loaders, probes, scoring, tasks, texts
-from gates.formats import tools
 from gates.progress import report
 from gates.request import BaselineRequest, Evaluation
 from gates.results import Baseline
@@ -25,7 +26,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     scored = [row for row in rows if len(row) > 1]
     if not scored:
         raise GateError(f"{request.evaluation.documents}: no document has two tokens, so there is nothing to predict.")
-    loaded = loaders.load_original(request.model)
+    loaded = loaders.load_original(request.model, request.task)
     if loaded.faults:
         raise GateError(
             f"{request.model}: the original does not load cleanly: {loaded.faults[0]}. Its configuration and its weights do "
@@ -47,8 +48,8 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
         vocabulary=vocabulary,
         kept=min(scoring.KEPT, vocabulary),
         chat=len(talks),
-        weights_bytes=weights_bytes(request.model),
-        tools=tools("transformers"),
+        weights_bytes=weights_bytes(request.model, ORIGINAL.name),
+        tools=libraries.versions(libraries.scoring()),
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return result
@@ -118,7 +119,7 @@ def read_result(directory: Path) -> Baseline:
     return Baseline.model_validate(json.loads(path.read_text()))
 
 
-def weights_bytes(path: Path) -> int:
-    """Bytes of the weight files in a model's directory: safetensors, or the .bin beside an OpenVINO .xml."""
-    files = [*path.glob("*.safetensors"), *(xml.with_suffix(".bin") for xml in path.glob("openvino_model*.xml"))]
+def weights_bytes(path: Path, format_: str) -> int:
+    """Bytes of the weight files in a model's directory."""
+    files = {file for pattern in LOADABLE[format_].weights for file in path.glob(pattern)}
     return sum(file.stat().st_size for file in files)

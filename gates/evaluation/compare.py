@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from catalog import libraries
 from catalog.errors import Fault
 from catalog.foreign_errors import machine_fault
+from catalog.formats import LOADABLE
+from catalog.tasks import TASKS
 from gates.checks import behaviour, files, ir, names, weights
 from gates.errors import GateError
 from gates.evaluation import baseline, loaders, probes, scoring, speed, tasks, texts
-from gates.evidence import CHECKS, Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
-from gates.formats import format_of, tools
+from gates.evidence import Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
@@ -79,28 +81,30 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     sizes = _sizes(request, original)
     findings = _Findings()
     findings.add(files.size(sizes))
-    if findings.add(files.files(request.artifact, format_of(request.format))):
+    if findings.add(files.files(request.artifact, LOADABLE[request.format])):
         _examine(request, original, previous, limit, findings)
     documents = (*(previous.documents if previous else ()), *findings.documents)
     chat = (*(previous.chat if previous else ()), *findings.chat)
-    reached = {name: Check(name=name, passed=False, detail="not reached") for name in CHECKS} | findings.checks
+    sanity = TASKS[request.task].sanity
+    reached = {name: Check(name=name, passed=False, detail="not reached") for name in sanity} | findings.checks
     evidence = Evidence(
+        task=request.task,
         format=request.format,
-        loader=format_of(request.format).loader,
+        loader=LOADABLE[request.format].loader(request.task),
         row_tokens=original.row_tokens,
         available=original.documents,
         looks=taken,
         documents=documents,
         chat=chat,
-        summary=summarize(documents),
-        chat_summary=summarize(chat),
+        summary=summarize(documents, request.task),
+        chat_summary=summarize(chat, request.task),
         size=sizes,
         checks=tuple(reached.values()),
         samples=findings.samples,
         tasks=previous.tasks if previous else findings.tasks,
         speed=previous.speed if previous else findings.speed,
         runtime=findings.runtime,
-        tools=tools(request.format),
+        tools=libraries.versions(libraries.scoring(request.format)),
     )
     (out / "evidence.json").write_text(evidence.model_dump_json(indent=1) + "\n")
     result = EvidenceResult(
@@ -126,7 +130,7 @@ def _previous(request: EvidenceRequest) -> Evidence | None:
 
 
 def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
-    found = baseline.weights_bytes(request.artifact)
+    found = baseline.weights_bytes(request.artifact, request.format)
     return Sizes(
         original_bytes=original.weights_bytes,
         artifact_bytes=found,
@@ -145,8 +149,12 @@ def _examine(
     tokenizer = _tokenizer(request, original, limit, findings)
     loaded = None
     with findings.attempt("loads"):
-        loaded = loaders.load(request.artifact, request.format, request.device)
-        detail = loaded.faults[0] if loaded.faults else f"{format_of(request.format).loader} reports nothing amiss"
+        loaded = loaders.load(request.artifact, request.format, request.device, request.task)
+        detail = (
+            loaded.faults[0]
+            if loaded.faults
+            else f"{LOADABLE[request.format].loader(request.task)} reports nothing amiss"
+        )
         findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
         findings.runtime = loaded.runtime
     if loaded is None:
@@ -170,7 +178,7 @@ def _examine(
     if request.speed and not previous:
         with findings.attempt("speed"):
             findings.speed = speed.measure(
-                request.model, request.artifact, request.format, request.device, long["ids"].tolist()
+                request.model, request.artifact, request.format, request.device, request.task, long["ids"].tolist()
             )
     if request.tasks and not previous:
         with findings.attempt("tasks"):
@@ -192,7 +200,7 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
         with findings.attempt("chat-template"):
             findings.add(names.chat_template(theirs, own))
         documents = texts.read(request.evaluation.documents)[:limit]
-        if "openvino_tokenizer.xml" in format_of(request.format).files:
+        if "openvino_tokenizer.xml" in LOADABLE[request.format].files:
             with findings.attempt("ir-tokenizer"):
                 findings.add(ir.tokenizers(request.artifact, theirs, documents))
         if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from catalog.errors import EnvironmentFault
-from gates.formats import format_of
+from catalog.formats import LOADABLE, ORIGINAL
 
 
 @dataclass
@@ -46,27 +47,32 @@ _ALARMS = (
 )
 
 
-def load_original(path: Path) -> Loaded:
+def load_original(path: Path, task: str) -> Loaded:
     """Load the original in float32 on the CPU: the reference must not carry rounding of its own."""
-    return _load_transformers(path, dtype=torch.float32)
+    return _load_transformers(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
 
 
-def load(path: Path, format_name: str, device: str) -> Loaded:
+def load(path: Path, format_: str, device: str, task: str) -> Loaded:
     """Load an artifact as its user will, with the loader's own defaults. Raises whatever the loader raises."""
-    if format_of(format_name).loader.startswith("optimum"):
-        return _load_openvino(path, device)
-    loaded = _load_transformers(path)
-    asked, found = format_of(format_name).method, _method(loaded.model)
-    if asked != found:
-        loaded.faults.append(f"loads with quantization {found or 'none'}, where {asked or 'none'} is what was made")
+    row = LOADABLE[format_]
+    loaded = _BY_CLIENT[row.client.module](path, row.loader(task), device, **dict(row.options))
+    found = _method(loaded.model)
+    if row.method != found:
+        loaded.faults.append(
+            f"loads with quantization {found or 'none'}, where {row.method or 'none'} is what was made"
+        )
     return loaded
 
 
-def _load_transformers(path: Path, **options: Any) -> Loaded:
-    from transformers import AutoModelForCausalLM
+def stock_class(loader: str) -> Any:
+    """The class of that full name, from the library it is in."""
+    module, _, name = loader.rpartition(".")
+    return getattr(import_module(module), name)
 
+
+def _load_transformers(path: Path, loader: str, device: str, **options: Any) -> Loaded:
     with _alarms() as faults:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = stock_class(loader).from_pretrained(
             path,
             output_loading_info=True,
             local_files_only=True,
@@ -78,7 +84,7 @@ def _load_transformers(path: Path, **options: Any) -> Loaded:
     faults[:] = _misfits(model, info) or faults
     model.eval()
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
-    return Loaded(model, "transformers.AutoModelForCausalLM", {"dtype": ", ".join(dtypes)}, faults)
+    return Loaded(model, loader, {"dtype": ", ".join(dtypes)}, faults)
 
 
 def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
@@ -110,9 +116,8 @@ def _method(model: Any) -> str | None:
     return str(getattr(quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method))
 
 
-def _load_openvino(path: Path, device: str) -> Loaded:
+def _load_openvino(path: Path, loader: str, device: str, **options: Any) -> Loaded:
     from openvino import Core
-    from optimum.intel import OVModelForCausalLM
 
     present = Core().available_devices
     if device not in {name.split(".")[0] for name in present}:
@@ -121,13 +126,18 @@ def _load_openvino(path: Path, device: str) -> Loaded:
             "its driver, or name another device for this target."
         )
     with _alarms() as faults:
-        model = OVModelForCausalLM.from_pretrained(path, device=device, local_files_only=True, trust_remote_code=False)
+        model = stock_class(loader).from_pretrained(
+            path, device=device, local_files_only=True, trust_remote_code=False, **options
+        )
         model.compile()
     compiled = model.request.get_compiled_model()
     hints = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
     runtime = {name: str(compiled.get_property(name)) for name in hints if name in supported}
-    return Loaded(model, "optimum.intel.OVModelForCausalLM", runtime, faults)
+    return Loaded(model, loader, runtime, faults)
+
+
+_BY_CLIENT = {"transformers": _load_transformers, "optimum.intel": _load_openvino}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import machine_fault
+from catalog.formats import ORIGINAL
 from gates.evidence import Speed
 from gates.progress import report
 
@@ -25,12 +26,14 @@ NEW_TOKENS = 32
 _MARK, _FAULT = "measured:", "the machine is at fault:"
 
 
-def measure(model: Path, artifact: Path, format_name: str, device: str, row: list[int], turns: int = TURNS) -> Speed:
+def measure(
+    model: Path, artifact: Path, format_: str, device: str, task: str, row: list[int], turns: int = TURNS
+) -> Speed:
     """Measure loading, decoding and peak memory of both, in turns.
 
     row: token ids, at least one; decoding begins with the first.
     """
-    meters = [_Meter(model, "transformers", "CPU", row), _Meter(artifact, format_name, device, row)]
+    meters = [_Meter(model, ORIGINAL.name, "CPU", task, row), _Meter(artifact, format_, device, task, row)]
     try:
         loads = [meter.ask("load")["seconds"] for meter in meters]
         seconds: tuple[list[float], list[float]] = ([], [])
@@ -57,14 +60,15 @@ def measure(model: Path, artifact: Path, format_name: str, device: str, row: lis
 class _Meter:
     """A process that holds one model and answers one line per request."""
 
-    def __init__(self, path: Path, format_name: str, device: str, row: list[int]) -> None:
+    def __init__(self, path: Path, format_: str, device: str, task: str, row: list[int]) -> None:
         command = [
             sys.executable,
             "-m",
             "gates.evaluation.speed",
             str(path),
-            format_name,
+            format_,
             device,
+            task,
             json.dumps(row[:1]),
         ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -97,7 +101,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
+def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) -> None:
     import torch
 
     from gates.evaluation import loaders
@@ -116,7 +120,7 @@ def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
 
     held: list[loaders.Loaded] = []
     work: dict[str, Any] = {
-        "load": lambda: seconds(lambda: held.append(loaders.load(path, format_name, device))),
+        "load": lambda: seconds(lambda: held.append(loaders.load(path, format_, device, task))),
         "decode": lambda: seconds(decode),
         "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
     }
@@ -130,4 +134,5 @@ def _serve(path: Path, format_name: str, device: str, row: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    _, place, *words, ids = sys.argv
+    _serve(Path(place), *words, row=json.loads(ids))

@@ -3,45 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from publishers.errors import PublishError
-
-
-@dataclass(frozen=True)
-class Client:
-    """The mainstream library that reads one format."""
-
-    library: str
-    """`library_name` of the card."""
-    module: str
-    auto_class: str
-    packages: tuple[str, ...]
-    """What a user installs, the loader first."""
-
-
-CLIENTS = {
-    "compressed-tensors": Client(
-        "transformers", "transformers", "AutoModelForCausalLM", ("transformers", "compressed-tensors", "torch")
-    ),
-    "bitsandbytes": Client(
-        "transformers", "transformers", "AutoModelForCausalLM", ("transformers", "bitsandbytes", "accelerate", "torch")
-    ),
-    "openvino": Client(
-        "openvino", "optimum.intel", "OVModelForCausalLM", ("optimum-intel", "openvino", "openvino-tokenizers")
-    ),
-}
-
-STOCK = """\
-{imports}
-
-tokenizer = AutoTokenizer.from_pretrained({where})
-model = {auto_class}.from_pretrained({where})
-inputs = tokenizer("The function returns", return_tensors="pt")
-tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
-print(tokenizer.decode(tokens[0], skip_special_tokens=True))
-"""
+from catalog.formats import FORMATS
+from catalog.tasks import TASKS
 
 LOCAL = """\
 import os
@@ -50,46 +15,32 @@ os.environ["HF_HOME"] = {home}
 os.environ["HF_HUB_OFFLINE"] = "1"
 """
 
-GENAI = """\
-import openvino_genai
-from huggingface_hub import snapshot_download
-
-pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), "CPU")
-print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
-"""
-
-
-def client_of(format_: str, task: str) -> Client:
-    """The client of a format.
-
-    Raises:
-        PublishError: the task has no stock loader here.
-    """
-    if task != "text-generation":
-        raise PublishError(
-            f"No loading code is known for task {task!r}, so a release of it could not say how to use it: "
-            "releases are of task text-generation."
-        )
-    return CLIENTS[format_]
-
 
 def snippet(format_: str, task: str, name: str, version: str | None = None, home: Path | None = None) -> str:
     """Python that loads and runs a release, by name or from a directory.
 
     `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub.
     """
-    client = client_of(format_, task)
-    imports = [f"from {client.module} import {client.auto_class}", "from transformers import AutoTokenizer"]
-    if client.module == "transformers":
-        imports = [f"from transformers import {client.auto_class}, AutoTokenizer"]
+    row, module = FORMATS[format_], FORMATS[format_].client.module
+    stock = TASKS[task].classes[module]
+    imports = [f"from {module} import {stock}", "from transformers import AutoTokenizer"]
+    if module == "transformers":
+        imports = [f"from transformers import {stock}, AutoTokenizer"]
     if home is not None:
         imports = [LOCAL.format(home=_literal(str(home))), *imports]
-    return STOCK.format(imports="\n".join(imports), auto_class=client.auto_class, where=_where(name, version))
+    arguments = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
+    return TASKS[task].snippet.format(
+        imports="\n".join(imports),
+        model=f"{stock}.from_pretrained({arguments})",
+        tokenizer=f"AutoTokenizer.from_pretrained({arguments})",
+    )
 
 
-def genai_snippet(name: str, version: str | None = None) -> str:
-    """Python that runs an OpenVINO release with OpenVINO GenAI."""
-    return GENAI.format(where=_where(name, version))
+def runtimes(format_: str, name: str) -> list[tuple[str, str, str]]:
+    """Other programs that run a release: name, package, and Python that runs it."""
+    return [
+        (each.name, each.package, each.snippet.format(where=_where(name, None))) for each in FORMATS[format_].runtimes
+    ]
 
 
 def _where(name: str, version: str | None) -> str:

@@ -16,9 +16,10 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from catalog.formats import FORMATS
+from catalog.tasks import TASKS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
-from publishers.card.loading import client_of, genai_snippet, snippet
+from publishers.card.loading import runtimes, snippet
 from publishers.contents import NOTICES
 from publishers.provenance import File
 from publishers.request import Subject
@@ -69,10 +70,10 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
     """Write the card of a release whose other files are `files`.
 
     Raises:
-        PublishError: evidence or verdict lack what a card must show, or the task has no stock loader.
+        PublishError: evidence or verdict lack what a card must show.
     """
     evidence, verdict = read_evidence(subject.evidence), read_verdict(subject.verdict)
-    client = client_of(subject.format, subject.task)
+    format_ = FORMATS[subject.format]
     sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.shown is None]
     return _template().render(
         metadata=_metadata(subject, license_, evidence),
@@ -80,16 +81,16 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         evidence=evidence,
         verdict=verdict,
         license=license_,
-        client=client,
-        small_in_memory=FORMATS[subject.format].small_in_memory,
+        format=format_,
+        task=TASKS[subject.task],
         recipe=recipe_rows(subject.recipe),
         measurements=_measurements(evidence),
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
         snippet=snippet(subject.format, subject.task, subject.name),
-        genai=genai_snippet(subject.name) if subject.format == "openvino" else None,
-        packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in client.packages],
+        runtimes=runtimes(subject.format, subject.name),
+        packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
         manifest=_yaml({"targets": {subject.target: {key: subject.recipe[key] for key in _ordered(subject.recipe)}}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
@@ -135,7 +136,7 @@ def _metadata(subject: Subject, license_: License, evidence: Evidence) -> str:
         model_name=subject.name,
         base_model=subject.source.id,
         base_model_relation="quantized" if subject.source.id else None,
-        library_name=client_of(subject.format, subject.task).library,
+        library_name=FORMATS[subject.format].client.library,
         pipeline_tag=subject.task,
         license=license_.license,
         license_name=license_.license_name,

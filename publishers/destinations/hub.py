@@ -107,7 +107,7 @@ class Hub(Destination):
         repository = Repository(self.reader, release.name)
         tree = repository.tree(release.commit)
         for path in sorted(tree.keys() - {ATTRIBUTES}):
-            check_path(path, "openvino")  # which format it is says the record; this one is allowed most
+            check_path(path, None)  # which format it is says the record
         progress(f"download {release.name}", 0, 1)
         repository.download(release.commit, tree, directory)
         remove_tree(directory / ".cache")  # the client's notes on the download

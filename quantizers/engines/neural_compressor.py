@@ -45,7 +45,7 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
         QuantizeError: the model, a recipe or the calibration text is at fault, or the package is not installed.
     """
     checkpoint = open_checkpoint(request.model)
-    skeleton = build(checkpoint)
+    skeleton = build(checkpoint, request.task)
     targets = [prepare(n, recipe, skeleton, checkpoint, out / ".work" / n) for n, recipe in recipes.items()]
     made = {}
     for done, target in enumerate(targets):

@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
+from optimum import intel
 
+from catalog.tasks import TASKS
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats.openvino import export as openvino_export
@@ -31,7 +32,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         QuantizeError: the model, its tokenizer or a recipe is at fault, or OpenVINO cannot express them.
     """
     checkpoint = open_checkpoint(request.model)
-    skeleton = build(checkpoint)
+    skeleton = build(checkpoint, request.task)
     names = {target: select_linears(skeleton, recipe, target) for target, recipe in recipes.items()}
     openvino_export.require_exportable(request.model, skeleton)
     for key in skeleton.source.values():
@@ -78,13 +79,13 @@ def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _export(model: Path, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    exported = OVModelForCausalLM.from_pretrained(
+    exported = getattr(intel, TASKS[skeleton.task].classes["optimum.intel"]).from_pretrained(
         model,
         export=True,
         compile=False,
         use_cache=True,
         local_files_only=True,
-        quantization_config=OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names))),
+        quantization_config=intel.OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names))),
     )
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])

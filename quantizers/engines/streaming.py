@@ -34,7 +34,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         QuantizeError: the model, a recipe or the calibration text is at fault.
     """
     checkpoint = open_checkpoint(request.model)
-    skeleton = build(checkpoint)
+    skeleton = build(checkpoint, request.task)
     work = out / ".work" / "streaming"
     sources = {name: _source(name, recipes, skeleton) for name in recipes}
     exporters = {name: exporter_of(r.format) for name, r in recipes.items() if FORMATS[r.format].made_from}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForMaskedLM", "Model")
-"""How the names of architectures end that are language models, or the body of one."""
-
 _TASKS = {
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "classification of tokens",

@@ -8,26 +8,23 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
     PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.pytorch_utils import Conv1D
 
+from catalog.tasks import TASKS, Task
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family
-from quantizers.families.heads import LANGUAGE_HEADS, task_of
+from quantizers.families.heads import task_of
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.conversion import Piece, pieces
-
-_LANGUAGE_MODELS = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ class Skeleton:
     """Tensor → the one it shares its values with."""
     pieces: dict[str, tuple[Piece, ...]]
     """Model tensor → what the checkpoint holds of it under other names."""
+    task: str
+    """What the model is asked to do (`catalog.tasks`)."""
 
     @cached_property
     def by_weight(self) -> dict[str, Linear]:
@@ -68,14 +67,14 @@ class Skeleton:
         return self.pieces[tensor][0].name if tensor in self.pieces else tensor
 
 
-def build(checkpoint: Checkpoint) -> Skeleton:
+def build(checkpoint: Checkpoint, task: str = "text-generation") -> Skeleton:
     """Build the architecture that config.json names, on the meta device, and match it with the checkpoint's tensors.
 
     Raises:
         QuantizeError: transformers does not know the architecture, or tensors are missing, left over, of another
             shape, or tied and different.
     """
-    model = _meta(checkpoint)
+    model = _meta(checkpoint, TASKS[task])
     unstack(model, model.config.model_type)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
@@ -88,7 +87,7 @@ def build(checkpoint: Checkpoint) -> Skeleton:
         )
     parts = pieces(checkpoint, model, wanted)
     source = _match(checkpoint, model, wanted, tied, parts)
-    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts)
+    return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts, task)
 
 
 def blocks_of(skeleton: Skeleton, path: str) -> int:
@@ -101,7 +100,7 @@ def blocks(skeleton: Skeleton, family: Family) -> tuple[str, ...]:
     return tuple(f"{path}.{n}" for path in family.blocks for n in range(blocks_of(skeleton, path)))
 
 
-def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
+def _meta(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     where = checkpoint.directory / "config.json"
     try:
         config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
@@ -110,16 +109,18 @@ def _meta(checkpoint: Checkpoint) -> PreTrainedModel:
             f"{where}: transformers cannot read this configuration ({_first_line(error)}). "
             "Models that bring their own code are not run here; name one whose architecture transformers carries."
         ) from error
-    auto = _auto_class(config, where)
+    auto = _auto_class(config, task, where)
     # Buffers (rotary tables, masks) are computed, not loaded: they have to be real.
     with init_empty_weights(include_buffers=False):
         # Grouped kernels for experts know no float64, in which folds are checked.
         return auto.from_config(config, experts_implementation="eager").eval()  # type: ignore[no-any-return]
 
 
-def _auto_class(config: PretrainedConfig, where: Path) -> Any:
+def _auto_class(config: PretrainedConfig, task: Task, where: Path) -> Any:
     """The auto class that builds the architecture that the weights were saved from; a type alone has several."""
-    known = [auto for auto in _LANGUAGE_MODELS if type(config) in auto._model_mapping]
+    known = [
+        auto for auto in (getattr(transformers, name) for name in task.builds) if type(config) in auto._model_mapping
+    ]
     if not known:
         raise QuantizeError(
             f"{where}: model_type {config.model_type} is no language model that transformers loads "
@@ -128,7 +129,7 @@ def _auto_class(config: PretrainedConfig, where: Path) -> Any:
     named = tuple(config.architectures or ())
     classes = {auto: _class_names(auto._model_mapping[type(config)]) for auto in known}
     built = [auto for auto in known if classes[auto].intersection(named)]
-    if named and not built and not any(name.endswith(LANGUAGE_HEADS) for name in named):
+    if named and not built and not any(name.endswith(task.heads) for name in named):
         raise QuantizeError(
             f"{where}: its architecture, {', '.join(named)}, is no language model; of model_type {config.model_type} these "
             f"are {', '.join(sorted(set().union(*classes.values())))}. Its head is for {task_of(named[0])}: name a model "

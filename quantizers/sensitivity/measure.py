@@ -102,7 +102,7 @@ def measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, .
 
 def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, ...], tuple[str, ...], int, int]:
     checkpoint = open_checkpoint(request.model)
-    skeleton = build(checkpoint)
+    skeleton = build(checkpoint, request.task)
     family = family_for(checkpoint, skeleton)
     if len(family.stacks) != 1:
         raise QuantizeError(

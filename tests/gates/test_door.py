@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from gates import entrypoint
 from gates.errors import GateError
@@ -160,8 +161,8 @@ def test_an_original_that_does_not_fit_its_configuration(change: str, says: str,
 def test_requests_at_fault(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(GateError, match="no finished baseline"):
         bench.evidence(bench.artifact, tmp_path, baseline=tmp_path)
-    with pytest.raises(GateError, match="formats are bitsandbytes, compressed-tensors, openvino"):
-        bench.evidence(bench.artifact, tmp_path, format="gguf")
+    with pytest.raises(ValidationError, match="'compressed-tensors', 'bitsandbytes'"):
+        bench.evidence(bench.artifact, tmp_path, format="pickle")
 
 
 def test_absent_artifact_is_evidence_against_it(bench: Bench, tmp_path: Path) -> None:

@@ -43,4 +43,4 @@ def test_too_little_memory_is_no_verdict(bench: Bench, tmp_path: Path, monkeypat
 @pytest.mark.slow
 def test_a_device_that_is_missing_is_not_slow(bench: Bench) -> None:
     with pytest.raises(EnvironmentFault, match="NPU"):
-        measure(bench.model, bench.artifact, "openvino", "NPU", [1, 2, 3], turns=1)
+        measure(bench.model, bench.artifact, "openvino", "NPU", "text-generation", [1, 2, 3], turns=1)

@@ -11,7 +11,9 @@ from tests.gates.conftest import Bench
 
 @pytest.mark.slow
 def test_both_are_measured_in_turn(bench: Bench) -> None:
-    found = measure(bench.model, bench.artifact, "compressed-tensors", "CPU", list(range(40)), turns=4)
+    found = measure(
+        bench.model, bench.artifact, "compressed-tensors", "CPU", "text-generation", list(range(40)), turns=4
+    )
     for seconds in (found.decode_seconds, found.decode_seconds_original):
         assert len(seconds) == 4 and min(seconds) > 0
     assert found.load_seconds > 0 and found.load_seconds_original > 0

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gates.evidence import CHECKS, Check, Document, Evidence, Sizes, Speed, TaskScores
+from catalog.tasks import TASKS
+from gates.evidence import Check, Document, Evidence, Sizes, Speed, TaskScores
 from gates.spec import Gates
 from gates.statistics.sequential import confidence_at, interim_looks
 from gates.summary import summarize
 from gates.verdict import judge
 
-SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in CHECKS)
+SANITY = TASKS["text-generation"].sanity
+SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in SANITY)
 OFF: dict[str, Any] = {"divergence": None, "perplexity": None, "size": None}
 
 
@@ -48,7 +50,7 @@ def evidence(rows: tuple[Document, ...], **changes: Any) -> Evidence:
         "available": len(rows),
         "looks": (len(rows),),
         "documents": rows,
-        "summary": summarize(rows),
+        "summary": summarize(rows, "text-generation"),
         "size": Sizes(original_bytes=100, artifact_bytes=40, expected_bytes=40, ratio=0.4),
         "checks": SOUND,
     }
@@ -109,7 +111,7 @@ def test_early_looks_spend_part_of_the_risk() -> None:
     assert interim_looks(90) == (90,) and interim_looks(122) == (64, 122) and interim_looks(1) == (1,)
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", SANITY)
 def test_no_threshold_overrides_a_check(name: str) -> None:
     rows = documents(40)
     broken = tuple(c.model_copy(update={"passed": False, "detail": "broken"}) if c.name == name else c for c in SOUND)
@@ -137,9 +139,9 @@ def test_one_document_decides_nothing_and_the_verdict_says_why(kld: float) -> No
 def test_gates_and_checks_are_counted_apart() -> None:
     found = evidence(documents(40))
     asked = OFF | {"agreement": {"min_top1": "94%"}, "size": {"max_ratio": 0.4}}
-    assert judge(found, Gates.model_validate(asked)).sentence.startswith(f"Passed 2 gates and {len(CHECKS)} checks: ")
+    assert judge(found, Gates.model_validate(asked)).sentence.startswith(f"Passed 2 gates and {len(SANITY)} checks: ")
     none = judge(found, Gates.model_validate(OFF)).sentence
-    assert none == f"Passed {len(CHECKS)} checks; no gate was asked for: it loads and generates."
+    assert none == f"Passed {len(SANITY)} checks; no gate was asked for: it loads and generates."
 
 
 def test_agreement_and_size() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from catalog.tasks import TASKS
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.installed import language_models, model_types
-from quantizers.families.heads import LANGUAGE_HEADS, task_of
+from quantizers.families.heads import task_of
 
 Config = Mapping[str, Any]
 
@@ -76,7 +77,7 @@ def _generates_text(config: Config) -> str | None:
     if loaded is None:
         shown = f", architecture {', '.join(named)}," if named else ""
         return f"has model_type {kind!r}{shown} which is no model for text generation; {_ADVICE}"
-    if not named or loaded in named or any(name.endswith(LANGUAGE_HEADS) for name in named):
+    if not named or loaded in named or any(name.endswith(TASKS["text-generation"].heads) for name in named):
         return None
     return (
         f"has the architecture {', '.join(named)}: its head is for {task_of(named[0])}, not for text generation, and "

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from catalog.foreign_errors import machine_fault
+from catalog.tasks import TASKS
 from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacked, stacks
@@ -30,8 +31,6 @@ from quantizers.model.companions import copy_companions
 from quantizers.model.selection import other_formats
 from quantizers.model.skeleton import Skeleton
 from quantizers.request import Made
-
-TASK = "text-generation-with-past"
 
 
 def require(model: Path, skeleton: Skeleton) -> None:
@@ -56,9 +55,9 @@ def require_exportable(model: Path, skeleton: Skeleton) -> None:
         supported = TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers")
     except KeyError:  # a type it has never heard of
         supported = {}
-    if TASK not in supported:
+    if TASKS[skeleton.task].export not in supported:
         raise QuantizeError(
-            f"{model}: optimum-intel does not export model_type {kind} for text generation. {other_formats(skeleton)}"
+            f"{model}: optimum-intel does not export model_type {kind} for {skeleton.task}. {other_formats(skeleton)}"
         )
     tokenizer.require(model)
 
@@ -87,7 +86,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     out.mkdir(parents=True)
     stored = Checkpoint(target.directory, {}, read_headers(target.directory))
     scratch = out / ".graph"
-    _trace(_filled(skeleton, stored, frozenset(target.linears)), scratch)
+    _trace(_filled(skeleton, stored, frozenset(target.linears)), skeleton.task, scratch)
     graph = openvino.Core().read_model(scratch / "openvino_model.xml")
     experts = stacked(skeleton.model)
     weights.put(graph, stored, tuple(name for name in target.linears if name not in experts))
@@ -114,9 +113,9 @@ def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoin
     return rounded.bytes - weight.nbytes
 
 
-def _trace(model: PreTrainedModel, directory: Path) -> None:
+def _trace(model: PreTrainedModel, task: str, directory: Path) -> None:
     try:
-        export_from_model(model, directory, task=TASK, stateful=True, patch_16bit_model=True)
+        export_from_model(model, directory, task=TASKS[task].export, stateful=True, patch_16bit_model=True)
     except Exception as error:
         raise machine_fault(error) or QuantizeError(
             f"optimum-intel cannot export this model, model_type {model.config.model_type}: {' '.join(str(error).split())} "
