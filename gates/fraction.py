@@ -11,8 +11,8 @@ _PERCENT = r"^[0-9]+(\.[0-9]+)? ?%$"
 
 
 def _fraction(value: Any) -> Any:
-    """Read `3%` as 0.03; leave anything else to pydantic."""
-    if isinstance(value, str) and re.fullmatch(_PERCENT, value):
+    """Read `3%` as 0.03, and `-3%` as -0.03, so that it is refused for its sign; leave anything else to pydantic."""
+    if isinstance(value, str) and re.fullmatch(_PERCENT, value.removeprefix("-")):
         return float(value[:-1]) / 100
     return value
 

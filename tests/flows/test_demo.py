@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from catalog.errors import NetworkFault
+from flows.planning.plan import plan, read
+from flows.reports.outcomes import outcomes
+from flows.store import Store
 from tests.flows.conftest import Demo, quantmill
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -128,6 +132,24 @@ def test_nothing_is_cut_off_whatever_the_terminal_s_width(demo: Demo, columns: s
         for word in words:
             letters = iter("".join(ran.stdout.split()))
             assert all(letter in letters for letter in word), (verb, word, ran.stdout)
+
+
+def test_what_the_local_hub_holds_is_told_when_publishing_failed_at_a_place_that_comes_later(
+    demo: Demo, tmp_path: Path
+) -> None:
+    store = Store(demo.home)
+    planned = plan(read([demo.manifest]), store, targets=["int4"]).jobs[0]
+    step = planned.job.publish(planned.rung)
+    record = store.directory(step).rename(tmp_path / "aside")
+    try:
+        store.fail(step, NetworkFault("the Hub is away"))
+        row = outcomes(plan(read([demo.manifest]), store, targets=["int4"]), store)[0]
+    finally:
+        record.rename(store.directory(step))
+        for failure in (demo.home / "failures").glob("publish-*"):
+            failure.unlink()
+    assert (row["state"], row["passed"], row["version"]) == ("step failed", True, "v1")
+    assert [place["to"] for place in row["places"]] == ["local"]
 
 
 def test_a_release_that_is_not_there_is_an_error_that_helps(demo: Demo) -> None:

@@ -137,6 +137,13 @@ KEYS = (
         "gates.perplexity.max_increase",
         ("more than 0",),
     ),
+    Wrong(
+        "a negative share",
+        GOOD + "gates: {perplexity: {max_increase: -5%}}\n",
+        6,
+        "gates.perplexity.max_increase",
+        ("is '-5%'", "more than 0"),
+    ),
     Wrong("certainty", GOOD + "gates: {confidence: 1.0}\n", 6, "gates.confidence", ("less than 1",)),
     Wrong(
         "a gate switched by a word",
