@@ -97,7 +97,8 @@ def write_random(into: Path, shape: dict[str, Any], **changes: Any) -> int:
 
 
 def _shards(model: LlamaForCausalLM) -> Iterator[list[str]]:
-    names = list(model.state_dict())
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    names = [name for name in model.state_dict() if name not in tied]
     yield [name for name in names if not name.startswith("model.layers.")]
     for layer in range(model.config.num_hidden_layers):
         yield [name for name in names if name.startswith(f"model.layers.{layer}.")]

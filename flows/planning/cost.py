@@ -1,41 +1,28 @@
-"""What a job will cost, from the safetensors headers and the configuration alone.
+"""What each step costs, from the safetensors headers and the configuration alone.
 
-The coefficients are bytes and seconds measured on two cores with AVX-512 (bench/memory.py and bench/depth.py print the
-sums anew); a prediction is for planning, within a factor of about two.
+The coefficients are bytes, and seconds of one core, fitted to what `python -m bench.predictions`, `bench.memory` and
+`bench.depth` measured on CPUs with AVX-512: within a factor of 1.5 on shapes of 0.3 million to 1.1 billion weights.
+Whatever is multiplied or rounded takes all cores; imports, the exporter and what is done tensor by tensor take one.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog.dtypes import DTYPES
+from catalog.engines import ENGINES
 from catalog.formats import FORMATS
-from flows.manifest.model import Rung
+from flows.manifest.model import Evaluation, Rung, Texts
 from flows.planning.jobs import Job
+from flows.planning.shape import EXPERT, Shape, shape_of
 from flows.planning.sources import Original
+from flows.planning.text_size import size_of
+from gates.statistics.sequential import interim_looks
 from quantizers.recipe import Recipe
 
-MIB = 1 << 20
-# Resident bytes of a child before it touches a weight, by what it imports.
-_IMPORTS = {"streaming": 620 * MIB, "nncf": 900 * MIB, "neural-compressor": 700 * MIB, "score": 620 * MIB}
-# Peak over the model's bytes for engines that hold it whole.
-_WHOLE = {"nncf": 3.4, "neural-compressor": 3.0}
-# Seconds of start-up, by step.
-_START = {"streaming": 6.0, "nncf": 25.0, "neural-compressor": 12.0, "score": 9.0}
-_FLOPS = 1.2e11
-_BYTES_PER_SECOND = {"streaming": 4.0e8, "nncf": 6.0e7, "neural-compressor": 9.0e7}
-_TYPICAL_DOCUMENTS = 128
-# What making IR of a finished artifact adds: imports, the exporter's trace and what it copies of the tensors it keeps.
-_IR_MEMORY, _IR_SECONDS = 320 * MIB, 8.0
-# A calibrated pass: compiled loops and their scratch; blocks and moments per second; search and compensation per weight.
-_CALIBRATED_MEMORY, _CALIBRATED_FLOPS, _ROUNDING_SECONDS = 200 * MIB, 2.0e11, 1.1e-7
-# Tokens that run through all blocks, on the mean, while sensitivities are measured.
-_PROBED = 24 * 2048
-_BLOCK = re.compile(r"(.*?\.\d+)\.")
-_EXPERT = re.compile(r"\.experts\.\d+\.")
-"""In names of experts that transformers stacks: quantized in some formats alone."""
+MB = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class Cost:
     disk_bytes: int
     seconds: float
 
-    def over(self, other: Cost) -> Cost:
+    def then(self, other: Cost) -> Cost:
         """Return the cost of both, one after the other."""
         return Cost(
             max(self.memory_bytes, other.memory_bytes),
@@ -55,9 +42,100 @@ class Cost:
         )
 
 
-def predict(job: Job, rung: Rung) -> Cost:
-    """Predict a whole job: baseline, search, quantize, gate and publish."""
-    return _score(job).over(_sensitivity(job)).over(quantizing(job, rung)).over(_score(job))
+NOTHING = Cost(0, 0, 0.0)
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a step's process takes before it touches a weight: its imports, most of all."""
+
+    memory_bytes: int
+    seconds: float
+
+
+_SMALL = Process(55 * MB, 0.6)
+"""Those that import no torch."""
+_STREAMING = Process(645 * MB, 7.5)
+_SCORING = Process(565 * MB, 6.5)
+_SCORING_IR = Process(725 * MB, 8.0)
+_EXPORTED = Process(10 * MB, 0.5)
+"""What tracing a block for the exporter takes."""
+_WHOLE = {
+    "nncf": (Process(765 * MB, 15.0), _EXPORTED, 2.0, 1.4e8),
+    "neural-compressor": (Process(730 * MB, 12.0), Process(0, 0.0), 3.0, 4.5e7),
+}
+"""Engines that hold the model whole: their process, each block, peak over the model's bytes, and bytes a second."""
+
+_DOWNLOAD = 2e7
+"""Bytes a second from the Hub and to it; what yours is nobody can know."""
+_STREAMED = 5e8
+"""Bytes of the original a second that are read, rounded to nearest and written."""
+_BLOCK_RATE = 7.5e10
+"""Operations a second of a core when blocks run over calibration text."""
+_ROUNDED = 1.1e-7
+"""Seconds of a core for each weight whose range is searched and that is compensated."""
+_PER_BLOCK = 0.065
+"""Seconds for each block of a calibrated pass, however small."""
+_CALIBRATED = 45 * MB
+"""Compiled loops and their scratch."""
+_PROBED = 24 * 2048
+"""Tokens that run through all blocks, on the mean, while sensitivities are measured."""
+_IR = Process(120 * MB, 7.5)
+"""What making IR of an artifact adds."""
+_IR_COPIES = 1.9
+"""Copies of the artifact that are held when IR is put together."""
+
+_FLOAT32_RATE, _BFLOAT16_RATE = 6e10, 1e11
+"""Operations a second of a core when text is scored: the original in float32, an artifact in what its loader takes."""
+_FETCHED = 1e10
+"""Bytes of weights a second that a generated token has to wait for."""
+_LONG_ROWS, _GENERATED, _PROMPTS = 4, 2 * 48, 8
+"""Rows of text that are read as one; tokens generated one after the other, of so many prompts at once."""
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What scoring takes, by what is scored: seconds of a core, but for `compared`, which is bytes."""
+
+    process: Process
+    rate: float
+    logit: float
+    """For each token and entry of the vocabulary."""
+    layer: float
+    """For each block of each generated token."""
+    block: float = 0.0
+    """For each block, once."""
+    weight: float = 0.0
+    """For each weight that is held against the original's."""
+    compared: int = 0
+    """Bytes for each weight of the largest tensor meanwhile."""
+
+
+_ORIGINAL = _Scoring(_SCORING, _FLOAT32_RATE, logit=2e-8, layer=6e-4)
+_ARTIFACT = _Scoring(_SCORING, _BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12)
+_ARTIFACT_IR = _Scoring(_SCORING_IR, _BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12)
+
+
+def cores() -> int:
+    """Cores that this process may use, and its children with it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fetching(original: Original) -> Cost:
+    """Price fetching a model from the Hub."""
+    return Cost(_SMALL.memory_bytes, original.bytes, _SMALL.seconds + original.bytes / _DOWNLOAD)
+
+
+def reading_texts(texts: Texts) -> Cost:
+    """Price bringing documents here."""
+    size = sum(path.stat().st_size for path in texts.files)
+    return Cost(_SMALL.memory_bytes, size, _SMALL.seconds + size / _DOWNLOAD)
+
+
+def publishing(artifact_bytes: int, job: Job) -> Cost:
+    """Price a release: the local hub gives its files second names, the Hub takes them over the network."""
+    sent = artifact_bytes if "hub" in job.manifest.publish.to else 0
+    return Cost(_SMALL.memory_bytes, 0, _SMALL.seconds + sent / _DOWNLOAD)
 
 
 def weights_bytes(original: Original, rung: Rung) -> int:
@@ -68,7 +146,7 @@ def weights_bytes(original: Original, rung: Rung) -> int:
         if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
             total += tensor.elements + 3 * tensor.shape[0]
             continue
-        stacked = not FORMATS[recipe.format].stacks and _EXPERT.search(name)
+        stacked = not FORMATS[recipe.format].stacks and EXPERT.search(name)
         skipped = any(word.strip("*.") in name for word in recipe.skip)
         if len(tensor.shape) != 2 or "embed" in name or skipped or stacked:
             total += tensor.bytes
@@ -80,97 +158,97 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     return total
 
 
-def _blocks(original: Original) -> tuple[list[int], int]:
-    """Weights of each block, and the most inputs of a linear in any."""
-    sizes: Counter[str] = Counter()
-    widest = 0
-    for name, tensor in original.tensors.items():
-        if found := _BLOCK.match(name):
-            sizes[found[1]] += tensor.elements
-            widest = max(widest, tensor.shape[1]) if len(tensor.shape) == 2 else widest
-    return list(sizes.values()), widest
+def quantizing(work: Sequence[tuple[Job, Rung]]) -> Cost:
+    """Price making some artifacts of one model in one process: one pass over it, if its engine streams."""
+    (job, rung), shape = work[0], shape_of(work[0][0].original)
+    sizes, layers = [weights_bytes(job.original, rung) for _, rung in work], len(shape.blocks)
+    if not ENGINES[rung.recipe.engine].streams:
+        process, block, copies, rate = _WHOLE[rung.recipe.engine]
+        memory = process.memory_bytes + layers * block.memory_bytes + int(copies * shape.bytes)
+        return Cost(memory, sum(sizes), process.seconds + layers * block.seconds + shape.bytes / rate)
+    memory, seconds = _STREAMING.memory_bytes, _STREAMING.seconds + len(work) * shape.bytes / _STREAMED
+    if calibrated := [(job, rung.recipe) for job, rung in work if rung.recipe.calibrated]:
+        memory += _calibrated_memory(shape, calibrated)
+        seconds += _pass_seconds(shape, calibrated[0][0]) + len(calibrated) * _rounding_seconds(shape)
+    for size in (size for (_, rung), size in zip(work, sizes, strict=True) if FORMATS[rung.recipe.format].made_from):
+        held = _STREAMING.memory_bytes + _IR.memory_bytes + layers * _EXPORTED.memory_bytes + _IR_COPIES * size
+        memory, seconds = max(memory, int(held)), seconds + _IR.seconds + layers * _EXPORTED.seconds
+    return Cost(memory, sum(sizes), seconds)
 
 
-def quantizing(job: Job, rung: Rung) -> Cost:
-    """Predict the making of one artifact."""
-    original, engine = job.original, rung.recipe.engine
-    disk = weights_bytes(original, rung)
-    memory = _IMPORTS[engine]
-    seconds = _START[engine] + original.bytes / _BYTES_PER_SECOND[engine]
-    if engine != "streaming":
-        return Cost(memory + int(_WHOLE[engine] * original.bytes), disk, seconds)
-    if rung.recipe.calibrated:
-        memory += _calibrated_memory(job, rung.recipe)
-        seconds += _calibrated_seconds(job)
-    if FORMATS[rung.recipe.format].made_from:
-        memory, seconds = max(memory, _IMPORTS[engine] + _IR_MEMORY + 3 * disk), seconds + _IR_SECONDS
-    return Cost(memory, disk, seconds)
-
-
-def _calibrated_memory(job: Job, recipe: Recipe) -> int:
-    original, calibration = job.original, job.manifest.calibration
-    blocks, widest = _blocks(original)
-    hidden = int(original.config.get("hidden_size") or original.config.get("n_embd") or 1024)
-    stream = 4 * calibration.samples * calibration.tokens * hidden
-    if job.manifest.memory_bytes is not None:
-        stream = min(stream, job.manifest.memory_bytes)
-    # The moments of a block's inputs, and the factor of the widest.
-    squares = 3 * hidden**2 + 2 * widest**2
-    if FORMATS[recipe.format].stacks:
-        squares += _read_by_experts(original)
-    embeddings = max(tensor.elements for tensor in original.tensors.values())
-    return _CALIBRATED_MEMORY + stream + 4 * max(embeddings, max(blocks, default=0) + squares)
-
-
-def _read_by_experts(original: Original) -> int:
-    """Elements of the moments of a block of experts: each has one of what it reads, and one of what it makes of that."""
-    blocks: dict[str, set[tuple[str, int]]] = {}
-    for name, tensor in original.tensors.items():
-        if _EXPERT.search(name) and (found := _BLOCK.match(name)):
-            blocks.setdefault(found[1], set()).add((name.rsplit(".", 2)[0], tensor.shape[1]))
-    return max((sum(inputs**2 for _, inputs in read) for read in blocks.values()), default=0)
-
-
-def _chosen(original: Original) -> float:
-    """Share of the experts that a token is sent to."""
-    config = original.config
-    count = config.get("num_experts") or config.get("num_local_experts")
-    return int(config.get("num_experts_per_tok", 1)) / int(count) if count else 1.0
-
-
-def _calibrated_seconds(job: Job) -> float:
-    calibration, elements = job.manifest.calibration, sum(_blocks(job.original)[0])
-    experts = sum(tensor.elements for name, tensor in job.original.tensors.items() if _EXPERT.search(name))
-    run = elements - experts * (1 - _chosen(job.original))
-    flops = 3 * calibration.samples * calibration.tokens * run
-    return flops / _CALIBRATED_FLOPS + _ROUNDING_SECONDS * elements
-
-
-def _sensitivity(job: Job) -> Cost:
-    """Predict the search of a target with `auto`; nothing where its outcome is known, or where none is needed."""
+def measuring_sensitivity(job: Job) -> Cost:
+    """Price the measurements that the recipes of a target with `auto` follow from."""
     search = job.target.search
-    if job.recipes_known or search is None:
-        return Cost(0, 0, 0.0)
-    blocks, _ = _blocks(job.original)
-    elements = sum(blocks)
-    seconds = _START["streaming"] + 2 * _PROBED * elements / _CALIBRATED_FLOPS
+    assert search is not None
+    shape = shape_of(job.original)
+    seconds = _STREAMING.seconds + 2 * _PROBED * sum(shape.blocks) / _BLOCK_RATE / cores()
     if search.base.calibrated:
-        seconds += _calibrated_seconds(job) + (len(search.auto.dtypes) - 1) * _ROUNDING_SECONDS * elements
+        seconds += _pass_seconds(shape, job) + len(search.auto.dtypes) * _rounding_seconds(shape)
     # Blocks are copied, and rounded ones are held beside them.
-    memory = _IMPORTS["streaming"] + _calibrated_memory(job, search.base) + 8 * max(blocks, default=0)
-    return Cost(memory, 0, seconds)
+    held = _calibrated_memory(shape, [(job, search.base)]) + 8 * max(shape.blocks, default=0)
+    return Cost(_STREAMING.memory_bytes + held, 0, seconds)
 
 
-def _elements(original: Original) -> int:
-    return sum(tensor.elements for tensor in original.tensors.values())
+def _calibrated_memory(shape: Shape, work: Sequence[tuple[Job, Recipe]]) -> int:
+    manifest = work[0][0].manifest
+    stream = 4 * manifest.calibration.samples * manifest.calibration.tokens * shape.hidden
+    if manifest.memory_bytes is not None:
+        stream = min(stream, manifest.memory_bytes)
+    # The moments of a block's inputs, and the factor of the widest.
+    squares = 3 * shape.hidden**2 + 2 * shape.widest**2
+    if any(FORMATS[recipe.format].stacks for _, recipe in work):
+        squares += shape.moments
+    # Each further target has a block of its own.
+    block = len(work) * max(shape.blocks, default=0)
+    return _CALIBRATED + stream + 4 * max(shape.largest, block + squares)
 
 
-def _score(job: Job) -> Cost:
-    original, evaluation = job.original, job.manifest.evaluation
-    documents = evaluation.documents or _TYPICAL_DOCUMENTS
-    tokens = documents * evaluation.tokens
-    vocabulary = int(original.config.get("vocab_size") or 32000)
-    logits = evaluation.tokens * vocabulary * 4
-    memory = _IMPORTS["score"] + 4 * _elements(original) + 6 * logits
-    kept = min(vocabulary, 128)
-    return Cost(memory, tokens * kept * 8, _START["score"] + 2 * tokens * _elements(original) / _FLOPS)
+def _pass_seconds(shape: Shape, job: Job) -> float:
+    calibration = job.manifest.calibration
+    operations = 3 * calibration.samples * calibration.tokens * shape.run
+    return operations / _BLOCK_RATE / cores() + _PER_BLOCK * len(shape.blocks)
+
+
+def _rounding_seconds(shape: Shape) -> float:
+    return _ROUNDED * sum(shape.blocks) / cores()
+
+
+def scoring_original(job: Job) -> Cost:
+    """Price the baseline: the original in float32, over all documents."""
+    shape, evaluation = shape_of(job.original), job.manifest.evaluation
+    documents, tokens = _rows(evaluation, shape)
+    # Weights as they are stored stay mapped while they are widened.
+    memory = _ORIGINAL.process.memory_bytes + shape.bytes + 4 * shape.elements + 6 * _long_logits(evaluation, shape)
+    kept = documents * tokens * min(shape.vocabulary, 73) * 8
+    return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, evaluation, documents * tokens, 4))
+
+
+def gating(job: Job, rung: Rung, artifact_bytes: int) -> Cost:
+    """Price the evidence on one artifact, if the first look decides; of tasks and of speed nothing is known before."""
+    shape, evaluation, made = shape_of(job.original), job.manifest.evaluation, FORMATS[rung.recipe.format]
+    documents, tokens = _rows(evaluation, shape)
+    scoring = _ARTIFACT_IR if made.made_from else _ARTIFACT
+    held = (2 if made.made_from else 1) * artifact_bytes if made.small_in_memory else shape.bytes
+    # The original's weights are mapped to be compared with.
+    memory = scoring.process.memory_bytes + shape.bytes + held + scoring.compared * shape.largest
+    memory += (4 if made.made_from else 0) * _long_logits(evaluation, shape)
+    read = interim_looks(documents)[0] * tokens
+    return Cost(memory, 0, _scoring_seconds(scoring, shape, evaluation, read, 2))
+
+
+def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:
+    return size_of(evaluation, evaluation.tokens, evaluation.documents, shape.vocabulary)
+
+
+def _long_logits(evaluation: Evaluation, shape: Shape) -> int:
+    return _LONG_ROWS * evaluation.tokens * shape.vocabulary
+
+
+def _scoring_seconds(scoring: _Scoring, shape: Shape, evaluation: Evaluation, tokens: float, width: int) -> float:
+    """`tokens` of documents, the long row, and continuations, of a model whose weights take `width` bytes each."""
+    tokens += _LONG_ROWS * evaluation.tokens
+    layers = len(shape.blocks)
+    operations = 2 * shape.read * (tokens + _GENERATED * _PROMPTS)
+    waited = _GENERATED * (layers * scoring.layer + width * shape.read / _FETCHED)
+    alone = scoring.process.seconds + layers * scoring.block + scoring.weight * shape.elements + waited
+    return alone + (operations / scoring.rate + scoring.logit * tokens * shape.vocabulary) / cores()

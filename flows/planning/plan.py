@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from catalog.destinations import kind_of
 from catalog.tokens import check_tokens
@@ -52,6 +52,8 @@ class Planned:
     reason: Reason
     rung: Rung
     """The rung released, refused, or next to try."""
+    left: tuple[Step[Any], ...] = ()
+    """Of `steps`, those up to the artifact, with their keys; what comes then depends on its bytes."""
 
     @property
     def why(self) -> str:
@@ -160,7 +162,7 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
             kind, remedy = f"{step.kind.name} failed {failure.attempts} times", "run with --retry to try again"
             return Planned(job, "quarantined", (), Reason(f"{kind} ({failure.message}); {remedy}", kind), rung)
     names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
-    return Planned(job, "stale", names, changes(job, store) or _NEVER, rung)
+    return Planned(job, "stale", names, changes(job, store) or _NEVER, rung, tuple(missing))
 
 
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:

@@ -258,7 +258,7 @@ def test_a_local_task_of_the_harness_is_judged_from_the_manifest(demo: Demo) -> 
     assert (gate["outcome"], gate["limit"]) == ("passed", 0.5)
     items[0]["good"] = "something else"
     (demo.manifest.parent / "task" / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    again = quantmill("plan", manifest, "--target", "int8", "--json", home=demo.home).json[0]
+    again = quantmill("plan", manifest, "--target", "int8", "--json", home=demo.home).json["jobs"][0]
     assert (again["state"], again["steps"][0]) == ("stale", "baseline")
 
 

@@ -88,11 +88,11 @@ def test_what_planning_remembers_is_made_anew_when_damaged(damaged: str, manifes
     before = json.loads(memory.read_text())
     memory.write_text(damaged)
     (home / "jobs").mkdir()
-    for row in planned.json:
+    for row in planned.json["jobs"]:
         (home / "jobs" / f"{row['release'].replace('/', '--')}.json").write_text(damaged)
     again = quantmill("plan", manifest, "--json", home=home)
     assert again.code == 0, again.stderr
-    assert [row["key"] for row in again.json] == [row["key"] for row in planned.json]
+    assert [row["key"] for row in again.json["jobs"]] == [row["key"] for row in planned.json["jobs"]]
     assert json.loads(memory.read_text()) == before
 
 

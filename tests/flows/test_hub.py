@@ -45,8 +45,8 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
 
     planned = quantmill("plan", room / "hub.yaml", "--json", home=home)
     assert planned.code == 0, planned.stderr
-    assert planned.json[0]["steps"][0] == "fetch"
-    assert planned.json[0]["predicted"]["disk_bytes"] > 4_000_000
+    assert planned.json["jobs"][0]["steps"][0] == "fetch"
+    assert planned.json["jobs"][0]["predicted"]["disk_bytes"] > 4_000_000
     whole = [path for verb, path in hub.requests if verb == "GET" and path.endswith("model.safetensors")]
     assert not (home / "sources").exists(), whole
 
@@ -82,11 +82,11 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
 
     # Offline, what was resolved before still counts; a new upstream commit makes the job stale.
     offline = quantmill("plan", room / "hub.yaml", "--json", home=home, HF_HUB_OFFLINE="1")
-    assert offline.json[0]["state"] == "released"
+    assert offline.json["jobs"][0]["state"] == "released"
     source = hub.repositories["maker/docstring-llama"]
     changed = {**source.commits[source.head], "README.md": File(b"---\nlicense: mit\n---\n", large=False)}
     source.add(changed)
-    moved = quantmill("plan", room / "hub.yaml", "--json", home=home).json[0]
+    moved = quantmill("plan", room / "hub.yaml", "--json", home=home).json["jobs"][0]
     assert moved["state"] == "stale"
     assert "changed: model" in moved["why"]
 

@@ -29,7 +29,7 @@ from tests.flows.results import artifact, judged
 def planned(manifest: Path, home: Path) -> dict[str, Any]:
     ran = quantmill("plan", manifest, "--json", home=home)
     assert ran.code == 0, ran.stderr
-    return {row["target"]: row for row in ran.json}
+    return {row["target"]: row for row in ran.json["jobs"]}
 
 
 def job_of(manifest: Path, home: Path, target: str = "int4") -> Job:

@@ -16,6 +16,7 @@ from flows.cli.tables import STYLES, Rows, by_model, duration, fits_a_screen
 from gates.sizes import in_words
 
 if TYPE_CHECKING:
+    from flows.planning.cost import Cost
     from flows.planning.plan import Plan, Planned
 
 
@@ -42,18 +43,24 @@ def plan(
     refuse_unfit(found, store.home)
     refuse_unpublishable(found, store.home)
     if as_json:
-        print_json([row_of(planned) for planned in found.jobs])
+        print_json({"jobs": [row_of(planned) for planned in found.jobs], "predicted": total_of(found)})
         return
     for part in every_job(found) if everything or fits_a_screen(out, len(found.jobs)) else summary(found):
         out.print(part)
+    if total := total_of(found):
+        memory, disk = in_words(total["peak_memory_bytes"]), in_words(total["disk_bytes"])
+        took = duration(total["seconds"])
+        out.print(
+            f"In all about {took}, {memory} of memory at the most and {disk} of disk; what jobs share is done once."
+        )
 
 
 def row_of(planned: Planned) -> dict[str, Any]:
-    """Return a job with its state, steps, reason, key and predicted costs."""
-    from flows.planning.cost import predict
+    """Return a job with its state, steps, reason, key, and what the steps that are left will cost."""
+    from flows.planning.predictions import predict
 
     job, rung = planned.job, planned.rung
-    cost = None if planned.fresh else predict(job, rung)
+    cost = None if planned.fresh else predict(planned)
     return {
         "release": job.release,
         "manifest": str(job.manifest.path),
@@ -63,12 +70,22 @@ def row_of(planned: Planned) -> dict[str, Any]:
         "steps": list(planned.steps),
         "why": planned.why,
         "key": job.publish(rung).key if job.recipes_known else None,
-        "predicted": cost
-        and {
-            "peak_memory_bytes": cost.memory_bytes,
-            "disk_bytes": cost.disk_bytes,
-            "seconds": round(cost.seconds, 1),
-        },
+        "predicted": cost and _figures(cost),
+    }
+
+
+def total_of(plan: Plan) -> dict[str, Any] | None:
+    """Return what all that is left will cost, shared steps once; None when there is nothing to do."""
+    from flows.planning.predictions import predict_all
+
+    return _figures(predict_all(plan)) if plan.stale else None
+
+
+def _figures(cost: Cost) -> dict[str, Any]:
+    return {
+        "peak_memory_bytes": cost.memory_bytes,
+        "disk_bytes": cost.disk_bytes,
+        "seconds": round(cost.seconds, 1),
     }
 
 

@@ -31,4 +31,4 @@ def check_memory(job: Job) -> None:
 def _least(job: Job, rung: Rung) -> int:
     """Bytes of making an artifact whose hidden states are all on disk."""
     tight = replace(job, manifest=job.manifest.model_copy(update={"memory_bytes": 1}))
-    return quantizing(tight, rung).memory_bytes
+    return quantizing([(tight, rung)]).memory_bytes

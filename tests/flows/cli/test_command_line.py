@@ -121,6 +121,6 @@ def test_what_a_terminal_cannot_show_is_shown_by_near_characters(terminal: dict[
 def test_several_targets_are_chosen(tmp_path: Path, capsys: Told) -> None:
     manifest, home = str(room(tmp_path)), str(tmp_path / "home")
     assert main(["plan", manifest, "--target", "int8", "--target", "nf4", "--json", "--home", home]) == 0
-    assert [row["target"] for row in json.loads(capsys.readouterr().out)] == ["int8", "nf4"]
+    assert [row["target"] for row in json.loads(capsys.readouterr().out)["jobs"]] == ["int8", "nf4"]
     assert main(["plan", manifest, "--target", "int8", "--target", "nf5", "--home", home]) == 2
     assert "did you mean 'nf4'?" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_from_an_empty_directory_without_a_network(empty: Path, capsys: Told) ->
     told = capsys.readouterr().out
     assert f"quantmill plan {empty / 'model.yaml'} --allow-path" in told
     assert main(["plan", "model.yaml", "--allow-path", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["jobs"]
     assert [row["target"] for row in rows] == ["int8", "int4", "nf4", "ov-int8", "ov-int4"]
     manifest = load("model.yaml", allow_path=True)
     assert manifest.gates.size and manifest.gates.size.max_ratio < 0.8
@@ -84,7 +84,7 @@ def test_a_group_size_that_fits_is_chosen(empty: Path, capsys: Told) -> None:
     recipes = {name: target.rungs[0].name for name, target in load(made["manifest"]).targets.items()}
     assert recipes["int8"] == "w8-rtn" and recipes["int4"] == "w4-awq-compensated-asym-g32"
     assert main(["plan", made["manifest"], "--json"]) == 0
-    assert {row["target"] for row in json.loads(capsys.readouterr().out)} == set(made["targets"])
+    assert {row["target"] for row in json.loads(capsys.readouterr().out)["jobs"]} == set(made["targets"])
 
 
 @pytest.mark.parametrize(("source", "words"), [("./nothing", "does not exist"), ("a/b/c", "neither a directory")])
