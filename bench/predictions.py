@@ -139,7 +139,7 @@ def steps(todo: Plan, store: Store, together: bool) -> Iterator[dict[str, Any]]:
         for step in (step for step in planned.left if step.kind in tasks.PREPARING and step not in done):
             done.add(step)
             yield take(
-                step.kind.name, predictions.priced(step, planned), tasks.PREPARING[step.kind], planned.job, step, store
+                step.kind.name, predictions.price(step, planned), tasks.PREPARING[step.kind], planned.job, step, store
             )[0]
     for label, work in batches(list(todo.jobs)) if together else [(p.rung.name, [(p.job, p.rung)]) for p in todo.jobs]:
         yield take(
@@ -155,7 +155,7 @@ def steps(todo: Plan, store: Store, together: bool) -> Iterator[dict[str, Any]]:
     whole = {key: sum(row[key] for row in rows) for key in ("predicted_seconds", "seconds", "wall_seconds")}
     whole |= {key: max(row[key] for row in rows) for key in ("predicted_bytes", "peak_bytes")}
     if together:
-        predicted = predictions.predict_all(todo)
+        predicted = predictions.Predictions().of_all(todo)
         whole |= {"predicted_seconds": predicted.seconds, "predicted_bytes": predicted.memory_bytes}
     yield {"name": "in all", **whole}
 

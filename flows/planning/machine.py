@@ -14,7 +14,7 @@ from catalog.errors import EnvironmentFault
 from catalog.libraries import installed
 from flows.planning.cost import weights_bytes
 from flows.planning.plan import Plan, Planned
-from flows.planning.predictions import predict
+from flows.planning.predictions import Predictions
 
 ERROR = 1.5
 """Factor that a prediction may be off by: what is refused would not fit even then."""
@@ -96,7 +96,7 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
             f"the package {missing[0]} is not installed, which its recipe needs. Install quantmill again from its "
             "constraints; `quantmill doctor` lists what is missing."
         )
-    if (needed := predict(planned).memory_bytes) > ERROR * memory:
+    if (needed := Predictions().of(planned).memory_bytes) > ERROR * memory:
         yield (
             f"about {_size(needed)} of memory are needed, and this machine has {_size(memory)}, swap included. "
             "Run on a larger one, or take a smaller model or a recipe that is not calibrated."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import reduce
+from collections.abc import Iterator
 from typing import Any
 
 from flows.planning.batches import batches
@@ -23,27 +22,61 @@ from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, TEXTS
 from flows.planning.plan import Plan, Planned
 from flows.step import Step
 
-Work = tuple[Any, ...]
-"""What tells a piece of work from another: its step, as far as that is known before."""
+Work = tuple[str, ...]
+"""What tells a piece of work from another: its kind, and its key as far as that is known before."""
 
 
-def predict(planned: Planned) -> Cost:
-    """Predict what is left of a job, were it the only one; of a ladder, up to the rung that is next."""
-    return _sum(cost for _, cost in _left(planned))
+class Predictions:
+    """Prices of what is left to do, each worked out once: in a thousand manifests the same work stands many times."""
 
+    def __init__(self) -> None:
+        self._prices: dict[Work, Cost] = {}
+        self._sizes: dict[str, int] = {}
 
-def predict_all(plan: Plan) -> Cost:
-    """Predict what is left of a plan: what several jobs need is priced once, and recipes of one pass together."""
-    left = {work: cost for planned in plan.stale for work, cost in _left(planned) if work[0] != QUANTIZE.name}
-    made: dict[str, Planned] = {}
-    for planned in plan.stale:
-        if any(step.kind is QUANTIZE for step in planned.left):
-            made.setdefault(_artifact(planned), planned)
-    models: dict[str, list[Planned]] = {}
-    for planned in made.values():
-        models.setdefault(planned.job.baseline.key, []).append(planned)
-    passes = [quantizing(work) for group in models.values() for _, work in batches(group)]
-    return _sum([*left.values(), *passes])
+    def of(self, planned: Planned) -> Cost:
+        """Predict what is left of a job, were it the only one; of a ladder, up to the rung that is next."""
+        total = NOTHING
+        for work in self._priced(planned):
+            total = total.then(self._prices[work])
+        return total
+
+    def of_all(self, plan: Plan) -> Cost:
+        """Predict what is left of a plan: what several jobs need counts once, and the recipes of one pass together."""
+        works = dict.fromkeys(work for planned in plan.stale for work in self._priced(planned))
+        total = NOTHING
+        for work in works:
+            total = total.then(NOTHING if work[0] == QUANTIZE.name else self._prices[work])
+        artifacts: dict[str, Planned] = {}
+        for planned in plan.stale:
+            if any(step.kind is QUANTIZE for step in planned.left):
+                artifacts.setdefault(_artifact(planned), planned)
+        models: dict[str, list[Planned]] = {}
+        for planned in artifacts.values():
+            models.setdefault(planned.job.baseline.key, []).append(planned)
+        for made in models.values():
+            for _, shared in batches(made):
+                total = total.then(quantizing(shared))
+        return total
+
+    def _priced(self, planned: Planned) -> Iterator[Work]:
+        """Yield the pieces of work that are left of a job, after making sure that each has its price."""
+        job, artifact = planned.job, _artifact(planned)
+        for step in planned.left:
+            work: Work = (step.kind.name, artifact if step.kind is QUANTIZE else step.key)
+            if work not in self._prices:
+                self._prices[work] = price(step, planned)
+            yield work
+        if artifact not in self._sizes:
+            self._sizes[artifact] = weights_bytes(job.original, planned.rung)
+        size = self._sizes[artifact]
+        if "gate" in planned.steps:
+            work = ("gate", artifact, job.baseline.key, job.target.device)
+            if work not in self._prices:
+                self._prices[work] = gating(job, planned.rung, size)
+            yield work
+        if "publish" in planned.steps:
+            self._prices["publish", job.release] = publishing(size, job)
+            yield ("publish", job.release)
 
 
 def _artifact(planned: Planned) -> str:
@@ -51,19 +84,7 @@ def _artifact(planned: Planned) -> str:
     return planned.job.quantize(planned.rung).key if planned.job.recipes_known else planned.job.release
 
 
-def _left(planned: Planned) -> Iterator[tuple[Work, Cost]]:
-    """Each piece of work that is left of a job, and its price."""
-    job, rung = planned.job, planned.rung
-    for step in planned.left:
-        yield (step.kind.name, step.key), priced(step, planned)
-    size = weights_bytes(job.original, rung)
-    if "gate" in planned.steps:
-        yield ("gate", _artifact(planned), job.baseline.key, job.target.device), gating(job, rung, size)
-    if "publish" in planned.steps:
-        yield ("publish", job.release), publishing(size, job)
-
-
-def priced(step: Step[Any], planned: Planned) -> Cost:
+def price(step: Step[Any], planned: Planned) -> Cost:
     """Price one of the steps that are left of a job, up to its artifact."""
     job = planned.job
     if step.kind is FETCH:
@@ -77,7 +98,3 @@ def priced(step: Step[Any], planned: Planned) -> Cost:
     if step.kind is QUANTIZE:
         return quantizing([(job, planned.rung)])
     return NOTHING  # worked out in place
-
-
-def _sum(costs: Iterable[Cost]) -> Cost:
-    return reduce(Cost.then, costs, NOTHING)

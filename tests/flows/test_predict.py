@@ -11,7 +11,7 @@ from flows.files.headers import Tensor
 from flows.planning.cost import Cost, gating, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.plan import Plan, plan, read
-from flows.planning.predictions import predict, predict_all
+from flows.planning.predictions import Predictions
 from flows.store import Store
 from tests.flows.conftest import quantmill, room
 from tests.flows.results import artifact
@@ -130,7 +130,7 @@ def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path: Path) -> Non
     manifest.write_text(text.replace("int4: w4-rtn-g64", "int4: {preset: w4-rtn-g64, auto: {max_kld: 0.01}}"))
     found = {planned.job.target.name: planned for planned in plan(read([manifest]), store).jobs}
     plain = replace(found["int4"], left=tuple(step for step in found["int4"].left if step.kind.name != "sensitivity"))
-    assert predict(found["int4"]).seconds > predict(plain).seconds + 8
+    assert Predictions().of(found["int4"]).seconds > Predictions().of(plain).seconds + 8
 
 
 def planned(manifest: Path, store: Store) -> Plan:
@@ -140,13 +140,13 @@ def planned(manifest: Path, store: Store) -> Plan:
 def test_what_jobs_share_is_priced_once(tmp_path: Path) -> None:
     manifest, store = room(tmp_path), Store(tmp_path / "home")
     found = planned(manifest, store)
-    total, alone = predict_all(found), [predict(each) for each in found.jobs]
+    total, alone = Predictions().of_all(found), [Predictions().of(each) for each in found.jobs]
     shared = scoring_original(found.jobs[0].job).seconds
     assert max(cost.seconds for cost in alone) < total.seconds < sum(cost.seconds for cost in alone) - 4 * shared
     assert total.memory_bytes >= max(cost.memory_bytes for cost in alone)
     again = manifest.with_name("again.yaml")
     again.write_text(manifest.read_text().replace("namespace: demo", "namespace: again"))
-    both = predict_all(plan(read([manifest, again]), store))
+    both = Predictions().of_all(plan(read([manifest, again]), store))
     assert both.seconds - total.seconds < 10, "but for five releases, all is shared"
 
 
@@ -158,8 +158,8 @@ def test_only_the_steps_that_are_left_are_priced(tmp_path: Path) -> None:
     (after,) = (each for each in planned(manifest, store).jobs if each.job.target.name == "int8")
     assert "quantize" not in after.steps
     spared = quantizing([(before.job, before.rung)])
-    assert predict(before).seconds - predict(after).seconds == pytest.approx(spared.seconds)
-    assert predict(before).disk_bytes - predict(after).disk_bytes == spared.disk_bytes
+    assert Predictions().of(before).seconds - Predictions().of(after).seconds == pytest.approx(spared.seconds)
+    assert Predictions().of(before).disk_bytes - Predictions().of(after).disk_bytes == spared.disk_bytes
 
 
 def test_plan_shows_the_total(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gates.sizes import in_words
 if TYPE_CHECKING:
     from flows.planning.cost import Cost
     from flows.planning.plan import Plan, Planned
+    from flows.planning.predictions import Predictions
 
 
 def plan(
@@ -36,31 +37,32 @@ def plan(
     from flows.planning.machine import refuse_unfit
     from flows.planning.plan import plan as make
     from flows.planning.plan import read
+    from flows.planning.predictions import Predictions
     from flows.store import Store
 
     store = Store(find_home(home))
     found = make(read(manifests, allow_path=allow_path), store, targets=target)
     refuse_unfit(found, store.home)
     refuse_unpublishable(found, store.home)
+    predictions = Predictions()
+    total = predictions.of_all(found) if found.stale else None
     if as_json:
-        print_json({"jobs": [row_of(planned) for planned in found.jobs], "predicted": total_of(found)})
+        rows = [row_of(planned, predictions) for planned in found.jobs]
+        print_json({"jobs": rows, "predicted": total and _figures(total)})
         return
-    for part in every_job(found) if everything or fits_a_screen(out, len(found.jobs)) else summary(found):
+    whole = everything or fits_a_screen(out, len(found.jobs))
+    for part in every_job(found, predictions) if whole else summary(found):
         out.print(part)
-    if total := total_of(found):
-        memory, disk = in_words(total["peak_memory_bytes"]), in_words(total["disk_bytes"])
-        took = duration(total["seconds"])
-        out.print(
-            f"In all about {took}, {memory} of memory at the most and {disk} of disk; what jobs share is done once."
-        )
+    if total:
+        memory, disk = in_words(total.memory_bytes), in_words(total.disk_bytes)
+        took = duration(total.seconds)
+        out.print(f"In all about {took}, {memory} of memory at the most, {disk} of disk: what jobs share is done once.")
 
 
-def row_of(planned: Planned) -> dict[str, Any]:
+def row_of(planned: Planned, predictions: Predictions) -> dict[str, Any]:
     """Return a job with its state, steps, reason, key, and what the steps that are left will cost."""
-    from flows.planning.predictions import predict
-
     job, rung = planned.job, planned.rung
-    cost = None if planned.fresh else predict(planned)
+    cost = None if planned.fresh else predictions.of(planned)
     return {
         "release": job.release,
         "manifest": str(job.manifest.path),
@@ -74,13 +76,6 @@ def row_of(planned: Planned) -> dict[str, Any]:
     }
 
 
-def total_of(plan: Plan) -> dict[str, Any] | None:
-    """Return what all that is left will cost, shared steps once; None when there is nothing to do."""
-    from flows.planning.predictions import predict_all
-
-    return _figures(predict_all(plan)) if plan.stale else None
-
-
 def _figures(cost: Cost) -> dict[str, Any]:
     return {
         "peak_memory_bytes": cost.memory_bytes,
@@ -89,11 +84,11 @@ def _figures(cost: Cost) -> dict[str, Any]:
     }
 
 
-def every_job(plan: Plan) -> Iterator[RenderableType]:
+def every_job(plan: Plan, predictions: Predictions) -> Iterator[RenderableType]:
     """Yield the jobs of each model and namespace, then what will run for which of them."""
     for model, jobs in by_model(plan.jobs, lambda planned: (planned.job.release, planned.job.target.name)).items():
         made = Rows(("target", "~recipe", "state", ">memory", ">disk", ">time", "~why"), title=model)
-        for row in map(row_of, jobs):
+        for row in (row_of(planned, predictions) for planned in jobs):
             cost = row["predicted"]
             numbers = ("–", "–", "–")
             if cost:
