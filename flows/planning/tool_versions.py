@@ -16,7 +16,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 1,
     "sensitivity": 4,
-    "quantize": 5,
+    "quantize": 6,
     "evidence": 2,
     "verdict": 3,
     "publish": 2,

@@ -27,6 +27,10 @@ from quantizers.recipe import Recipe
 from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
 
+KEPT_STACKS = (
+    ": transformers loads quantized linears, and these are none; it leaves them in {} whatever dtype is asked for, so load "
+    "it without one"
+)
 NAMED = 64
 """Linears of experts that a record names one by one."""
 _BLOCK = re.compile(r"(.*?\.\d+)\..*")
@@ -106,7 +110,8 @@ class Target:
             weights.close()
         self.weights = None
         left_out = self.linears.keys() | stacked(skeleton.model)
-        kept = tuple(name for name in skeleton.linears if name not in left_out)
+        # Routers may be of a class made from nn.Linear, which loaders take for one.
+        kept = tuple(name for name in (*skeleton.linears, *skeleton.like_linears) if name not in left_out)
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
         config["quantization_config"] = self.layout.config(self.recipe, self.linears, self.dtype, kept)
@@ -181,7 +186,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
     target = Target(name, recipe, layout, skeleton.dtype, linears, slots, skeleton.pieces, directory)
     others = sum(value.dim() == 3 for value in skeleton.model.parameters())
     if kept := others + sum(linears.keys().isdisjoint(stack) for stack in _stacks(skeleton)):
-        why = "" if FORMATS[recipe.format].stacks else ": transformers loads quantized linears, and these are none"
+        why = "" if FORMATS[recipe.format].stacks else KEPT_STACKS.format(str(skeleton.dtype).removeprefix("torch."))
         target.notes.append(f"{kept} stacks of experts are kept as they are{why}")
     return target
 

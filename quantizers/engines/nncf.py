@@ -47,6 +47,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         _export(request.model, scratch, recipe, skeleton, names[target])
         tokenizer.convert(request.model, scratch)
         copy_companions(request.model, scratch, checkpoint.config)
+        ir.write_configuration(scratch, recipe)
         made[target] = ir.check(scratch, recipe, skeleton, checkpoint, names[target])
         scratch.rename(out / target)
     return made

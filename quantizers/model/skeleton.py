@@ -62,6 +62,12 @@ class Skeleton:
         """The linears by the names of their weights in `source`."""
         return {self.kept_as(f"{name}.weight"): linear for name, linear in self.linears.items()}
 
+    @cached_property
+    def like_linears(self) -> tuple[str, ...]:
+        """Modules of a class made from `nn.Linear`: loaders take them for linears, and they are none here."""
+        modules = self.model.named_modules()
+        return tuple(name for name, module in modules if isinstance(module, nn.Linear) and name not in self.linears)
+
     def kept_as(self, tensor: str) -> str:
         """Name, in an artifact that does not quantize it, of a tensor that is in one piece."""
         return self.pieces[tensor][0].name if tensor in self.pieces else tensor

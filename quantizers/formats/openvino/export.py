@@ -91,6 +91,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     experts = stacked(skeleton.model)
     weights.put(graph, stored, tuple(name for name in target.linears if name not in experts))
     openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
+    weights.narrow(graph, stored)
     expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
     if made.recipe.embeddings:
         expected += _put_embeddings(graph, skeleton, stored)
@@ -99,6 +100,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     shutil.rmtree(scratch)
     tokenizer.convert(checkpoint.directory, out)
     copy_companions(checkpoint.directory, out, checkpoint.config)
+    ir.write_configuration(out, made.recipe)
     return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected)})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import openvino
 import torch
+from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Linear, Skeleton
@@ -24,6 +25,7 @@ FILES = (
     "openvino_tokenizer.bin",
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
+    "openvino_config.json",
 )
 """What OVModelForCausalLM and OpenVINO GenAI read."""
 
@@ -46,6 +48,17 @@ def save(model: openvino.Model, path: Path) -> None:
             if counted := {name for name in names if _COUNTED.fullmatch(name)}:
                 output.get_tensor().set_names(names - counted | {f"{op.get_type_name()}_{index}.{port}"})
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def write_configuration(directory: Path, recipe: Recipe) -> None:
+    """Write what optimum-intel writes beside an IR that it quantized: how that was done, in its own terms.
+
+    Of int8 its vocabulary knows one scale per output channel alone: other group sizes it is not told.
+    """
+    tellable = recipe.bits == 4 or recipe.group_size == -1
+    asked = {"bits": recipe.bits, "sym": recipe.symmetric, "group_size": recipe.group_size, "ratio": recipe.ratio}
+    config = OVWeightQuantizationConfig(**asked) if tellable else None
+    OVConfig(quantization_config=config, dtype=f"int{recipe.bits}").save_pretrained(directory)
 
 
 def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: tuple[str, ...]) -> Made:

@@ -29,6 +29,8 @@ _TYPES = {
 }
 """By bits and symmetry. OpenVINO's own integers of two and three bits are not compiled by its plugins."""
 
+HALVES = {torch.bfloat16: openvino.Type.bf16, torch.float16: openvino.Type.f16}
+
 ROWS = 4096
 """Rows of an embedding that are held in float32 at a time."""
 
@@ -107,14 +109,40 @@ def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) 
     found = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
     if not found:
         raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
-    dense = decompressed(found[0].get_friendly_name(), weight)
-    for constant in found:
+    _read_instead(found, decompressed(found[0].get_friendly_name(), weight))
+    graph.validate_nodes_and_infer_types()
+
+
+def narrow(graph: openvino.Model, artifact: Checkpoint) -> None:
+    """Store matrices that the artifact has in 16 bits, and that the exporter widened, in 16 bits again; in place.
+
+    It leaves alone what is exactly an `nn.Linear` or `nn.Embedding`, and widens subclasses: OPT's position embeddings.
+    """
+    for constant in graph.get_ordered_ops():
+        if constant.get_type_name() != "Constant" or constant.get_element_type() != openvino.Type.f32:
+            continue
+        stored = artifact.tensors.get(f"{_module(constant)}.weight")
+        if (
+            stored is None
+            or stored.dtype not in HALVES
+            or tuple(constant.shape) != stored.shape
+            or len(stored.shape) < 2
+        ):
+            continue
+        name = constant.get_friendly_name()
+        kept = packed(name, HALVES[stored.dtype], list(stored.shape), artifact.whole(f"{_module(constant)}.weight"))
+        _read_instead([constant], ops.convert(kept, openvino.Type.f32, name=f"{name}/f32"))
+    graph.validate_nodes_and_infer_types()
+
+
+def _read_instead(constants: list[openvino.Node], dense: openvino.Node) -> None:
+    """Have every reader of some constants, converted or not, read `dense`."""
+    for constant in constants:
         for reader in constant.output(0).get_target_inputs():
             node = reader.get_node()
             widened = node.get_type_name() == "Convert"
             for each in node.output(0).get_target_inputs() if widened else (reader,):
                 each.replace_source_output(dense.output(0))
-    graph.validate_nodes_and_infer_types()
 
 
 def _module(constant: openvino.Node) -> str:
