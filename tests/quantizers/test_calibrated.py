@@ -233,23 +233,6 @@ def test_a_budget_below_one_batch(tmp_path):
     refused(request(MODEL, memory=1000, t=COMPENSATED), tmp_path, "memory", "1000")
 
 
-def test_a_family_without_a_table(tmp_path):
-    from transformers import Starcoder2Config, Starcoder2ForCausalLM
-
-    config = Starcoder2Config(
-        vocab_size=2048,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-    )
-    Starcoder2ForCausalLM(config).save_pretrained(tmp_path / "model")
-    (tmp_path / "model/tokenizer.json").write_bytes((MODEL / "tokenizer.json").read_bytes())
-    (tmp_path / "model/tokenizer_config.json").write_bytes((MODEL / "tokenizer_config.json").read_bytes())
-    refused(request(tmp_path / "model", t=COMPENSATED), tmp_path / "out", "starcoder2", "llama")
-
-
 def test_a_tokenizer_of_another_model(tmp_path):
     model = make_llama(tmp_path / "model")
     for name in ("tokenizer.json", "tokenizer_config.json"):
