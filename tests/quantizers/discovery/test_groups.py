@@ -60,9 +60,6 @@ class Block(nn.Module):
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.5, 0.5)
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        raise NotImplementedError
-
 
 def with_forward(name: str, forward: Any) -> type[Block]:
     return type(name, (Block,), {"forward": forward})
