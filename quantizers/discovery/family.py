@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from catalog.foreign_errors import machine_fault
 from quantizers.discovery.groups import find_groups
 from quantizers.discovery.probe import Probe
 from quantizers.discovery.structure import TOKENS, Structure, block_calls, find_structure
@@ -56,7 +57,7 @@ def _groups(path: str, block: nn.Module, call: dict[str, Any]) -> tuple[Group, .
     try:
         return find_groups(Probe(block, call))
     except Exception as error:  # whatever the model's own code raises in float64
-        raise QuantizeError(
+        raise machine_fault(error) or QuantizeError(
             f"{path}: the block cannot be run on its own ({type(error).__name__}: {error}). A recipe without transform and "
             "with nearest rounding takes any model."
         ) from error

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from catalog.foreign_errors import machine_fault
 from quantizers.errors import QuantizeError
 from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint
@@ -189,7 +190,9 @@ class _StandIns:
                     raise
             except Exception as error:  # whatever the model's own code makes of states that are none of its own
                 what = f"{type(error).__name__}: {error}"
-                raise QuantizeError(f"with stand-ins for its blocks it fails ({what})") from error
+                raise machine_fault(error) or QuantizeError(
+                    f"with stand-ins for its blocks it fails ({what})"
+                ) from error
         if len(self.calls) != len(layers):
             raise QuantizeError(f"{len(self.calls)} of the {len(layers)} modules of {self.blocks} run")
         if self.behind is not None and not torch.equal(hidden_states(self.behind), self.handed[-1]):

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from bench import tiny
+from catalog.errors import EnvironmentFault
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.blocks import first_inputs
 from quantizers.discovery.family import find_family
@@ -99,3 +100,19 @@ def test_a_model_whose_blocks_are_no_chain_is_refused(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tiny.save("xlm", tmp_path))
     with pytest.raises(QuantizeError, match="does not read what block 0 returns"):
         find_family(checkpoint, build(checkpoint))
+
+
+@pytest.mark.parametrize("where", ["embeddings", "block"])
+def test_memory_that_runs_out_says_nothing_of_the_model(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = open_checkpoint(tiny.save("granite", tmp_path))
+    skeleton = build(checkpoint)
+
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    kind = type(skeleton.model.model.embed_tokens if where == "embeddings" else skeleton.model.model.layers[0].mlp)
+    monkeypatch.setattr(kind, "forward", out_of_memory)
+    with pytest.raises(EnvironmentFault):
+        find_family(checkpoint, skeleton)
