@@ -46,13 +46,13 @@ def overlap(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Ov
     shares = []
     for text, where in _distinct(evaluation).items():
         words = _words(text)
-        found = _ngrams(words)
-        shared = _among(found, known)
+        hashes = _ngrams(words)
+        shared = _among(hashes, known)
         shares.append(float(shared.mean()) if len(shared) else 0.0)
         start, length = _longest(shared)
         if length and (length + WORDS - 1 >= PASSAGE or shares[-1] > SHARE):
             passage = " ".join(words[start : start + length + WORDS - 1])
-            other = next(place for each, place in read.items() if np.isin(found[start], ngrams[each]))
+            other = next(source for each, source in read.items() if np.isin(hashes[start], ngrams[each]))
             raise GateError(
                 f"{where} shares {shares[-1]:.0%} of its text with calibration text ({other}), such as "
                 f'"{passage[:120]}". A model judged on text it was calibrated on looks better than it is: take other '
@@ -63,10 +63,10 @@ def overlap(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Ov
 
 def _distinct(documents: Iterable[Located]) -> dict[str, str]:
     """Each text once, and where it is first."""
-    found: dict[str, str] = {}
+    first_seen: dict[str, str] = {}
     for where, text in documents:
-        found.setdefault(text, where)
-    return found
+        first_seen.setdefault(text, where)
+    return first_seen
 
 
 def _words(text: str) -> list[str]:
@@ -96,9 +96,9 @@ def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
 def _longest(shared: NDArray[np.bool_]) -> tuple[int, int]:
     """Start and length of the longest run of shared n-grams; length 0 when there is none."""
     best = start = length = 0
-    for found, run in groupby(shared.tolist()):
+    for is_shared, run in groupby(shared.tolist()):
         size = len(list(run))
-        if found and size > length:
+        if is_shared and size > length:
             best, length = start, size
         start += size
     return best, length

@@ -90,10 +90,12 @@ class TextGate(Gate):
         spent = confidence_at(evidence.looks, evidence.available, confidence)
         last = evidence.looks[-1] >= evidence.available
         yield from self.over(name, evidence.documents, spent, last)
-        for found in self.over(CHAT + name, evidence.chat, spent, last) if evidence.chat else ():
-            assert found.shown
-            label = f"{found.shown.label}, through the chat template"
-            yield found.model_copy(update={"shown": found.shown.model_copy(update={"label": label, "column": None})})
+        for verdict in self.over(CHAT + name, evidence.chat, spent, last) if evidence.chat else ():
+            assert verdict.shown
+            label = f"{verdict.shown.label}, through the chat template"
+            yield verdict.model_copy(
+                update={"shown": verdict.shown.model_copy(update={"label": label, "column": None})}
+            )
 
     @abstractmethod
     def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:

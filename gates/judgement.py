@@ -32,17 +32,17 @@ class Wording:
     timed: bool = False
 
 
-def decide(found: Estimate, limit: float, side: Side, last: bool) -> Outcome:
+def decide(estimate: Estimate, limit: float, side: Side, last: bool) -> Outcome:
     """Compare an estimate with its limit; `last`: no more will be measured.
 
     It passes when the unfavourable end of its interval is within the limit, and fails when the favourable one is beyond.
     What bounds nothing, one document say, decides nothing.
     """
-    if found.low is None and found.high is None:
+    if estimate.low is None and estimate.high is None:
         return "undecided"
     sign = 1 if side == "at most" else -1
-    worst, best = (found.high, found.low) if side == "at most" else (found.low, found.high)
-    within = sign * found.value <= sign * limit
+    worst, best = (estimate.high, estimate.low) if side == "at most" else (estimate.low, estimate.high)
+    within = sign * estimate.value <= sign * limit
     if within and worst is not None and sign * worst <= sign * limit:
         return "passed"
     if not within and (last or (best is not None and sign * best > sign * limit)):
@@ -50,9 +50,9 @@ def decide(found: Estimate, limit: float, side: Side, last: bool) -> Outcome:
     return "undecided"
 
 
-def row(name: str, wording: Wording, found: Estimate | None, limit: float, last: bool = True) -> GateVerdict:
+def row(name: str, wording: Wording, estimate: Estimate | None, limit: float, last: bool = True) -> GateVerdict:
     """Judge an estimate and word what comes of it. Nothing measured is a failure."""
-    if found is None:
+    if estimate is None:
         return GateVerdict(
             name=name,
             outcome="failed",
@@ -62,30 +62,30 @@ def row(name: str, wording: Wording, found: Estimate | None, limit: float, last:
             shown=shown(wording, None, None, limit),
             timed=wording.timed,
         )
-    worst = found.high if wording.side == "at most" else found.low
+    worst = estimate.high if wording.side == "at most" else estimate.low
     return GateVerdict(
         name=name,
-        outcome=decide(found, limit, wording.side, last),
-        value=found.value,
-        interval=(found.low, found.high),
-        confidence=found.confidence,
+        outcome=decide(estimate, limit, wording.side, last),
+        value=estimate.value,
+        interval=(estimate.low, estimate.high),
+        confidence=estimate.confidence,
         limit=limit,
         side=wording.side,
-        sentence=_sentence(wording, found, worst, limit),
-        shown=shown(wording, found.value, worst, limit),
+        sentence=_sentence(wording, estimate, worst, limit),
+        shown=shown(wording, estimate.value, worst, limit),
         timed=wording.timed,
     )
 
 
-def _sentence(wording: Wording, found: Estimate, worst: float | None, limit: float) -> str:
-    number, over = wording.number, f"{found.documents} {wording.unit}"
-    if found.documents == 1:
+def _sentence(wording: Wording, estimate: Estimate, worst: float | None, limit: float) -> str:
+    number, over = wording.number, f"{estimate.documents} {wording.unit}"
+    if estimate.documents == 1:
         over = f"1 {wording.unit.removesuffix('s')}"
     if worst is None:
-        bound = f"which {over} cannot bound at {found.confidence:.1%} confidence"
+        bound = f"which {over} cannot bound at {estimate.confidence:.1%} confidence"
     else:
-        bound = f"{wording.side} {number.format(worst)} at {found.confidence:.1%} confidence over {over}"
-    return f"{wording.words} {number.format(found.value)}, {bound}, limit {number.format(limit)}"
+        bound = f"{wording.side} {number.format(worst)} at {estimate.confidence:.1%} confidence over {over}"
+    return f"{wording.words} {number.format(estimate.value)}, {bound}, limit {number.format(limit)}"
 
 
 def shown(wording: Wording, value: float | None, worst: float | None, limit: float) -> Shown:

@@ -38,11 +38,11 @@ class Gates(BaseModel):
     def asked(self) -> Iterator[tuple[str, Gate]]:
         """Return the gates that are asked for, with their names, in order."""
         for kind in KINDS:
-            found = getattr(self, kind)
-            if isinstance(found, Gate):
-                yield kind, found
-            elif found:
-                yield from ((f"{kind}.{name}", gate) for name, gate in found.items())
+            chosen = getattr(self, kind)
+            if isinstance(chosen, Gate):
+                yield kind, chosen
+            elif chosen:
+                yield from ((f"{kind}.{name}", gate) for name, gate in chosen.items())
 
 
 def _kind(annotation: object) -> type[Gate] | None:

@@ -33,9 +33,9 @@ def files(artifact: Path, expected: Format) -> Check:
     config = json.loads((artifact / "config.json").read_text())
     if "auto_map" in config:
         return Check(name=name, passed=False, detail="config.json asks for code of its own (auto_map)")
-    found = config.get("quantization_config") or {}
-    if expected.method and found.get("quant_method") != expected.method:
-        asked = found.get("quant_method") or "no quantization_config"
+    quantization = config.get("quantization_config") or {}
+    if expected.method and quantization.get("quant_method") != expected.method:
+        asked = quantization.get("quant_method") or "no quantization_config"
         return Check(name=name, passed=False, detail=f"config.json says {asked}, the format is {expected.method}")
     fault = _shards(artifact)
     return Check(name=name, passed=fault is None, detail=fault or "whole, and nothing that runs code")

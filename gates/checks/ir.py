@@ -24,8 +24,8 @@ def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:
     )
     for text in (text[:CHARACTERS] for text in texts[:TEXTS]):
         expected = original(text)["input_ids"]
-        found = split([text])["input_ids"][0].tolist()
-        if found != expected:
+        ids = split([text])["input_ids"][0].tolist()
+        if ids != expected:
             return _check(
                 False, f"openvino_tokenizer.xml splits {text[:40]!r} differently from the original's tokenizer"
             )

@@ -37,12 +37,12 @@ _CHAT = (
 
 def config(model: Path, artifact: Path) -> Check:
     """The architecture's settings are the original's: rotary base, context length, norms, token ids."""
-    original, found = (_settings(AutoConfig.from_pretrained(path, local_files_only=True)) for path in (model, artifact))
-    differing = sorted(key for key in original.keys() | found.keys() if original.get(key) != found.get(key))
+    original, ours = (_settings(AutoConfig.from_pretrained(path, local_files_only=True)) for path in (model, artifact))
+    differing = sorted(key for key in original.keys() | ours.keys() if original.get(key) != ours.get(key))
     detail = "architecture settings equal the original's"
     if differing:
         key = differing[0]
-        detail = f"{key} is {found.get(key)}, the original's is {original.get(key)}"
+        detail = f"{key} is {ours.get(key)}, the original's is {original.get(key)}"
     return Check(name="config", passed=not differing, detail=detail)
 
 
@@ -86,14 +86,14 @@ def special_tokens(original: Any, artifact: Any, model: Path, copy: Path) -> Che
 def _special(tokenizer: Any, directory: Path) -> dict[str, Any]:
     from transformers import GenerationConfig
 
-    found: dict[str, Any] = {
+    special: dict[str, Any] = {
         name: getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token", "unk_token")
     }
-    found |= {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     if (directory / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(directory)
-        found |= {f"generation {name}": getattr(generation, name) for name in ("bos_token_id", "eos_token_id")}
-    return found
+        special |= {f"generation {name}": getattr(generation, name) for name in ("bos_token_id", "eos_token_id")}
+    return special
 
 
 def chat_template(original: Any, artifact: Any) -> Check:

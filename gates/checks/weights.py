@@ -146,7 +146,7 @@ def _constants(node: Any) -> list[str] | None:
     if node.get_type_name() not in _DECOMPRESSION:
         return None
     below = [_constants(value.get_source_output().get_node()) for value in node.inputs()]
-    return None if any(found is None for found in below) else [name for found in below for name in found or ()]
+    return None if any(names is None for names in below) else [name for names in below for name in names or ()]
 
 
 _BY_CLIENT = {"transformers": _torch, "optimum.intel": _openvino}

@@ -130,12 +130,12 @@ def _previous(request: EvidenceRequest) -> Evidence | None:
 
 
 def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
-    found = baseline.weights_bytes(request.artifact, request.format)
+    artifact_bytes = baseline.weights_bytes(request.artifact, request.format)
     return Sizes(
         original_bytes=original.weights_bytes,
-        artifact_bytes=found,
+        artifact_bytes=artifact_bytes,
         expected_bytes=request.expected_bytes,
-        ratio=found / original.weights_bytes,
+        ratio=artifact_bytes / original.weights_bytes,
     )
 
 
@@ -214,7 +214,7 @@ def _score(
     """Score the documents at `indices` and, for a model with a chat template, the conversations made of them."""
     infinite = None
     chat = range(indices.start, min(indices.stop, original.chat))
-    for what, directory, found, chosen in (
+    for what, directory, scored, chosen in (
         ("document", "documents", findings.documents, indices),
         ("conversation", "chat", findings.chat, chat),
     ):
@@ -224,6 +224,6 @@ def _score(
             if not torch.isfinite(logits).all():
                 infinite = f"{what} {index}"
                 break
-            found.append(scoring.compare(index, row, logits))
+            scored.append(scoring.compare(index, row, logits))
             report(f"artifact: scoring {what}s", index + 1 - chosen.start, len(chosen))
     findings.add(behaviour.finite(infinite))

@@ -56,10 +56,10 @@ def load(path: Path, format_: str, device: str, task: str) -> Loaded:
     """Load an artifact as its user will, with the loader's own defaults. Raises whatever the loader raises."""
     row = LOADABLE[format_]
     loaded = _BY_CLIENT[row.client.module](path, row.loader(task), device, **dict(row.options))
-    found = _method(loaded.model)
-    if row.method != found:
+    method = _method(loaded.model)
+    if row.method != method:
         loaded.faults.append(
-            f"loads with quantization {found or 'none'}, where {row.method or 'none'} is what was made"
+            f"loads with quantization {method or 'none'}, where {row.method or 'none'} is what was made"
         )
     return loaded
 
@@ -90,18 +90,18 @@ def _load_transformers(path: Path, loader: str, device: str, **options: Any) -> 
 def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
     """Tensors that the weights lack, have in another shape, or have in vain: how many, and the first in the model's order."""
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    order = {name: place for place, name in enumerate(shapes)}
-    found = []
+    order = {name: index for index, name in enumerate(shapes)}
+    misfits = []
     if missing := sorted(info["missing_keys"], key=lambda name: order.get(name, len(order))):
-        found.append(
+        misfits.append(
             f"config.json wants tensor {missing[0]} {shapes.get(missing[0], '')}{_more(missing)}, not in the weights"
         )
     if other := sorted(info["mismatched_keys"], key=lambda each: order.get(each[0], len(order))):
         name, stored, wanted = other[0]
-        found.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
+        misfits.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
     if unknown := sorted(info["unexpected_keys"]):
-        found.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
-    return found + [" ".join(str(each).split()) for each in info["error_msgs"]]
+        misfits.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
+    return misfits + [" ".join(str(each).split()) for each in info["error_msgs"]]
 
 
 def _more(names: list[Any]) -> str:

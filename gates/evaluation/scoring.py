@@ -102,7 +102,7 @@ def _positions(row: Row, logits: Tensor) -> Positions:
         span = slice(start, start + POSITIONS)
         part = {name: cast(Tensor, tensor)[span] for name, tensor in stored.items()}
         parts.append(_compare(part, logits[span].float().log_softmax(-1), targets[span]))
-    first, loss, kld = (torch.cat(found) for found in zip(*parts, strict=True))
+    first, loss, kld = (torch.cat(chunks) for chunks in zip(*parts, strict=True))
     return Positions(
         targets=targets,
         first_original=row["kept_ids"][:, 0].long(),

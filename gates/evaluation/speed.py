@@ -134,5 +134,5 @@ def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) 
 
 
 if __name__ == "__main__":
-    _, place, *words, ids = sys.argv
-    _serve(Path(place), *words, row=json.loads(ids))
+    _, path, *words, ids = sys.argv
+    _serve(Path(path), *words, row=json.loads(ids))

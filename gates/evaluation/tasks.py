@@ -47,12 +47,12 @@ def answer(loaded: Loaded, tokenizer: Any, tasks: tuple[TaskRequest, ...], whose
     from lm_eval.models.huggingface import HFLM
 
     model = HFLM(pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1)
-    found = {}
+    answers = {}
     for number, task in enumerate(tasks):
         report(f"{whose}: task {task.name}", number, len(tasks))
-        found[task.name] = _answer(model, task)
+        answers[task.name] = _answer(model, task)
     report(f"{whose}: tasks", len(tasks), len(tasks))
-    return found
+    return answers
 
 
 def _answer(model: Any, task: TaskRequest) -> Answers:

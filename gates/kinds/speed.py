@@ -34,8 +34,8 @@ class Speed(Gate):
 
     def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
         """Judge the ratio over turns taken alternately."""
-        found = ratio(evidence.speed, confidence) if evidence.speed else None
-        yield row(name, _WORDING, found, self.min_ratio)
+        speedup = ratio(evidence.speed, confidence) if evidence.speed else None
+        yield row(name, _WORDING, speedup, self.min_ratio)
 
 
 def ratio(speed: Seconds, confidence: float) -> Estimate:

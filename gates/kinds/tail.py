@@ -157,12 +157,13 @@ def rate(counts: Sequence[float], documents: Sequence[Document], confidence: flo
     import numpy as np
     from scipy.special import betaincinv
 
-    found, sizes = np.array(counts, dtype=float), np.array([document.tokens for document in documents], dtype=float)
-    value = float(found.sum() / sizes.sum())
+    events = np.array(counts, dtype=float)
+    sizes = np.array([document.tokens for document in documents], dtype=float)
+    value = float(events.sum() / sizes.sum())
     risk = _risk(len(sizes), confidence)
     low, high = None, None
     if risk > 0:
-        likeness = _likeness(found.sum(), found @ found, found @ sizes, sizes)
+        likeness = _likeness(events.sum(), events @ events, events @ sizes, sizes)
         tokens = _independent(float(likeness), sizes, risk)
         hits = value * tokens
         low = float(betaincinv(hits, tokens - hits + 1, risk)) if value > 0 else 0.0
@@ -190,7 +191,7 @@ def _tail(documents: Sequence[Document], confidence: float) -> _Tail:
     sizes = np.array([document.tokens for document in documents], dtype=float)
     cut = [top[-1] for top, document in zip(tops, documents, strict=True) if len(top) < document.tokens]
     values = np.concatenate(tops)
-    places = np.repeat(np.arange(len(tops)), [len(top) for top in tops])
+    document_of = np.repeat(np.arange(len(tops)), [len(top) for top in tops])
     ranks = np.concatenate([np.arange(len(top)) for top in tops])
     order = np.argsort(-values, kind="stable")
     order = order[values[order] >= max(cut, default=-np.inf)]
@@ -201,7 +202,7 @@ def _tail(documents: Sequence[Document], confidence: float) -> _Tail:
         reach = order[: int(REACH * ABOVE * sizes.sum()) + 1]
         reach = reach[values[reach] > 0]
         counted = np.arange(1, len(reach) + 1)
-        likeness = _likeness(counted, np.cumsum(2 * ranks[reach] + 1), np.cumsum(sizes[places[reach]]), sizes)
+        likeness = _likeness(counted, np.cumsum(2 * ranks[reach] + 1), np.cumsum(sizes[document_of[reach]]), sizes)
         independent = _independent(float(np.max(likeness, initial=1)), sizes, risk)
     return _Tail(values[order], int(sizes.sum()), independent, risk)
 

@@ -78,10 +78,10 @@ def _plots(attempts: Sequence[Attempt], gates: Gates, references: Sequence[Refer
     plots = []
     for name, kind in KINDS.items() if evidence.summary else ():
         if (drawn := kind.plot) is not None:
-            found, asked = getattr(evidence.summary, drawn.measure), getattr(gates, name)
+            estimate, asked = getattr(evidence.summary, drawn.measure), getattr(gates, name)
             limit = asked.drawn_limit() if asked else None
             amounts = [drawn.amount(document) for document in evidence.documents]
-            plots.append((drawn.heading, per_document(evidence.documents, amounts, found, limit, drawn.label)))
+            plots.append((drawn.heading, per_document(evidence.documents, amounts, estimate, limit, drawn.label)))
     points = [
         Point(a.name, a.evidence.size.ratio, a.evidence.summary.kld.value, a.verdict.outcome)
         for a in attempts

@@ -45,7 +45,7 @@ class Point:
 
 
 def per_document(
-    documents: Sequence[Document], amounts: list[float], found: Estimate, limit: float | None, label: str
+    documents: Sequence[Document], amounts: list[float], estimate: Estimate, limit: float | None, label: str
 ) -> str:
     """Plot one amount per token and document, least first, with mean, interval and limit."""
     with matplotlib.rc_context(_STYLE):
@@ -55,9 +55,9 @@ def per_document(
         axes.vlines(np.arange(len(values)), 0, values, color=MUTED, linewidth=0.8)
         axes.plot(np.arange(len(values)), values, "o", color=INK, markersize=3)
         axes.axhline(0, color=MUTED, linewidth=0.8)
-        axes.axhline(found.value, color=GOOD, linewidth=1.4, label=f"mean {found.value:.4g}")
-        if found.low is not None and found.high is not None:
-            axes.axhspan(found.low, found.high, color=GOOD, alpha=0.18, linewidth=0, label="its 95 % bounds")
+        axes.axhline(estimate.value, color=GOOD, linewidth=1.4, label=f"mean {estimate.value:.4g}")
+        if estimate.low is not None and estimate.high is not None:
+            axes.axhspan(estimate.low, estimate.high, color=GOOD, alpha=0.18, linewidth=0, label="its 95 % bounds")
         if limit is not None:
             axes.axhline(limit, color=BAD, linewidth=1.4, linestyle="--", label=f"limit {limit:.4g}")
         axes.set(xlabel="document, from least to most changed", ylabel=label)
@@ -83,9 +83,9 @@ def quality_against_size(points: Sequence[Point], max_kld: float | None, max_rat
         for number, point in enumerate(sorted(points, key=lambda point: point.kld)):
             marker, colour = ("D" if point.outcome == "peer" else "o"), COLOURS[point.outcome]
             axes.plot(point.ratio, max(point.kld, lowest), marker, color=colour, markersize=6)
-            place = (point.ratio, max(point.kld, lowest))
+            position = (point.ratio, max(point.kld, lowest))
             axes.annotate(
-                point.name, place, (6, (-10, 5)[number % 2]), textcoords="offset points", fontsize=8, color=colour
+                point.name, position, (6, (-10, 5)[number % 2]), textcoords="offset points", fontsize=8, color=colour
             )
         axes.set(xlabel="bytes of weights over the original's", ylabel="KL divergence, nats per token")
         return _svg(figure)

@@ -22,6 +22,6 @@ class Measure:
             return None
         from gates.statistics.intervals import estimate
 
-        found = estimate([self.amount(d) for d in documents], [d.tokens for d in documents], confidence)
-        numbers = {"value": found.value, "low": found.low, "high": found.high}
-        return found.model_copy(update={k: None if v is None else self.transform(v) for k, v in numbers.items()})
+        measured = estimate([self.amount(d) for d in documents], [d.tokens for d in documents], confidence)
+        numbers = {"value": measured.value, "low": measured.low, "high": measured.high}
+        return measured.model_copy(update={k: None if v is None else self.transform(v) for k, v in numbers.items()})
