@@ -59,8 +59,8 @@ def _secrets() -> Iterator[str]:
 
 @lru_cache(maxsize=16)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    found = [secret for secret in secrets if len(secret) >= _SHORTEST]
-    forms = {form for secret in found for form in (secret, *_in_base64(secret.encode(errors="surrogateescape")))}
+    long_enough = [secret for secret in secrets if len(secret) >= _SHORTEST]
+    forms = {form for secret in long_enough for form in (secret, *_in_base64(secret.encode(errors="surrogateescape")))}
     longest_first = sorted(forms, key=len, reverse=True)
     return re.compile("|".join("".join(map(_spelled, form)) for form in longest_first)) if forms else None
 

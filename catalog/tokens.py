@@ -30,9 +30,9 @@ def check_tokens() -> None:
 
 
 def _oddity(value: str) -> str | None:
-    place = next((place for place, char in enumerate(value) if not _VISIBLE.fullmatch(char)), None)
-    if place is not None:
-        char = value[place]
+    position = next((position for position, char in enumerate(value) if not _VISIBLE.fullmatch(char)), None)
+    if position is not None:
+        char = value[position]
         kind = "a line break" if char in "\r\n" else "a space" if char == " " else f"U+{ord(char):04X}"
-        return f"character {place + 1} of {len(value)} is {kind}"
+        return f"character {position + 1} of {len(value)} is {kind}"
     return f"it has {len(value)} characters" if len(value) < _SHORTEST else None

@@ -96,8 +96,8 @@ def _check_json(path: Path, name: str, private: Iterable[Path]) -> None:
 
 
 def _check_values(name: str, document: Any, private: Iterable[Path], learned: tuple[str, ...] | None = None) -> None:
-    for place, value in _walk(document, (), learned):
-        key = place[-1] if place else ""
+    for keys, value in _walk(document, (), learned):
+        key = keys[-1] if keys else ""
         if key == "auto_map" and value:
             raise PublishError(
                 f"Its {name} has auto_map: a loader that trusts it runs code from the repository, and a "
@@ -105,37 +105,35 @@ def _check_values(name: str, document: Any, private: Iterable[Path], learned: tu
             )
         if key == "_name_or_path" and value:
             raise PublishError(
-                f"Its {name} has {'.'.join(place)}: {value!r}, which tells where the model was read from. "
+                f"Its {name} has {'.'.join(keys)}: {value!r}, which tells where the model was read from. "
                 "Drop the key in the step that wrote it; the provenance record names the source."
             )
         if isinstance(value, str):
-            _check_text(name, ".".join(place) or "its text", value, private)
+            _check_text(name, ".".join(keys) or "its text", value, private)
 
 
-def _check_text(name: str, place: str, text: str, private: Iterable[Path]) -> None:
-    found = HOMES.search(text)
-    mention = found.group(0) if found else next((str(d) for d in private if f"{d}/" in f"{text}/"), None)
+def _check_text(name: str, where: str, text: str, private: Iterable[Path]) -> None:
+    match = HOMES.search(text)
+    mention = match.group(0) if match else next((str(d) for d in private if f"{d}/" in f"{text}/"), None)
     if mention is not None:
         raise PublishError(
-            f"Its {name} mentions {mention} (in {place}), a path of this machine: it would tell strangers who "
+            f"Its {name} mentions {mention} (in {where}), a path of this machine: it would tell strangers who "
             "made it and where, and mean nothing to them. Remove it from what the request or the artifact says."
         )
 
 
-def _walk(
-    value: Any, place: tuple[str, ...], left_out: tuple[str, ...] | None
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _walk(value: Any, keys: tuple[str, ...], left_out: tuple[str, ...] | None) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every value of a JSON document with its place, containers first, but for what lies at `left_out`."""
-    if place == left_out:
+    if keys == left_out:
         return
-    yield place, value
+    yield keys, value
     members: Iterable[tuple[str, Any]] = ()
     if isinstance(value, dict):
         members = ((str(key), member) for key, member in value.items())
     elif isinstance(value, list):
         members = ((str(index), member) for index, member in enumerate(value))
     for key, member in members:
-        yield from _walk(member, (*place, key), left_out)
+        yield from _walk(member, (*keys, key), left_out)
 
 
 def _safetensors_metadata(path: Path, name: str) -> Any:

@@ -22,6 +22,6 @@ def listing(directory: Path) -> dict[str, str]:
 
 def entries(directory: Path) -> dict[str, Path]:
     """Relative path → path of all that `listing` lists."""
-    found = (path for path in sorted(directory.rglob("*")) if path.is_symlink() or not path.is_dir())
-    named = {path.relative_to(directory).as_posix(): path for path in found}
+    paths = (path for path in sorted(directory.rglob("*")) if path.is_symlink() or not path.is_dir())
+    named = {path.relative_to(directory).as_posix(): path for path in paths}
     return {relative: path for relative, path in named.items() if not COMPILED.match(relative)}

@@ -83,21 +83,21 @@ def _check_name(name: str) -> None:
 def _check_listing(subject: Subject) -> None:
     """The artifact's directory holds the recorded files, all of them regular, and nothing else."""
     entries = [path for path in subject.artifact.rglob("*") if path.is_symlink() or not path.is_dir()]
-    found = {path.relative_to(subject.artifact).as_posix(): path for path in entries}
-    for path in sorted(found):
+    paths = {path.relative_to(subject.artifact).as_posix(): path for path in entries}
+    for path in sorted(paths):
         check_path(path, subject.format)
-        if found[path].is_symlink() or not found[path].is_file():
+        if paths[path].is_symlink() or not paths[path].is_file():
             raise PublishError(
                 f"The artifact holds {path}, which is not a regular file: write its content there instead."
             )
-    if found.keys() != subject.files.keys():
-        missing, extra = sorted(subject.files.keys() - found.keys()), sorted(found.keys() - subject.files.keys())
+    if paths.keys() != subject.files.keys():
+        missing, extra = sorted(subject.files.keys() - paths.keys()), sorted(paths.keys() - subject.files.keys())
         raise PublishError(
             f"The artifact of {subject.name} is not what was built and measured: "
             f"missing {', '.join(missing) or 'nothing'}, unknown {', '.join(extra) or 'nothing'}. Build it again."
         )
     for reserved in (CARD, PROVENANCE):
-        if reserved in found:
+        if reserved in paths:
             raise PublishError(f"The artifact holds {reserved}, which publishing writes: leave it out of the artifact.")
 
 

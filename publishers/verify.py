@@ -50,12 +50,12 @@ def check(destination: Destination, release: Release, directory: Path) -> dict[s
 
     Returns path → SHA-256. Raises PublishError with every difference, or for what publishing would refuse.
     """
-    found = listing(directory)
+    hashes = listing(directory)
     provenance = read_provenance(directory)
     name = f"{release.name}@{release.version}"
     problems = [
-        *_problems(provenance, release.name, found),
-        *destination.differences(release, directory, found),
+        *_problems(provenance, release.name, hashes),
+        *destination.differences(release, directory, hashes),
     ]
     if problems:
         raise PublishError(
@@ -63,22 +63,22 @@ def check(destination: Destination, release: Release, directory: Path) -> dict[s
             "hub from the store; or use another version."
         )
     try:
-        check_release(directory, found, provenance)
+        check_release(directory, hashes, provenance)
     except PublishError as error:
         raise PublishError(
             f"{name} is what its record says, and is refused, as publishing it is: {error} Whoever offers it did not "
             "publish it with quantmill: load nothing of it."
         ) from error
-    return found
+    return hashes
 
 
-def _problems(provenance: Provenance, name: str, found: Mapping[str, str]) -> list[str]:
+def _problems(provenance: Provenance, name: str, hashes: Mapping[str, str]) -> list[str]:
     """Hold the hashes of the files found against those in `quantmill.json`."""
     problems = [] if provenance.name == name else [f"{PROVENANCE} is that of {provenance.name}."]
     for path, file in sorted(provenance.files.items()):
-        if found.get(path, NOT_A_FILE) == NOT_A_FILE:
+        if hashes.get(path, NOT_A_FILE) == NOT_A_FILE:
             problems.append(f"{path} is missing.")
-        elif found[path] != file.sha256:
-            problems.append(f"{path} has SHA-256 {found[path][:12]}…, but {file.sha256[:12]}… was released.")
-    extra = sorted(found.keys() - provenance.files.keys() - {PROVENANCE})
+        elif hashes[path] != file.sha256:
+            problems.append(f"{path} has SHA-256 {hashes[path][:12]}…, but {file.sha256[:12]}… was released.")
+    extra = sorted(hashes.keys() - provenance.files.keys() - {PROVENANCE})
     return [*problems, *(f"{path} is no part of the release." for path in extra)]

@@ -202,7 +202,7 @@ def _moved(job: Job, rung: Rung, place: Place, published: Published, store: Stor
     destination, name, version = open_destination(place.to, store.home), job.release, place.version
     wrong = destination.damage(name, version, place.commit, published.files, store.hashes.file)
     if wrong:
-        kind = f"damaged {destination.place}"
+        kind = f"damaged {destination.where}"
         return Planned(job, "stale", ("publish",), Reason(f"{version} is {kind}: {wrong}", kind), rung)
     main = destination.main_of(name)
     if main == place.commit:

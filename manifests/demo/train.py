@@ -45,18 +45,18 @@ CONFIG = LlamaConfig(
 def prose(source: str) -> list[str]:
     """Return the docstrings of a module, then its comment blocks of three lines or more."""
     nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, nodes)]
+    texts = [ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, nodes)]
     block: list[str] = []
     last = -2
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
             continue
         if token.start[0] != last + 1:
-            found.append("\n".join(block) if len(block) > 2 else None)
+            texts.append("\n".join(block) if len(block) > 2 else None)
             block = []
         block.append(token.string.lstrip("# "))
         last = token.start[0]
-    return [text for text in found if text and len(text) > 40]
+    return [text for text in texts if text and len(text) > 40]
 
 
 def corpus() -> dict[str, list[str]]:
@@ -69,8 +69,8 @@ def corpus() -> dict[str, list[str]]:
         if not left_out.intersection(name.parts):
             texts[str(name)] = prose(path.read_text())
     seen: set[str] = set()
-    for name, found in texts.items():
-        texts[name] = [t for t in found if not (t in seen or seen.add(t))]  # type: ignore[func-returns-value]
+    for name, module_texts in texts.items():
+        texts[name] = [t for t in module_texts if not (t in seen or seen.add(t))]  # type: ignore[func-returns-value]
     return texts
 
 
@@ -94,10 +94,10 @@ def ngrams(text: str) -> set[tuple[str, ...]]:
 def deal(texts: dict[str, list[str]]) -> dict[str, list[str]]:
     """Deal modules into training (16 of 20), calibration (2) and evaluation (2); topics are all training."""
     parts: dict[str, list[str]] = {"train": [], "calibration": [], "evaluation": []}
-    for name, found in texts.items():
-        place = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 20
-        part = "train" if place > 3 or name.startswith("topic ") else "calibration" if place > 1 else "evaluation"
-        parts[part] += documents(found)
+    for name, module_texts in texts.items():
+        bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 20
+        part = "train" if bucket > 3 or name.startswith("topic ") else "calibration" if bucket > 1 else "evaluation"
+        parts[part] += documents(module_texts)
     known = set().union(*map(ngrams, parts["train"] + parts["calibration"]))
     parts["evaluation"] = [text for text in parts["evaluation"] if not known & ngrams(text)]
     return parts

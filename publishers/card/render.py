@@ -184,23 +184,23 @@ def _measurements(evidence: Evidence) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _text_rows(where: str, found: Summary) -> list[tuple[str, str, str, str]]:
+def _text_rows(where: str, summary: Summary) -> list[tuple[str, str, str, str]]:
     return [
         (
             f"Perplexity{where}",
-            f"{found.perplexity_original:.4f}",
-            f"{found.perplexity:.4f}",
-            _with_bounds(found.increase, "{:+.2%}"),
+            f"{summary.perplexity_original:.4f}",
+            f"{summary.perplexity:.4f}",
+            _with_bounds(summary.increase, "{:+.2%}"),
         ),
-        (f"KL divergence from the original{where}, nats per token", "0", _with_bounds(found.kld, "{:.5f}"), ""),
-        (f"Same first choice as the original (top-1){where}", "100%", _with_bounds(found.agreement, "{:.2%}"), ""),
-        (f"Choices that turned right or wrong{where}", "0%", _with_bounds(found.flips, "{:.2%}"), ""),
+        (f"KL divergence from the original{where}, nats per token", "0", _with_bounds(summary.kld, "{:.5f}"), ""),
+        (f"Same first choice as the original (top-1){where}", "100%", _with_bounds(summary.agreement, "{:.2%}"), ""),
+        (f"Choices that turned right or wrong{where}", "0%", _with_bounds(summary.flips, "{:.2%}"), ""),
     ]
 
 
-def _with_bounds(found: Estimate, style: str) -> str:
-    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (found.low, found.high))
-    return f"{style.format(found.value)} ({low} to {high})"
+def _with_bounds(estimate: Estimate, style: str) -> str:
+    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (estimate.low, estimate.high))
+    return f"{style.format(estimate.value)} ({low} to {high})"
 
 
 def _texts(subject: Subject) -> list[tuple[str, str]]:

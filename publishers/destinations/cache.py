@@ -36,8 +36,8 @@ class Cache(Destination):
 
     home: Path
 
-    def __init__(self, home: Path, address: str, place: str) -> None:
-        self.home, self.address, self.place = home, address, place
+    def __init__(self, home: Path, address: str, where: str) -> None:
+        self.home, self.address, self.where = home, address, where
 
     def preflight(self, name: str, *, patient: bool = True) -> None:
         """Refuse a name below which another program cached somebody's model."""
@@ -67,19 +67,19 @@ class Cache(Destination):
         """Every version of one release, oldest first. Raises PublishError when one was made to name no commit."""
         repository = self.repository(name)
         main = _read_ref(repository, "main")
-        found = []
+        releases = []
         for version in _versions(repository):
             commit = _read_ref(repository, version) or ""
             if not COMMIT.match(commit):
                 raise PublishError(
-                    f"{name}@{version} {self.place} points at {commit!r}, which is no commit: its file refs/{version} was "
+                    f"{name}@{version} {self.where} points at {commit!r}, which is no commit: its file refs/{version} was "
                     "changed. Remove that file and publish the release again."
                 )
             directory = snapshot_of(repository, commit)
-            found.append(
+            releases.append(
                 Release(name=name, version=version, commit=commit, current=commit == main, directory=directory)
             )
-        return found
+        return releases
 
     def near(self, name: str) -> str:
         """Name the releases that are called nearly so."""
@@ -174,7 +174,7 @@ class Cache(Destination):
     def _store_blobs(self, staged: Staged, blobs: Path, partial: Path) -> None:
         """Store each content once under its hash. A blob that is there is read again, and replaced when it is damaged."""
         for done, (path, file) in enumerate(sorted(staged.files.items())):
-            progress(f"publish {path} {self.place}", done, len(staged.files))
+            progress(f"publish {path} {self.where}", done, len(staged.files))
             blob = blobs / file.sha256
             if not blob.exists() or sha256_of(blob) != file.sha256:
                 link_or_copy(staged.directory / path, partial / file.sha256)

@@ -43,7 +43,7 @@ class Destination(ABC):
     network raises what says so, with everything as it was.
     """
 
-    place: str
+    where: str
     """Where that is, in a sentence: `in the local hub`."""
     home: Path | None = None
     """What HF_HOME is to be for stock tools to find a release by name; None: nothing has to be set."""
@@ -126,19 +126,19 @@ class Destination(ABC):
         """
         known = self.versions(name)
         if not known:
-            raise PublishError(f"There is no release called {name!r} {self.place}{self.near(name)}")
+            raise PublishError(f"There is no release called {name!r} {self.where}{self.near(name)}")
         said = ", ".join(release.version for release in known)
         if version is None:
             if current := [release for release in known if release.current]:
                 return current[-1]
             raise PublishError(
-                f"main of {name} {self.place} is none of its versions ({said}): publishing was cut short, or somebody changed "
+                f"main of {name} {self.where} is none of its versions ({said}): publishing was cut short, or somebody changed "
                 f"it. Name a version, such as {name}@{known[-1].version}, or put one back with `quantmill rollback`."
             )
         for release in known:
             if release.version == version:
                 return release
-        raise PublishError(f"{name} has no version {version!r} {self.place}. It has {said}.")
+        raise PublishError(f"{name} has no version {version!r} {self.where}. It has {said}.")
 
     def near(self, name: str) -> str:
         """What to do about a name that is not there, as the end of a sentence."""
@@ -150,7 +150,7 @@ class Destination(ABC):
 
         if release.directory:
             return read_provenance(release.directory)
-        return parse_provenance(self.read(release, PROVENANCE), f"{release.name}@{release.version} {self.place}")
+        return parse_provenance(self.read(release, PROVENANCE), f"{release.name}@{release.version} {self.where}")
 
 
 def open_destination(address: str, home: Path, *, private: bool = True) -> Destination:

@@ -31,7 +31,7 @@ class Hub(Destination):
     """Repositories of one server. Nothing is asked of it before it has to be."""
 
     def __init__(self, path: str, home: Path, private: bool = True) -> None:
-        self.private, self.place = private, f"on the Hub at {endpoint()}"
+        self.private, self.where = private, f"on the Hub at {endpoint()}"
         self._additions: dict[str, Sequence[CommitOperationAdd]] = {}
 
     @cached_property
@@ -59,8 +59,10 @@ class Hub(Destination):
         """Every version of what the token's user released, by name."""
         who = patiently(self.writer, "ask whose token HF_TOKEN is", self.writer.whoami)
         models = self.writer.list_models
-        found = patiently(self.writer, "list releases", lambda: list(models(author=who["name"], filter="quantmill")))
-        return [release for name in sorted(model.id for model in found) for release in self.versions(name)]
+        model_infos = patiently(
+            self.writer, "list releases", lambda: list(models(author=who["name"], filter="quantmill"))
+        )
+        return [release for name in sorted(model.id for model in model_infos) for release in self.versions(name)]
 
     def versions(self, name: str) -> list[Release]:
         """Tagged commits. After a rollback the head is none of them, and has the tree of one."""

@@ -21,13 +21,13 @@ def refuse_other_visibility(repository: Repository, private: bool) -> None:
     Raises:
         PublishError: with what to do.
     """
-    name, found = repository.name, repository.private()
-    if found is None or found == private:
+    name, is_private = repository.name, repository.private()
+    if is_private is None or is_private == private:
         return
-    is_, wanted = ("private", "public") if found else ("public", "private")
+    is_, wanted = ("private", "public") if is_private else ("public", "private")
     raise PublishError(
         f"The repository {name} on the Hub is {is_}, and publish.private says that it is to be {wanted} (private, unless the "
-        f"manifest says otherwise). Nothing was published. Write `private: {str(found).lower()}` below publish in the "
+        f"manifest says otherwise). Nothing was published. Write `private: {str(is_private).lower()}` below publish in the "
         f"manifest, or make the repository {wanted} in its settings on {repository.api.endpoint}."
     )
 
@@ -56,8 +56,8 @@ def refuse_foreign(repository: Repository, head: str, tree: Mapping[str, str], k
             if len(listed[path]) == 64 and listed[path] != sha256:
                 wrong.add(path)
             elif len(listed[path]) != 64 and not kept:
-                found = repository.fetch(path, head, directory)
-                if sha256_of(found) != sha256 or not is_listed_as(found, sha256, listed[path]):
+                fetched = repository.fetch(path, head, directory)
+                if sha256_of(fetched) != sha256 or not is_listed_as(fetched, sha256, listed[path]):
                     wrong.add(path)
         if wrong:
             raise _foreign(name, sorted(wrong))

@@ -64,7 +64,7 @@ def commit(repository: Repository, staged: Staged, additions: Sequence[CommitOpe
             parent_commit=parent,
         ).oid
 
-    return _land(repository, parent, attempt, lambda found: not differences(found, staged))
+    return _land(repository, parent, attempt, lambda head_tree: not differences(head_tree, staged))
 
 
 def restore(repository: Repository, revision: str, message: str) -> None:
@@ -90,7 +90,7 @@ def restore(repository: Repository, revision: str, message: str) -> None:
             parent_commit=parent,
         ).oid
 
-    _land(repository, parent, attempt, lambda found: same(found, wanted))
+    _land(repository, parent, attempt, lambda head_tree: same(head_tree, wanted))
 
 
 def is_pinned(repository: Repository) -> bool:
@@ -146,13 +146,13 @@ def version_at(repository: Repository, head: str, versions: Mapping[str, str]) -
 
 def differences(tree: Mapping[str, str], staged: Staged) -> list[str]:
     """Paths that differ between a tree and the release; `.gitattributes` is the Hub's own."""
-    found = tree.keys() - {ATTRIBUTES}
+    paths = tree.keys() - {ATTRIBUTES}
     changed = {
         path
-        for path in staged.files.keys() & found
+        for path in staged.files.keys() & paths
         if not is_listed_as(staged.directory / path, staged.files[path].sha256, tree[path])
     }
-    return sorted(changed | (staged.files.keys() ^ found))
+    return sorted(changed | (staged.files.keys() ^ paths))
 
 
 def same(tree: Mapping[str, str], other: Mapping[str, str]) -> bool:

@@ -100,8 +100,8 @@ class Repository:
     def versions(self) -> dict[str, str]:
         """Version → commit, oldest first."""
         refs = self.ask(f"list the versions of {self.name}", lambda: self.api.list_repo_refs(self.name))
-        found = {ref.name: ref.target_commit for ref in refs.tags if VERSION.match(ref.name)}
-        return dict(sorted(found.items(), key=lambda item: int(item[0][1:])))
+        versions = {ref.name: ref.target_commit for ref in refs.tags if VERSION.match(ref.name)}
+        return dict(sorted(versions.items(), key=lambda item: int(item[0][1:])))
 
     def fetch(self, path: str, revision: str, directory: Path) -> Path:
         """Download one file into `directory`; return where it is."""

@@ -26,9 +26,9 @@ def list_releases(at: At = "local", home: Home = None, as_json: Json = False) ->
         if damaged:
             out.print(f"{damaged} damaged: `quantmill verify` says how.")
     else:
-        where = f" ({destination.home / 'hub'})" if destination.home else ""
+        hub = f" ({destination.home / 'hub'})" if destination.home else ""
         out.print(
-            f"There are no releases {destination.place}{where}. `quantmill run` a manifest to make some.",
+            f"There are no releases {destination.where}{hub}. `quantmill run` a manifest to make some.",
             soft_wrap=True,
         )
 
