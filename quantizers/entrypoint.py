@@ -57,7 +57,7 @@ def answer(request: SensitivityRequest, out: Path) -> SensitivityResult:
     module = import_module("quantizers.sensitivity.measure")
     choices, fixed, rest, tokens = module.measure(request, out / ".work")
     shutil.rmtree(out / ".work", ignore_errors=True)
-    found = SensitivityResult(
+    result = SensitivityResult(
         choices=choices,
         fixed=fixed,
         rest_bytes=rest,
@@ -65,7 +65,7 @@ def answer(request: SensitivityRequest, out: Path) -> SensitivityResult:
         tools=tools(request),
         compute=str(computed),
     )
-    return _written(found, out)
+    return _written(result, out)
 
 
 def _ready(asked: Request | SensitivityRequest, out: Path) -> Compute:

@@ -70,7 +70,7 @@ class Target:
     def keep_whole(self, name: str, tensor: Tensor) -> None:
         """Write a tensor of the model at once, in the pieces that the checkpoint has it in."""
         for piece in self.pieces.get(name, (Piece(name, name, ()),)):
-            self.keep(piece.name, tensor[piece.place].to(self.slots[piece.name].dtype))
+            self.keep(piece.name, tensor[piece.index].to(self.slots[piece.name].dtype))
 
     def round_nearest(self, linear: str, rows: Tensor, whole: tuple[int, int]) -> None:
         """Quantize and write the next float32 rows `[n, in]` of a linear whose shape is `whole`."""
@@ -198,7 +198,7 @@ def _stacks(skeleton: Skeleton) -> list[list[str]]:
 def _verify(directory: Path, slots: dict[str, Slot]) -> int:
     """Read the headers back, as a loader would, and hold them against what was planned; bytes of all tensors."""
     tensors = read_headers(directory)
-    found = {name: Slot(stored.dtype, stored.shape) for name, stored in tensors.items()}
-    if found != slots:
+    written = {name: Slot(stored.dtype, stored.shape) for name, stored in tensors.items()}
+    if written != slots:
         raise AssertionError(f"{directory}: the tensors read back are not the ones the recipe implies")
-    return sum(slot.bytes for slot in found.values())
+    return sum(slot.bytes for slot in written.values())

@@ -51,7 +51,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     file: str
     offset: int
     slot: Slot
@@ -62,14 +62,14 @@ class Weights:
     """The safetensors of one artifact, open for writing; a context manager."""
 
     directory: Path
-    places: dict[str, _Place]
+    locations: dict[str, _Location]
     filled: dict[str, int]
     files: dict[str, int] = field(default_factory=dict)
 
     @property
     def expected_bytes(self) -> int:
         """Size of the weights that the shapes imply."""
-        return sum(place.slot.bytes for place in self.places.values())
+        return sum(location.slot.bytes for location in self.locations.values())
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Append rows to a tensor; rows come in order, whole tensors at once.
@@ -77,17 +77,17 @@ class Weights:
         Raises:
             AssertionError: no such tensor is due, its dtype is another, or it is already full.
         """
-        place = self.places[name]
+        location = self.locations[name]
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         at = self.filled[name]
-        if tensor.dtype != place.slot.dtype or at + data.nbytes > place.slot.bytes:
+        if tensor.dtype != location.slot.dtype or at + data.nbytes > location.slot.bytes:
             raise AssertionError(
-                f"{name}: {data.nbytes} bytes of {tensor.dtype} after {at} of {place.slot.bytes} bytes "
-                f"of {place.slot.dtype}; a tensor was written twice or in another shape than the recipe implies"
+                f"{name}: {data.nbytes} bytes of {tensor.dtype} after {at} of {location.slot.bytes} bytes "
+                f"of {location.slot.dtype}; a tensor was written twice or in another shape than the recipe implies"
             )
-        view, position = memoryview(data.data), place.offset + at
+        view, position = memoryview(data.data), location.offset + at
         while view:
-            done = os.pwrite(self.files[place.file], view, position)
+            done = os.pwrite(self.files[location.file], view, position)
             view, position = view[done:], position + done
         self.filled[name] = at + data.nbytes
 
@@ -97,7 +97,7 @@ class Weights:
         Raises:
             AssertionError: one is not; the message names it.
         """
-        short = [name for name, place in self.places.items() if self.filled[name] != place.slot.bytes]
+        short = [name for name, location in self.locations.items() if self.filled[name] != location.slot.bytes]
         if short:
             raise AssertionError(
                 f"{len(short)} tensors of the artifact were not written whole, the first is {short[0]}"
@@ -134,11 +134,11 @@ def open_weights(directory: Path, slots: dict[str, Slot], filled: Set[str]) -> W
         _write_index(directory, shards, names)
     weights = Weights(directory, {}, {name: slot.bytes if name in filled else 0 for name, slot in slots.items()})
     for name, shard in zip(names, shards, strict=True):
-        weights.places.update(_create(weights, name, shard))
+        weights.locations.update(_create(weights, name, shard))
     return weights
 
 
-def _create(weights: Weights, file: str, shard: dict[str, Slot]) -> dict[str, _Place]:
+def _create(weights: Weights, file: str, shard: dict[str, Slot]) -> dict[str, _Location]:
     # Wide dtypes first, so that every tensor starts at a multiple of its item size.
     ordered = sorted(shard, key=lambda name: (-shard[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -164,11 +164,11 @@ def _create(weights: Weights, file: str, shard: dict[str, Slot]) -> dict[str, _P
             "Free space on this disk, or put the store on another."
         ) from error
     os.pwrite(descriptor, len(header).to_bytes(8, "little") + header, 0)
-    base, place = 8 + len(header), {}
+    base, locations = 8 + len(header), {}
     for name in ordered:
-        place[name] = _Place(file, base, shard[name])
+        locations[name] = _Location(file, base, shard[name])
         base += shard[name].bytes
-    return place
+    return locations
 
 
 def _write_index(directory: Path, shards: list[dict[str, Slot]], names: list[str]) -> None:

@@ -55,9 +55,9 @@ def calibrate(
     # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
     budget = None if request.memory_bytes is None else request.memory_bytes // len(family.stacks)
     encoded = None
-    for place, stack in enumerate(family.stacks):
-        stream = Activations(work / f"stream-{place}", budget)
-        blocks = first_inputs(checkpoint, skeleton, family, place, rows, stream, encoded)
+    for stack_index, stack in enumerate(family.stacks):
+        stream = Activations(work / f"stream-{stack_index}", budget)
+        blocks = first_inputs(checkpoint, skeleton, family, stack_index, rows, stream, encoded)
         last = blocks.first + blocks.count
         start = min(resume.finished(work), last)
         if start > blocks.first:
@@ -68,7 +68,7 @@ def calibrate(
             yield f"{stack.path}.{index}."
             # All blocks of a decoder read what the encoder left.
             resume.save(work, blocks.first + index + 1, stream, targets, keep=blocks.first)
-        if place + 1 < len(family.stacks):
+        if stack_index + 1 < len(family.stacks):
             encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
 
 
@@ -95,12 +95,12 @@ def _block(
 
     quantized = within(prefix, *(target.linears for target in targets))
     moments = advance(block, index, blocks, groups, stream, on, quantized)
-    found: Findings = {}
+    findings: Findings = {}
     for position, target in enumerate(targets):
         progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
         last = position == len(targets) - 1
         own = block if last else copy.deepcopy(block)
-        BlockSolver(target, own, prefix, groups, moments, found, consume_inputs=last).solve(check)
+        BlockSolver(target, own, prefix, groups, moments, findings, consume_inputs=last).solve(check)
 
 
 def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:

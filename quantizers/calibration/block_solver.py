@@ -82,7 +82,7 @@ class BlockSolver:
     """Of the block's family, as far as the block has them."""
     moments: list[Moments]
     """Of each group's input."""
-    found: Findings = field(default_factory=dict)
+    findings: Findings = field(default_factory=dict)
     """Scales that other targets' searches found for this block; those of this target's are added."""
     consume_inputs: bool = False
     """Nobody reads block and moments afterwards: each weight and each moment is let go of once it was used."""
@@ -96,8 +96,8 @@ class BlockSolver:
         scales = self._fold_scales(check) if self.sink.recipe.transform else [None] * len(self.groups)
         quantized: set[str] = set()
         # The widest input takes the most room, and leaves it to the others.
-        for place in sorted(range(len(self.groups)), key=lambda place: -in_features(self.block, self.groups[place])):
-            quantized |= self._round_group(self.groups[place], self.moments[place], scales[place])
+        for index in sorted(range(len(self.groups)), key=lambda index: -in_features(self.block, self.groups[index])):
+            quantized |= self._round_group(self.groups[index], self.moments[index], scales[index])
         for name, value in self.block.named_parameters():
             if name not in quantized:
                 self.sink.keep_whole(f"{self.prefix}.{name}", value)
@@ -125,11 +125,11 @@ class BlockSolver:
 
     def _alike(self, group: Group) -> list[tuple[Recipe, list[str]]]:
         """The quantized linears of a group, those of one recipe together, the fewest bits first."""
-        found: dict[Recipe, list[str]] = {}
+        by_recipe: dict[Recipe, list[str]] = {}
         for name in group.linears:
             if recipe := self.sink.linears.get(f"{self.prefix}.{name}"):
-                found.setdefault(recipe, []).append(name)
-        return sorted(found.items(), key=lambda item: item[0].bits)
+                by_recipe.setdefault(recipe, []).append(name)
+        return sorted(by_recipe.items(), key=lambda item: item[0].bits)
 
     def _round_experts(
         self, recipe: Recipe, names: list[str], moments: Moments, folded: Tensor | None, consume: bool
@@ -156,12 +156,12 @@ class BlockSolver:
         shared = (*names, recipe.dtype, recipe.symmetric, recipe.group_size, self.sink.stored)
         transforms = ("awq", "teq") if self.sink.recipe.transform == "teq" else ("awq",)
         for transform in transforms:
-            if (transform, *shared) not in self.found:
-                start = self.found.get(("awq", *shared))
-                self.found[transform, *shared] = self._search(recipe, names, group, moments.pooled, start)
-            for what, value in self.found[transform, *shared].measures.items():
+            if (transform, *shared) not in self.findings:
+                start = self.findings.get(("awq", *shared))
+                self.findings[transform, *shared] = self._search(recipe, names, group, moments.pooled, start)
+            for what, value in self.findings[transform, *shared].measures.items():
                 self.sink.measured(f"{self.prefix} {names[0]}: {what}", value)
-        return self._representable(group, self.found[transforms[-1], *shared].scale)
+        return self._representable(group, self.findings[transforms[-1], *shared].scale)
 
     def _all_read(self, group: Group, moments: Moments) -> bool:
         """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""

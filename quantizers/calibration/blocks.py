@@ -67,19 +67,19 @@ def first_inputs(
     checkpoint: Checkpoint,
     skeleton: Skeleton,
     family: Family,
-    place: int,
+    stack_index: int,
     rows: Tensor,
     activations: Activations,
     encoded: Activations | None,
 ) -> Blocks:
-    """Fill `activations` with what reaches the first block of stack `place` for token ids int64 `[rows, tokens]`.
+    """Fill `activations` with what reaches the first block of stack number `stack_index` for token ids int64 `[rows, tokens]`.
 
     An encoder reads the rows as they are. The decoder behind it reads the same rows shifted right, beside the
     encoder's output in `encoded`.
     """
-    stack = family.stacks[place]
+    stack = family.stacks[stack_index]
     step = max(1, BATCH_TOKENS // rows.shape[1])
-    with _Front(checkpoint, skeleton, family, place) as front:
+    with _Front(checkpoint, skeleton, family, stack_index) as front:
         for index, start in enumerate(range(0, len(rows), step)):
             states = None if encoded is None else encoded[index]
             activations[index] = front.call(rows[start : start + step], states)[stack.hidden].float()
@@ -92,15 +92,15 @@ def first_inputs(
             output = block(**each)
             each.update({name: output[at] for at, name in stack.carries})
     counts = [blocks_of(skeleton, path) for path in family.blocks]
-    if family.found:
+    if family.discovered:
         calls = [block_calls(checkpoint, skeleton, family, row) for row in (rows[:1], rows[:1, :PROBE_TOKENS])]
     else:
-        calls = [[each] * counts[place] for each in (one, few)]
+        calls = [[each] * counts[stack_index] for each in (one, few)]
     varying = {*_VARYING, stack.hidden}
     arguments, probes = (
         tuple({name: value for name, value in call.items() if name not in varying} for call in each) for each in calls
     )
-    return Blocks(stack, counts[place], sum(counts[:place]), sum(counts), arguments, probes, encoded)
+    return Blocks(stack, counts[stack_index], sum(counts[:stack_index]), sum(counts), arguments, probes, encoded)
 
 
 class _Reached(Exception):
@@ -110,12 +110,12 @@ class _Reached(Exception):
 class _Front:
     """The model up to the first block of a stack; a context in which what runs before that has its values."""
 
-    def __init__(self, checkpoint: Checkpoint, skeleton: Skeleton, family: Family, place: int) -> None:
-        stack = family.stacks[place]
+    def __init__(self, checkpoint: Checkpoint, skeleton: Skeleton, family: Family, stack_index: int) -> None:
+        stack = family.stacks[stack_index]
         self._model, self._path = skeleton.model, stack.path
         modules = (*family.embeddings, *stack.embeddings)
         names = [f"{path}.{name}" for path in modules for name, _ in self._model.get_submodule(path).named_parameters()]
-        if family.found:
+        if family.discovered:
             names = outside(skeleton, stack.path, family.head)
         self._real = real(names, checkpoint, skeleton)
         self._seen: dict[str, Any] = {}

@@ -39,10 +39,10 @@ def begin(work: Path, digest: str, targets: list[Target]) -> None:
     """Take up what was finished under this digest; anything else in `work` is removed."""
     state = work / STATE
     if state.is_file() and all(target.directory.is_dir() for target in targets):
-        found = json.loads(state.read_text())
-        if found["fingerprint"] == digest:
+        saved = json.loads(state.read_text())
+        if saved["fingerprint"] == digest:
             for target in targets:
-                target.measures |= found["measures"].get(target.name, {})
+                target.measures |= saved["measures"].get(target.name, {})
             return
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -59,11 +59,11 @@ def save(work: Path, blocks: int, stream: Activations, targets: list[Target], ke
 
     Those that follow one block less are let go, unless they are the ones that follow `keep` blocks.
     """
-    place = work / f"after-{blocks}"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    directory = work / f"after-{blocks}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
     for index, batch in enumerate(stream):
-        save_file({"hidden": batch.contiguous()}, place / f"{index}.safetensors")
+        save_file({"hidden": batch.contiguous()}, directory / f"{index}.safetensors")
     _write(work, json.loads((work / STATE).read_text())["fingerprint"], blocks, targets)
     if blocks - 1 != keep:
         shutil.rmtree(work / f"after-{blocks - 1}", ignore_errors=True)
@@ -71,9 +71,9 @@ def save(work: Path, blocks: int, stream: Activations, targets: list[Target], ke
 
 def load(work: Path, blocks: int, stream: Activations) -> None:
     """Replace the stream by what `save` kept after `blocks` blocks."""
-    place = work / f"after-{blocks}"
+    directory = work / f"after-{blocks}"
     for index in range(len(stream)):
-        with safe_open(place / f"{index}.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(directory / f"{index}.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
             stream[index] = file.get_tensor("hidden").clone()
 
 

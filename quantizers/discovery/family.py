@@ -36,21 +36,23 @@ def family_for(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
 @torch.no_grad()
 def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
     """Find a family without looking into any table. Raises QuantizeError when the model is no chain of blocks."""
-    found = find_structure(checkpoint, skeleton)
-    bare = _family(checkpoint, found, ())
+    structure = find_structure(checkpoint, skeleton)
+    bare = _family(checkpoint, structure, ())
     vocabulary = skeleton.model.get_input_embeddings().num_embeddings
     row = torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0))
     calls = block_calls(checkpoint, skeleton, bare, row)
     kinds: dict[tuple[Any, ...], tuple[Group, ...]] = {}
-    count = blocks_of(skeleton, found.blocks)
+    count = blocks_of(skeleton, structure.blocks)
     for number in range(count):
-        path = f"{found.blocks}.{number}"
+        path = f"{structure.blocks}.{number}"
         kind = _kind(skeleton.model.get_submodule(path))
         if kind not in kinds:
             progress(f"finding the groups of block {number + 1} of {count}", number, count)
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
-            kinds[kind] = _groups(path, block, {**calls[number], found.hidden: calls[number][found.hidden].double()})
-    return _family(checkpoint, found, _merged(kinds))
+            kinds[kind] = _groups(
+                path, block, {**calls[number], structure.hidden: calls[number][structure.hidden].double()}
+            )
+    return _family(checkpoint, structure, _merged(kinds))
 
 
 def _groups(path: str, block: nn.Module, call: dict[str, Any]) -> tuple[Group, ...]:
@@ -80,12 +82,12 @@ def _merged(kinds: dict[tuple[Any, ...], tuple[Group, ...]]) -> tuple[Group, ...
     return tuple(merged.values())
 
 
-def _family(checkpoint: Checkpoint, found: Structure, groups: tuple[Group, ...]) -> Family:
+def _family(checkpoint: Checkpoint, structure: Structure, groups: tuple[Group, ...]) -> Family:
     return Family(
         model_type=str(checkpoint.config.get("model_type")),
-        stacks=(Stack(found.blocks, groups, found.final_norm, hidden=found.hidden),),
-        embeddings=found.embeddings,
-        head=found.head,
-        before_head=found.before_head,
-        found=True,
+        stacks=(Stack(structure.blocks, groups, structure.final_norm, hidden=structure.hidden),),
+        embeddings=structure.embeddings,
+        head=structure.head,
+        before_head=structure.before_head,
+        discovered=True,
     )

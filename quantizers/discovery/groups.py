@@ -30,7 +30,7 @@ def find_groups(probe: Probe) -> tuple[Group, ...]:
     plain = probe.run()
     together = tuple(_together(plain))
     absorbed = _absorbed(probe, plain, [names[0] for names in together])
-    members = [_member(probe, names, found) for names, found in zip(together, absorbed, strict=True)]
+    members = [_member(probe, names, absorbing) for names, absorbing in zip(together, absorbed, strict=True)]
     groups: list[Group] = []
     for linears, followers, candidates in members:
         if linears and not any(set(linears) <= set(group.linears) for group in groups):
@@ -45,9 +45,9 @@ def find_groups(probe: Probe) -> tuple[Group, ...]:
 def _routed(probe: Probe, plain: Run, linear: str) -> bool:
     """Whether a linear is one expert's: of those that differ from it in one part of their path, some read fewer tokens."""
     parts = linear.split(".")
-    for place in range(len(parts) - 1):
-        before, after = ".".join(parts[:place]), parts[place + 1 :]
-        like = [name for name in plain.read if name.split(".")[place + 1 :] == after and name.startswith(before)]
+    for part in range(len(parts) - 1):
+        before, after = ".".join(parts[:part]), parts[part + 1 :]
+        like = [name for name in plain.read if name.split(".")[part + 1 :] == after and name.startswith(before)]
         if len({sum(call[..., 0].numel() for call in plain.read[name]) for name in like}) > 1:
             return True
     return False
@@ -97,7 +97,7 @@ def _same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
 
 def _absorbed(probe: Probe, plain: Run, readers: list[str]) -> list[list[Candidate]]:
     """For each reader the modules that absorb for it, the one that runs last first."""
-    found: list[list[Candidate]] = [[] for _ in readers]
+    candidates: list[list[Candidate]] = [[] for _ in readers]
     generator = torch.Generator().manual_seed(0)
     # Routers read what they read before, so that each token goes to the same experts.
     routers = {name: calls for name, calls in plain.read.items() if not linear_shape(probe.matrices[name])}
@@ -106,14 +106,14 @@ def _absorbed(probe: Probe, plain: Run, readers: list[str]) -> list[list[Candida
         factors[rows.chosen] = _distinct(len(rows.chosen), generator)
         scaled = probe.run(outputs={name: factors}, fixed=routers)
         for number, reader in enumerate(readers):
-            if reader == name or any(known == name for known, _, _ in found[number]):
+            if reader == name or any(known == name for known, _, _ in candidates[number]):
                 continue
             feeding = _feeding(plain.read[reader], scaled.read.get(reader, ()), factors)
             if feeding is not None:
                 straight = torch.equal(feeding, torch.arange(rows.total))
                 listed = None if straight else RowList(tuple(feeding.tolist()))
-                found[number].insert(0, (name, kind, listed if kind == "linear" else None))
-    return found
+                candidates[number].insert(0, (name, kind, listed if kind == "linear" else None))
+    return candidates
 
 
 class _Rows:

@@ -71,8 +71,8 @@ class Probe:
 
 
 def _weight(module: nn.Module) -> Tensor:
-    found: Tensor = module._parameters.get("weight")  # type: ignore[assignment]
-    return found
+    weight: Tensor = module._parameters.get("weight")  # type: ignore[assignment]
+    return weight
 
 
 @contextmanager

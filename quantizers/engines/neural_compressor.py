@@ -128,9 +128,9 @@ def _settings(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint) -> dic
         return shared | {"absorb_layer_dict": by_norm, "use_auto_clip": recipe.range == "mse", "folding": True}
     blocks = len(skeleton.model.get_submodule(family.blocks[0]))  # type: ignore[arg-type]
     prefixes = [f"{family.blocks[0]}.{i}." for i in range(blocks)]
-    found = {p + a: [p + linear for linear in linears] for p in prefixes for a, linears in absorbers(family)}
+    folds = {p + a: [p + linear for linear in linears] for p in prefixes for a, linears in absorbers(family)}
     # Blocks of one stack may be dense and mixtures; what a block does not have is no linear of it.
-    absorb = {a: linears for a, linears in found.items() if skeleton.linears.keys() >= set(linears)}
+    absorb = {a: linears for a, linears in folds.items() if skeleton.linears.keys() >= set(linears)}
     return shared | {"absorb_to_layer": absorb, "folding": True}
 
 
@@ -149,12 +149,12 @@ def absorbers(family: Family) -> tuple[tuple[str, tuple[str, ...]], ...]:
             f"engine neural-compressor: it scales one stack of blocks, and {family.model_type} has "
             f"{len(family.stacks)}. Use engine streaming for awq and teq on this model."
         )
-    found = tuple((g.absorber, g.linears) for g in family.groups if g.absorber is not None and _expressible(g))
-    if not found:
+    folds = tuple((g.absorber, g.linears) for g in family.groups if g.absorber is not None and _expressible(g))
+    if not folds:
         raise QuantizeError(
             f"engine neural-compressor: it can fold no scale of {family.model_type}. Use engine streaming."
         )
-    return found
+    return folds
 
 
 def _expressible(group: Group) -> bool:
@@ -203,7 +203,7 @@ def codes_of(module: Any, grid: Grid, stored: torch.dtype) -> Codes:
 
 def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target: Target) -> None:
     state: Mapping[str, Tensor] = model.state_dict()
-    stacked = {piece.name: (name, piece.place) for name, parts in skeleton.pieces.items() for piece in parts}
+    stacked = {piece.name: (name, piece.index) for name, parts in skeleton.pieces.items() for piece in parts}
     for name, key in skeleton.source.items():
         linear = name.removesuffix(".weight")
         if name.endswith(".weight") and linear in target.linears:
@@ -211,5 +211,5 @@ def _write(model: nn.Module, skeleton: Skeleton, checkpoint: Checkpoint, target:
             shape = skeleton.linears[linear]
             target.write(linear, codes, (shape.out_features, shape.in_features))
         else:
-            whole, place = stacked.get(name, (name, ()))
-            target.keep(name, state[whole][place].to(checkpoint.tensors[key].dtype))
+            whole, index = stacked.get(name, (name, ()))
+            target.keep(name, state[whole][index].to(checkpoint.tensors[key].dtype))

@@ -46,15 +46,15 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         if sources[name] == name
     ]
     made = _write_targets(request, checkpoint, skeleton, targets, work)
-    places = {target.name: target.directory for target in targets}
+    directories = {target.name: target.directory for target in targets}
     for done, (name, exporter) in enumerate(exporters.items()):
         progress(f"{name}: {recipes[name].format} export", done, len(exporters))
-        source, places[name] = next(t for t in targets if t.name == sources[name]), work / "exported" / name
+        source, directories[name] = next(t for t in targets if t.name == sources[name]), work / "exported" / name
         asked = made[source.name].model_copy(update={"recipe": recipes[name]})
-        made[name] = exporter.export(source, asked, skeleton, checkpoint, places[name])
-    for name, place in places.items():
+        made[name] = exporter.export(source, asked, skeleton, checkpoint, directories[name])
+    for name, directory in directories.items():
         shutil.rmtree(out / name, ignore_errors=True)
-        place.rename(out / name)
+        directory.rename(out / name)
     return made
 
 

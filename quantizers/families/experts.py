@@ -47,13 +47,13 @@ class Experts(nn.Module):
         gate, up, down = self.names
         total = torch.zeros_like(hidden_states)
         for n in range(self.count):
-            tokens, places = torch.where(top_k_index == n)
+            tokens, ranks = torch.where(top_k_index == n)
             if not len(tokens):
                 continue
             expert: nn.Module = self.get_submodule(str(n))
             read = hidden_states[tokens]
             inner = self.act_fn(expert.get_submodule(gate)(read)) * expert.get_submodule(up)(read)
-            weighed = expert.get_submodule(down)(inner) * top_k_weights[tokens, places, None]
+            weighed = expert.get_submodule(down)(inner) * top_k_weights[tokens, ranks, None]
             total.index_add_(0, tokens, weighed.to(total.dtype))
         return total
 

@@ -31,7 +31,7 @@ class Rows:
     def of(self, channels: int) -> list[int]:
         """Row of the absorber for each of `channels` input channels."""
         heads = ((channel // self.width, channel % self.width) for channel in range(channels))
-        return [self.offset + (head // self.repeats) * self.stride + place for head, place in heads]
+        return [self.offset + (head // self.repeats) * self.stride + d for head, d in heads]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Family:
     """The output projection, tied to an embedding or not."""
     before_head: tuple[str, ...] = ()
     """Modules with weights between the last final norm and the head."""
-    found: bool = False
+    discovered: bool = False
     """Whether this was found by running the model, instead of read from a table. Then it has one stack, whose blocks may each
     be called with arguments of their own."""
 
@@ -141,8 +141,8 @@ class Heads:
         argument (the default of the model's configuration class), or else the hidden size over the heads."""
         heads = int(config["num_attention_heads"])
         kv_heads = int(config.get("num_key_value_heads") or heads)
-        found = int(config.get("head_dim") or head_dim or config["hidden_size"] // heads)
-        return cls(heads, kv_heads, found)
+        head_size = int(config.get("head_dim") or head_dim or config["hidden_size"] // heads)
+        return cls(heads, kv_heads, head_size)
 
     def value_rows(self, offset: int = 0, stride: int | None = None) -> Rows:
         """Rows of the value projection that feed the output projection."""

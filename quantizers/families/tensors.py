@@ -136,9 +136,9 @@ def tensors(config: Config) -> dict[str, tuple[int, ...]] | None:
     try:
         sizes = layout.sizes(config)
         shapes = dict(layout.outside(config))
-        for place in range(int(config[layout.layers])):
-            prefix = f"{layout.blocks}.{place}."
-            shapes |= {prefix + name: shape for name, shape in layout.block(config, place).items()}
+        for index in range(int(config[layout.layers])):
+            prefix = f"{layout.blocks}.{index}."
+            shapes |= {prefix + name: shape for name, shape in layout.block(config, index).items()}
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     if not is_tied(config):
@@ -162,8 +162,8 @@ def _llama_sizes(config: Config, head_dim: int | None = None) -> dict[str, int]:
         raise KeyError("num_key_value_heads")
     heads = Heads.of(config, head_dim)
     queries, values = heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim
-    found = {"queries": queries, "values": values, "qkv": queries + 2 * values, "head": heads.head_dim}
-    return {**found, "hidden": int(config["hidden_size"]), "vocab": int(config["vocab_size"])}
+    attention = {"queries": queries, "values": values, "qkv": queries + 2 * values, "head": heads.head_dim}
+    return {**attention, "hidden": int(config["hidden_size"]), "vocab": int(config["vocab_size"])}
 
 
 def _dense_sizes(config: Config, head_dim: int | None = None) -> dict[str, int]:
@@ -199,24 +199,24 @@ def _opt_sizes(config: Config) -> dict[str, int]:
     return {"hidden": hidden, "inner": int(config["ffn_dim"]), "narrow": narrow, **rows}
 
 
-def _llama(config: Config, place: int) -> Shapes:
+def _llama(config: Config, index: int) -> Shapes:
     biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
     return {**_RMS, **_ATTENTION, **_GATED, **biased, **(_BIASED_GATED if config.get("mlp_bias") else {})}
 
 
-def _plain(config: Config, place: int) -> Shapes:
+def _plain(config: Config, index: int) -> Shapes:
     return {**_RMS, **_ATTENTION, **_GATED}
 
 
-def _qwen2(config: Config, place: int) -> Shapes:
-    return {**_plain(config, place), **_BIASED_QKV}
+def _qwen2(config: Config, index: int) -> Shapes:
+    return {**_plain(config, index), **_BIASED_QKV}
 
 
-def _qwen3(config: Config, place: int) -> Shapes:
-    return {**_llama(config, place), **_QK_NORM}
+def _qwen3(config: Config, index: int) -> Shapes:
+    return {**_llama(config, index), **_QK_NORM}
 
 
-def _mixtral(config: Config, place: int) -> Shapes:
+def _mixtral(config: Config, index: int) -> Shapes:
     return {**_RMS, **_ATTENTION, **_routed(config, "block_sparse_moe")}
 
 
@@ -229,15 +229,15 @@ def _routed(config: Config, path: str) -> Shapes:
     return shapes
 
 
-def _sparse(config: Config, place: int) -> bool:
+def _sparse(config: Config, index: int) -> bool:
     """Whether a block of a Qwen mixture has experts."""
     step = int(config.get("decoder_sparse_step", 1))
-    return place not in (config.get("mlp_only_layers") or ()) and experts_of(config) > 0 and (place + 1) % step == 0
+    return index not in (config.get("mlp_only_layers") or ()) and experts_of(config) > 0 and (index + 1) % step == 0
 
 
-def _qwen2_moe(config: Config, place: int) -> Shapes:
+def _qwen2_moe(config: Config, index: int) -> Shapes:
     shapes = {**_RMS, **_ATTENTION, **(_BIASED_QKV if config.get("qkv_bias", True) else {})}
-    if not _sparse(config, place):
+    if not _sparse(config, index):
         return {**shapes, **_GATED}
     shared = {
         "mlp.shared_expert.gate_proj.weight": ("shared", "hidden"),
@@ -248,21 +248,21 @@ def _qwen2_moe(config: Config, place: int) -> Shapes:
     return {**shapes, **_routed(config, "mlp"), **shared}
 
 
-def _qwen3_moe(config: Config, place: int) -> Shapes:
+def _qwen3_moe(config: Config, index: int) -> Shapes:
     biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
-    mlp = _routed(config, "mlp") if _sparse(config, place) else _GATED
+    mlp = _routed(config, "mlp") if _sparse(config, index) else _GATED
     return {**_RMS, **_ATTENTION, **_QK_NORM, **biased, **mlp}
 
 
-def _neox(config: Config, place: int) -> Shapes:
+def _neox(config: Config, index: int) -> Shapes:
     return {**_NEOX, **(_BIASED_NEOX if config.get("attention_bias", True) else {})}
 
 
-def _phi(config: Config, place: int) -> Shapes:
+def _phi(config: Config, index: int) -> Shapes:
     return {**_PHI, **(_PHI_NORMED if config.get("qk_layernorm") else {})}
 
 
-def _opt(config: Config, place: int) -> Shapes:
+def _opt(config: Config, index: int) -> Shapes:
     biased = _BIASED_OPT if config.get("enable_bias", True) else {}
     return {**_OPT, **biased, **(_OPT_NORMS if config.get("layer_norm_elementwise_affine", True) else {})}
 
@@ -304,7 +304,7 @@ LAYOUTS: dict[str, Layout] = {
     "qwen2": _decoder(_qwen2, _dense_sizes),
     "qwen3": _decoder(_qwen3, lambda config: _dense_sizes(config, 128)),
     "gemma": _decoder(_llama, lambda config: _dense_sizes(config, 256), tied=True),
-    "phi3": _decoder(lambda config, place: _PHI3, _dense_sizes),
+    "phi3": _decoder(lambda config, index: _PHI3, _dense_sizes),
     "mixtral": _decoder(_mixtral, _mixture_sizes),
     "qwen2_moe": _decoder(_qwen2_moe, _mixture_sizes),
     "qwen3_moe": _decoder(_qwen3_moe, _mixture_sizes),
@@ -312,7 +312,7 @@ LAYOUTS: dict[str, Layout] = {
         _gpt2_sizes,
         "n_layer",
         "transformer.h",
-        lambda config, place: _GPT2,
+        lambda config, index: _GPT2,
         _outside(
             ("transformer.wte.weight", ("vocab", "hidden")),
             ("transformer.wpe.weight", ("positions", "hidden")),

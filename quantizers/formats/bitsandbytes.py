@@ -30,11 +30,11 @@ def stored(dtype: torch.dtype) -> torch.dtype:
 
 def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Slot]:
     """weight, its absmax, the codebook and the packed state."""
-    found = {
+    tensors = {
         "weight": Slot(torch.uint8, (rows * columns // 2, 1)),
         "weight.absmax": Slot(torch.float32, (rows * columns // recipe.group_size,)),
     }
-    return found | {k: Slot(t.dtype, tuple(t.shape)) for k, t in constants(rows, columns, recipe, dtype).items()}
+    return tensors | {k: Slot(t.dtype, tuple(t.shape)) for k, t in constants(rows, columns, recipe, dtype).items()}
 
 
 def pack(q: Codes, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -37,22 +37,22 @@ def stored(dtype: torch.dtype) -> torch.dtype:
 def slots(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Slot]:
     """weight_packed, weight_scale, weight_shape and, if asymmetric, weight_zero_point (packed along the rows)."""
     groups = 1 if recipe.group_size == -1 else columns // recipe.group_size
-    found = {
+    tensors = {
         "weight_packed": Slot(torch.int32, (rows, ceil(columns * recipe.bits / 32))),
         "weight_scale": Slot(dtype, (rows, groups)),
         "weight_shape": Slot(torch.int64, (2,)),
     }
     if not recipe.grid.symmetric:
-        found["weight_zero_point"] = Slot(torch.int32, (ceil(rows * recipe.bits / 32), groups))
-    return found
+        tensors["weight_zero_point"] = Slot(torch.int32, (ceil(rows * recipe.bits / 32), groups))
+    return tensors
 
 
 def pack(q: Codes, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
     """Pack codes along the inputs and zero points along the outputs."""
-    found = {"weight_packed": pack_words(q.codes, recipe.bits), "weight_scale": q.scale.to(dtype)}
+    packed = {"weight_packed": pack_words(q.codes, recipe.bits), "weight_scale": q.scale.to(dtype)}
     if q.zero is not None:
-        found["weight_zero_point"] = pack_to_int32(q.zero, recipe.bits, packed_dim=0)
-    return found
+        packed["weight_zero_point"] = pack_to_int32(q.zero, recipe.bits, packed_dim=0)
+    return packed
 
 
 def constants(rows: int, columns: int, recipe: Recipe, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def _unreadable(model: PreTrainedModel, names: tuple[str, ...]) -> tuple[str, ..
     families look at a linear by itself; some (T5) reach for the weights of the linears they hold, and fail.
     """
     fails: dict[tuple[type, str], bool] = {}
-    found = []
+    unreadable = []
     for name in names:
         path, _, last = name.rpartition(".")
         parent = model.get_submodule(path)
@@ -147,8 +147,8 @@ def _unreadable(model: PreTrainedModel, names: tuple[str, ...]) -> tuple[str, ..
         if kind not in fails:
             fails[kind] = not _initializes(model, parent, last)
         if fails[kind]:
-            found.append(name)
-    return tuple(found)
+            unreadable.append(name)
+    return tuple(unreadable)
 
 
 def _initializes(model: PreTrainedModel, parent: nn.Module, linear: str) -> bool:

@@ -96,10 +96,10 @@ class Checkpoint:
         shape = self.tensors[name].shape
         if not shape:
             return self.whole(name).float()
-        found = torch.empty(shape)
+        values = torch.empty(shape)
         for start, rows in self.chunks(name):
-            found[start : start + len(rows)] = rows
-        return found
+            values[start : start + len(rows)] = rows
+        return values
 
     def chunks(self, name: str, multiple: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yield `(first row, rows)` over a tensor, about `CHUNK` elements at a time, `multiple` rows at the least."""
@@ -167,7 +167,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def _header(file: Path) -> dict[str, Stored]:
-    found = {}
+    tensors = {}
     try:
         with file.open("rb") as raw:
             offset = 8 + int.from_bytes(raw.read(8), "little")
@@ -181,11 +181,11 @@ def _header(file: Path) -> dict[str, Stored]:
                         f"{file}: tensor {key} has dtype {part.get_dtype()}. Weights are read from "
                         "float32, float16 or bfloat16; name a model that is stored in one of these."
                     )
-                found[key] = Stored(file, key, dtype, tuple(part.get_shape()), offset)
+                tensors[key] = Stored(file, key, dtype, tuple(part.get_shape()), offset)
                 offset += torch.Size(part.get_shape()).numel() * dtype.itemsize
     except (SafetensorError, OSError) as error:
         raise _unreadable(file, error) from error
-    return found
+    return tensors
 
 
 def _indexed(directory: Path, index: Path) -> dict[str, Stored]:
@@ -196,26 +196,26 @@ def _indexed(directory: Path, index: Path) -> dict[str, Stored]:
         raise QuantizeError(
             f"{index}: not an index of shards (no JSON object with weight_map: {error!r}). Fetch the model again."
         ) from error
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name in files:
         if Path(name).name != name:
             raise QuantizeError(f"{index}: shard {name!r} lies outside the model's directory. Fetch the model again.")
         if not (directory / name).is_file():
             raise QuantizeError(f"{index}: shard {name} is missing from {directory}. Fetch the model again.")
         for key, stored in _header(directory / name).items():
-            if key in found:
+            if key in tensors:
                 raise QuantizeError(
-                    f"{directory}: tensor {key} is in two shards, {found[key].file.name} and {name}. "
+                    f"{directory}: tensor {key} is in two shards, {tensors[key].file.name} and {name}. "
                     "Which one is meant cannot be known: fetch the model again, or remove the shard that is left over."
                 )
-            found[key] = stored
+            tensors[key] = stored
     for key, name in where.items():
-        if key not in found or found[key].file.name != name:
+        if key not in tensors or tensors[key].file.name != name:
             raise QuantizeError(
                 f"{index}: tensor {key} should be in {name} but is not there. "
                 "The index and the shards are of different revisions, or a shard is incomplete: fetch the model again."
             )
-    return {key: found[key] for key in where}
+    return {key: tensors[key] for key in where}
 
 
 def _finite(tensor: Tensor, name: str, file: Path) -> Tensor:

@@ -28,7 +28,7 @@ class Piece:
     name: str
     """In the artifact."""
     key: str
-    place: tuple[int | slice, ...]
+    index: tuple[int | slice, ...]
     """Index into the model's tensor; empty: all of it."""
 
 
@@ -56,17 +56,17 @@ def pieces(
             name, pattern = rename_source_key(key, renamings, [], prefix, dict(wanted))
         if name in wanted:
             keys.setdefault(name, {}).setdefault(pattern, []).append(key)
-    found: dict[str, tuple[Piece, ...]] = {}
+    by_name: dict[str, tuple[Piece, ...]] = {}
     for name, by_pattern in keys.items():
         if None in by_pattern:
             (key,) = by_pattern[None]
-            found[name] = (Piece(_prefixed(key, name, prefix), key, ()),)
+            by_name[name] = (Piece(_prefixed(key, name, prefix), key, ()),)
             continue
         converter = next(c for c in converters if set(by_pattern) <= set(c.source_patterns))
         if tuple(type(operation).__name__ for operation in converter.operations) in _STACKS:
             ordered = [by_pattern.get(pattern, []) for pattern in converter.source_patterns]
-            found[name] = _stacked(checkpoint, name, wanted[name], ordered, prefix)
-    return found
+            by_name[name] = _stacked(checkpoint, name, wanted[name], ordered, prefix)
+    return by_name
 
 
 def _stacked(
@@ -75,8 +75,8 @@ def _stacked(
     parts, row = [], 0
     for experts in matrices:
         rows = checkpoint.tensors[experts[0]].shape[0] if experts else 0
-        place = slice(row, row + rows)
-        parts += [Piece(_prefixed(key, name, prefix), key, (expert, place)) for expert, key in enumerate(experts)]
+        span = slice(row, row + rows)
+        parts += [Piece(_prefixed(key, name, prefix), key, (expert, span)) for expert, key in enumerate(experts)]
         fits = len(experts) == shape[0] and all(checkpoint.tensors[k].shape == (rows, shape[2]) for k in experts)
         row += rows
         if not fits or row > shape[1]:

@@ -16,8 +16,8 @@ def never_quantized(model: PreTrainedModel, names: tuple[str, ...], format_: str
     Routers, whose choice of experts is no place to save a byte; experts that transformers stacks, where it is the one to
     load them, for it loads quantized linears alone; and what the format's loader never reads quantized.
     """
-    found = routers(model.config.to_dict()).intersection(n.rpartition(".")[2] for n in names)
-    stay = {name for name in names if name.rpartition(".")[2] in found}
+    router_names = routers(model.config.to_dict()).intersection(n.rpartition(".")[2] for n in names)
+    stay = {name for name in names if name.rpartition(".")[2] in router_names}
     if not FORMATS[format_].stacks:
         stay |= stacked(model)
     if FORMATS[format_].made_from is None:

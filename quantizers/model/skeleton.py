@@ -84,7 +84,7 @@ def build(checkpoint: Checkpoint, task: str = "text-generation") -> Skeleton:
     unstack(model, model.config.model_type)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
-    linears = {name: found for name, module in model.named_modules() if (found := _linear(name, module))}
+    linears = {name: linear for name, module in model.named_modules() if (linear := _linear(name, module))}
     whole = [key for key in checkpoint.tensors if key.endswith(STACKS)]
     if whole and any(stacks(model)):
         raise QuantizeError(
@@ -144,8 +144,8 @@ def _auto_class(config: PretrainedConfig, task: Task, where: Path) -> Any:
     return (built or known)[0]
 
 
-def _class_names(found: type | tuple[type, ...]) -> set[str]:
-    return {each.__name__ for each in (found if isinstance(found, tuple) else (found,))}
+def _class_names(classes: type | tuple[type, ...]) -> set[str]:
+    return {each.__name__ for each in (classes if isinstance(classes, tuple) else (classes,))}
 
 
 def _first_line(error: Exception) -> str:

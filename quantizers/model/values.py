@@ -30,7 +30,7 @@ def value_of(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
         return checkpoint.wide(key)
     whole = torch.empty(skeleton.model.get_parameter(name).shape)
     for piece in skeleton.pieces[name]:
-        whole[piece.place] = checkpoint.wide(piece.key)
+        whole[piece.index] = checkpoint.wide(piece.key)
     return whole
 
 

@@ -30,12 +30,12 @@ def nearest(weight: Tensor, scale: Tensor, zero: Tensor | None, grid: Grid, grou
 def _nearest(first, last, groups, scale, zero, codes, low, high):  # type: ignore[no-untyped-def]
     for r in range(first, last):
         for g in range(groups.shape[1]):
-            weights, found, s, z = groups[r, g], codes[r, g], scale[r, g], zero[r, g]
+            weights, levels, s, z = groups[r, g], codes[r, g], scale[r, g], zero[r, g]
             for i in range(len(weights)):
                 level = np.rint(weights[i] / s) + z
                 level = low if level < low else level
                 level = high if level > high else level
-                found[i] = np.int8(np.int32(level))
+                levels[i] = np.int8(np.int32(level))
 
 
 @compiled()  # type: ignore[untyped-decorator]
@@ -43,10 +43,10 @@ def _nearest_value(first, last, groups, scale, codes, middles):  # type: ignore[
     shares = np.empty(groups.shape[2], np.float32)
     for r in range(first, last):
         for g in range(groups.shape[1]):
-            weights, found, s = groups[r, g], codes[r, g], scale[r, g]
+            weights, levels, s = groups[r, g], codes[r, g], scale[r, g]
             for i in range(len(weights)):
                 shares[i] = weights[i] / s
-                found[i] = 0
+                levels[i] = 0
             for middle in middles:
                 for i in range(len(shares)):
-                    found[i] += shares[i] > middle
+                    levels[i] += shares[i] > middle

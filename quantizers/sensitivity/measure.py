@@ -185,17 +185,17 @@ def _damage(
     chosen = _together(tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears)))
     damage = Damage(chosen)
     narrowest = next(iter(takers))
-    apart = blocks.count * len(chosen) <= STREAMS
+    separate = blocks.count * len(chosen) <= STREAMS
     for dtype, taker in takers.items():
         twin = _rounded(taker, block)
-        for place, together in enumerate(chosen):
+        for position, together in enumerate(chosen):
             with _placed(twin, prefix, taker.dense, together):
                 output = blocks.forward(twin, before, arguments)
-            damage.change[place, dtype] = float((output - after).double().square().sum())
-            if dtype == narrowest and apart:
-                damage.streams[len(streams)] = (place,)
+            damage.change[position, dtype] = float((output - after).double().square().sum())
+            if dtype == narrowest and separate:
+                damage.streams[len(streams)] = (position,)
                 streams[len(streams)] = output
-        if dtype == narrowest and chosen and not apart:
+        if dtype == narrowest and chosen and not separate:
             with _placed(twin, prefix, taker.dense, tuple(chain(*chosen))):
                 output = blocks.forward(twin, before, arguments)
             damage.streams[len(streams)] = tuple(range(len(chosen)))
@@ -206,11 +206,11 @@ def _damage(
 
 def _together(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
     """Each group by itself, but those of an expert each: OpenVINO has one matrix of all experts in one tensor."""
-    found: dict[tuple[str, ...], list[Group]] = {}
+    by_matrices: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
         matrices = sorted({name.rpartition(".")[2] for name in group.linears}) if group.experts else group.linears
-        found.setdefault(tuple(matrices), []).append(group)
-    return tuple(map(tuple, found.values()))
+        by_matrices.setdefault(tuple(matrices), []).append(group)
+    return tuple(map(tuple, by_matrices.values()))
 
 
 def _rounded(taker: Rounded, block: _Block) -> nn.Module:
@@ -250,11 +250,11 @@ def _choices(
 ) -> Iterator[GroupCost]:
     narrowest = next(iter(bytes_of))
     for index, damage in enumerate(damages):
-        for number, places in damage.streams.items():
-            whole = sum(damage.change[place, narrowest] for place in places) or 1.0
-            for place in places:
+        for number, positions in damage.streams.items():
+            whole = sum(damage.change[position, narrowest] for position in positions) or 1.0
+            for position in positions:
                 path = f"{blocks.stack.path}.{index}"
-                members = (f"{path}.{name}" for group in damage.groups[place] for name in group.linears)
+                members = (f"{path}.{name}" for group in damage.groups[position] for name in group.linears)
                 names = tuple(name for name in members if name in linears)
                 yield GroupCost(
                     linears=names,
@@ -262,5 +262,5 @@ def _choices(
                         dtype: sum(size for name, size in sizes.items() if name.rpartition(".")[0] in names)
                         for dtype, sizes in bytes_of.items()
                     },
-                    kld={dtype: kld[number] * damage.change[place, dtype] / whole for dtype in bytes_of},
+                    kld={dtype: kld[number] * damage.change[position, dtype] / whole for dtype in bytes_of},
                 )

@@ -126,8 +126,8 @@ def bind(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 def hidden_states(output: Any) -> Tensor:
     """Hidden states of a block's output: the tensor itself, or the first of a tuple."""
-    found: Tensor = output[0] if isinstance(output, tuple) else output
-    return found
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
 
 
 @torch.no_grad()

@@ -106,10 +106,10 @@ def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) 
     Raises:
         AssertionError: the graph has no such constant.
     """
-    found = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
-    if not found:
+    constants = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
+    if not constants:
         raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
-    _read_instead(found, decompressed(found[0].get_friendly_name(), weight))
+    _read_instead(constants, decompressed(constants[0].get_friendly_name(), weight))
     graph.validate_nodes_and_infer_types()
 
 
