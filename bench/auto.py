@@ -70,10 +70,10 @@ class Mixes:
         return logs
 
     def _divergence(self, hidden: Tensor) -> float:
-        found = self._logits(hidden)
-        return float((self._original.exp() * (self._original - found)).sum(-1).double().mean())
+        logs = self._logits(hidden)
+        return float((self._original.exp() * (self._original - logs)).sum(-1).double().mean())
 
-    def place(self, linear: str, dtype: str) -> None:
+    def store(self, linear: str, dtype: str) -> None:
         """Store one linear, by its full name, in a dtype."""
         self._model.get_submodule(linear).weight.data.copy_(self._weights[dtype][f"{linear}.weight"])  # type: ignore[operator,union-attr]
 
@@ -90,15 +90,15 @@ class Mixes:
         for dtypes in product(DTYPES, repeat=len(PARTS)):
             for part, dtype in zip(PARTS, dtypes, strict=True):
                 for linear in groups[index, part]:
-                    self.place(linear, dtype)
+                    self.store(linear, dtype)
             output = self._layers[index](hidden, **self._arguments)
             yield from self._below(index + 1, output, groups, (*above, *dtypes))
 
-    def one(self, found: SensitivityResult, mix: Mix) -> float:
+    def one(self, sensitivities: SensitivityResult, mix: Mix) -> float:
         """Divergence of one mix."""
-        for choice, dtype in zip(found.choices, mix, strict=True):
+        for choice, dtype in zip(sensitivities.choices, mix, strict=True):
             for linear in choice.linears:
-                self.place(linear, dtype)
+                self.store(linear, dtype)
         hidden = self._hidden
         for layer in self._layers:
             hidden = layer(hidden, **self._arguments)
@@ -111,10 +111,10 @@ def _weights(artifact: Path) -> dict[str, Tensor]:
     return {f"{n}.weight": m.weight.data for n, m in model.named_modules() if isinstance(m, nn.Linear)}
 
 
-def merged(found: SensitivityResult) -> SensitivityResult:
+def merged(sensitivities: SensitivityResult) -> SensitivityResult:
     """The same sensitivities for whole parts of blocks: what they add up to."""
     parts: dict[tuple[int, str], list[GroupCost]] = {}
-    for choice in found.choices:
+    for choice in sensitivities.choices:
         _, _, index, part, _ = choice.linears[0].split(".")
         parts.setdefault((int(index), part), []).append(choice)
     whole = tuple(
@@ -125,24 +125,25 @@ def merged(found: SensitivityResult) -> SensitivityResult:
         )
         for choices in parts.values()
     )
-    return found.model_copy(update={"choices": whole})
+    return sensitivities.model_copy(update={"choices": whole})
 
 
 @torch.no_grad()
 def main() -> None:
     """Print the table, write `bench/results/auto.json`, and judge."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        found = answer(
-            SensitivityRequest(model=MODEL, recipe=BASE, dtypes=DTYPES, calibration=calibration(64)), place / "answer"
+        directory = Path(scratch)
+        sensitivities = answer(
+            SensitivityRequest(model=MODEL, recipe=BASE, dtypes=DTYPES, calibration=calibration(64)),
+            directory / "answer",
         )
         whole = {dtype: BASE.model_copy(update={"dtype": dtype}) for dtype in DTYPES}
-        run(Request(model=MODEL, targets=whole), place / "made")
-        mixes = Mixes({dtype: place / "made" / dtype for dtype in DTYPES})
-        grid = merged(found)
+        run(Request(model=MODEL, targets=whole), directory / "made")
+        mixes = Mixes({dtype: directory / "made" / dtype for dtype in DTYPES})
+        grid = merged(sensitivities)
         groups = {(int(c.linears[0].split(".")[2]), c.linears[0].split(".")[3]): list(c.linears) for c in grid.choices}
         scored = dict(mixes.every(groups))
-        rows = [_compare(budget, found, grid, scored, mixes, place) for budget in BUDGETS]
+        rows = [_compare(budget, sensitivities, grid, scored, mixes, directory) for budget in BUDGETS]
     report("auto", "auto and the best of 256 mixes of int4 and int8, groups of 64", COLUMNS, rows)
     checks = [
         (f"KLD ≤ {row['budget']:g}: auto / best of all", row[key], "<=", 1.05)
@@ -155,7 +156,7 @@ def main() -> None:
 
 def _compare(
     budget: float,
-    found: SensitivityResult,
+    sensitivities: SensitivityResult,
     grid: SensitivityResult,
     scored: dict[Mix, float],
     mixes: Mixes,
@@ -164,8 +165,10 @@ def _compare(
     best = min(grid.rest_bytes + size_of(grid, mix) for mix, kld in scored.items() if kld <= budget)
     search = Search(auto=Auto(max_kld=budget), base=BASE)
     on_grid, grid_builds = next((m, n) for n, m in enumerate(mixes_of(search, grid, 0), 1) if scored[m] <= budget)
-    mix, builds = next((m, n) for n, m in enumerate(mixes_of(search, found, 0), 1) if mixes.one(found, m) <= budget)
-    rung = ladder(search, found, 0, None)[builds - 1]
+    mix, builds = next(
+        (m, n) for n, m in enumerate(mixes_of(search, sensitivities, 0), 1) if mixes.one(sensitivities, m) <= budget
+    )
+    rung = ladder(search, sensitivities, 0, None)[builds - 1]
     run(Request(model=MODEL, targets={f"{budget:g}": rung.recipe}), scratch / "passing")
     kld = score(MODEL, torch_logits(loaded(scratch / "passing" / f"{budget:g}")))["kld"]
     if kld > budget:
@@ -175,11 +178,11 @@ def _compare(
         "best_bytes": best,
         "grid_ratio": (grid.rest_bytes + size_of(grid, on_grid)) / best,
         "grid_builds": grid_builds,
-        "ratio": (found.rest_bytes + size_of(found, mix)) / best,
+        "ratio": (sensitivities.rest_bytes + size_of(sensitivities, mix)) / best,
         "builds": builds,
         "recipe": rung.name,
         "kld": kld,
-        "predicted": sum(c.kld[dtype] for c, dtype in zip(found.choices, mix, strict=True)),
+        "predicted": sum(c.kld[dtype] for c, dtype in zip(sensitivities.choices, mix, strict=True)),
     }
 
 

@@ -42,13 +42,13 @@ def manifests(room: Path) -> list[Path]:
     text = (room / "demo.yaml").read_text()
     head, rest = text.split("targets:")
     gates = rest[rest.index("\ngates:") :]
-    found = []
+    paths = []
     for name, targets in TARGETS.items():
         path = room / f"{name}.yaml"
         path.write_text(f"{head}targets:\n{targets}{gates.replace('namespace: demo', f'namespace: {name}')}")
-        found.append(path)
+        paths.append(path)
     (room / "demo.yaml").unlink()
-    return found
+    return paths
 
 
 def start(manifest: Path, home: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -79,12 +79,12 @@ def contend(paths: list[Path], home: Path, logs: Path, kills: int, dice: random.
 
 def faults_of(store: Store) -> list[str]:
     """Say what is not as one undisturbed run would have left it."""
-    found = []
+    faults = []
     every: list[Kind] = [kind for kind in vars(kinds).values() if isinstance(kind, Kind)]
     for kind in every:
         for path in (store.home / "store" / kind.name).glob("*"):
             if known(store, kind.at(path.name)) is None:
-                found.append(f"{kind.name} {path.name[:12]} is not whole")
+                faults.append(f"{kind.name} {path.name[:12]} is not whole")
     listed = [(release.name, release.version) for release in Local("", store.home).releases()]
     wanted = {
         f"{name}/docstring-llama-{line.split(':')[0].strip()}"
@@ -92,12 +92,12 @@ def faults_of(store: Store) -> list[str]:
         for line in text.splitlines()
     }
     if sorted(listed) != sorted((name, "v1") for name in wanted):
-        found.append(f"the local hub holds {listed}")
+        faults.append(f"the local hub holds {listed}")
     for name, version in listed:
         verify(Local("", store.home), name, version)
     if left := [path.name for path in (store.home / "scratch").iterdir() if not path.name.startswith("together-")]:
-        found.append(f"scratch holds {left}")
-    return found
+        faults.append(f"scratch holds {left}")
+    return faults
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def evidence(documents: list[Document], plan: tuple[int, ...], look: int) -> Evi
 def unchanged(document: Document) -> Document:
     """Return what an identical copy would have scored."""
     same = {"kld": 0.0, "loss": document.sums["loss_original"]}
-    tops = {name: (0.0,) * len(found) for name, found in document.tops.items()}
+    tops = {name: (0.0,) * len(divergences) for name, divergences in document.tops.items()}
     return document.model_copy(update={"sums": document.sums | same, "tops": tops})
 
 
@@ -100,9 +100,9 @@ def main() -> None:
     rates: dict[tuple[str, str, str], Counter[str]] = {}
     for name, documents in track(recorded.items(), "comparing"):
         for quantity in MEASURES:
-            found = MEASURES[quantity](documents, 0.95)
-            assert found
-            truth = found.value
+            estimate = MEASURES[quantity](documents, 0.95)
+            assert estimate
+            truth = estimate.value
             asked = {case: gates(quantity, truth * times) for case, times in TIMES.items()}
             for plan, sizes in PLANS.items():
                 count = rates.setdefault((name, quantity, plan), Counter())
@@ -131,8 +131,10 @@ def show(rates: dict[tuple[str, str, str], Counter[str]], comparisons: int) -> N
     Console().print(table)
     results = Path(__file__).parent / "results" / "gates.json"
     results.parent.mkdir(exist_ok=True)
-    found = [dict(zip(("damage", "gate", "documents"), key, strict=True)) | dict(count) for key, count in rates.items()]
-    results.write_text(json.dumps({"comparisons": comparisons, "passed": found}, indent=1) + "\n")
+    passed = [
+        dict(zip(("damage", "gate", "documents"), key, strict=True)) | dict(count) for key, count in rates.items()
+    ]
+    results.write_text(json.dumps({"comparisons": comparisons, "passed": passed}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

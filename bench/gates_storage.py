@@ -22,16 +22,16 @@ KEPT = (16, 64, 128, 512)
 def divergences(first: torch.Tensor, artifact: torch.Tensor, ids: torch.Tensor, seed: int) -> dict[str, float]:
     """Summed divergence over one document: exact, and from each stored form."""
     log_p, log_q = (logits[:-1].double().log_softmax(-1) for logits in (first, artifact))
-    found = {"exact": float((log_p.exp() * (log_p - log_q)).sum())}
+    estimates = {"exact": float((log_p.exp() * (log_p - log_q)).sum())}
     for kept in KEPT:
         top_p, top = log_p.topk(kept)
         top_q = log_q.gather(-1, top)
         rest_p, rest_q = (log.scatter(-1, top, -torch.inf).logsumexp(-1) for log in (log_p, log_q))
         lumped = (top_p.exp() * (top_p - top_q)).sum() + (rest_p.exp() * (rest_p - rest_q)).sum()
-        found[f"lumped {kept}"] = float(lumped)
+        estimates[f"lumped {kept}"] = float(lumped)
         scoring.KEPT = kept
-        found[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).sums["kld"]
-    return found
+        estimates[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).sums["kld"]
+    return estimates
 
 
 def main() -> None:

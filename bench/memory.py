@@ -56,16 +56,16 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def targets(found: dict[str, dict[str, Any]]) -> list[tuple[str, float, str, float]]:
+def targets(sides: dict[str, dict[str, Any]]) -> list[tuple[str, float, str, float]]:
     """What the comparison must show, of the sides that ran."""
     rtn, calibrated = OURS
     checks = []
     for name, limit in ((rtn, 1.0), (calibrated, 1.5)):
-        if name in found:
-            checks.append((f"peak of {name} (GB)", found[name]["peak_bytes"] / 1e9, "<=", limit))
+        if name in sides:
+            checks.append((f"peak of {name} (GB)", sides[name]["peak_bytes"] / 1e9, "<=", limit))
     for name, other, limit in ((rtn, INC, 1 / 3), (calibrated, NNCF, 0.6), (calibrated, GPTQ, 0.25)):
-        if name in found and other in found:
-            share = found[name]["process_seconds"] / found[other]["process_seconds"]
+        if name in sides and other in sides:
+            share = sides[name]["process_seconds"] / sides[other]["process_seconds"]
             checks.append((f"seconds of {name} / {other}", share, "<=", limit))
     return checks
 

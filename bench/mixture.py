@@ -78,12 +78,12 @@ def main() -> None:
             print(f"{peer}: KLD {rows[-1]['kld']:.5f}, {rows[-1]['quantizing_seconds']:.1f} s", flush=True)
         columns = [column for column in COLUMNS if column.key in SHOWN]
         report("mixture", "Mixture of experts: int4 asymmetric, groups of 64, OpenVINO IR", columns, rows, made)
-    found = {row["name"]: row["kld"] for row in rows}
-    best, rtn = found["quantmill awq + mse + compensated, IR"], found["quantmill rtn, IR"]
-    peer = min((name for name in found if name.startswith("NNCF")), key=found.__getitem__)
+    kld = {row["name"]: row["kld"] for row in rows}
+    best, rtn = kld["quantmill awq + mse + compensated, IR"], kld["quantmill rtn, IR"]
+    peer = min((name for name in kld if name.startswith("NNCF")), key=kld.__getitem__)
     checks = [
         ("KLD of awq + mse + compensated / rtn", best / rtn, "<=", 0.5),
-        (f"KLD of awq + mse + compensated / {peer}", best / found[peer], "<=", 0.5),
+        (f"KLD of awq + mse + compensated / {peer}", best / kld[peer], "<=", 0.5),
     ]
     if not verdicts(checks):
         raise SystemExit(1)

@@ -83,15 +83,15 @@ COLUMNS = (
 )
 
 
-def manifest(place: Path, shape: dict[str, Any]) -> Path:
+def manifest(room: Path, shape: dict[str, Any]) -> Path:
     """The demo's manifest, or one of a random model beside the demo's texts."""
-    shutil.copytree(DEMO, place)
+    shutil.copytree(DEMO, room)
     if not shape:
-        return place / "demo.yaml"
-    shutil.rmtree(place / "model")
-    write_random(place / "model", shape)
-    (place / "bench.yaml").write_text(MANIFEST)
-    return place / "bench.yaml"
+        return room / "demo.yaml"
+    shutil.rmtree(room / "model")
+    write_random(room / "model", shape)
+    (room / "bench.yaml").write_text(MANIFEST)
+    return room / "bench.yaml"
 
 
 @dataclass
@@ -172,10 +172,12 @@ def medians(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """One row of several: the median of each figure, and how far off the prediction was."""
     rows = []
     for same in zip(*runs, strict=True):
-        found = {key: statistics.median(row[key] for row in same) for key in same[0] if key != "name"}
-        found["memory_ratio"] = found["predicted_bytes"] / found["peak_bytes"] if found["peak_bytes"] else None
-        found["seconds_ratio"] = found["predicted_seconds"] / found["seconds"] if found["seconds"] >= BRIEF else None
-        rows.append({"name": same[0]["name"], **found})
+        median = {key: statistics.median(row[key] for row in same) for key in same[0] if key != "name"}
+        median["memory_ratio"] = median["predicted_bytes"] / median["peak_bytes"] if median["peak_bytes"] else None
+        median["seconds_ratio"] = (
+            median["predicted_seconds"] / median["seconds"] if median["seconds"] >= BRIEF else None
+        )
+        rows.append({"name": same[0]["name"], **median})
     return rows
 
 
@@ -188,9 +190,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     names = [name for name in SHAPES if fnmatchcase(name, chosen.only)]
     for name in names:
-        found = medians([measured(SHAPES[name], chosen.scratch) for _ in range(chosen.times)])
-        rows += [{**row, "name": f"{name}: {row['name']}"} for row in found]
-        for row in found:
+        figures = medians([measured(SHAPES[name], chosen.scratch) for _ in range(chosen.times)])
+        rows += [{**row, "name": f"{name}: {row['name']}"} for row in figures]
+        for row in figures:
             print(f"{name}: {row['name']}: {row['peak_bytes'] / 1e6:.0f} MB, {row['seconds']:.1f} s", flush=True)
     title = f"Predictions against what steps took, on {cost.cores()} cores, medians of {chosen.times}"
     report("predictions", title, COLUMNS, rows, names == list(SHAPES), cores=cost.cores())

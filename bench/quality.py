@@ -37,9 +37,9 @@ def side(peer: str, model: Path, scratch: Path) -> dict[str, Any]:
     """Everything measured of one peer on one model."""
     directory = Path(tempfile.mkdtemp(dir=scratch))
     taken = measured("bench.side", peer, model, directory, str(ROWS), log=directory / "log")
-    found = json.loads((directory / "side.json").read_text("utf-8"))
-    found["perplexity_change"] = found["perplexity"] / found["original_perplexity"] - 1
-    return {"name": peer, **found, "process_seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
+    figures = json.loads((directory / "side.json").read_text("utf-8"))
+    figures["perplexity_change"] = figures["perplexity"] / figures["original_perplexity"] - 1
+    return {"name": peer, **figures, "process_seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
 
 
 def compare(name: str, model: Path, peers: list[str], scratch: Path) -> dict[str, dict[str, Any]]:
@@ -48,11 +48,11 @@ def compare(name: str, model: Path, peers: list[str], scratch: Path) -> dict[str
     for peer in peers:
         rows.append(side(peer, model, scratch))
         print(f"{name}: {peer}: KLD {rows[-1]['kld']:.5f}, {rows[-1]['quantizing_seconds']:.1f} s", flush=True)
-    found = {row["name"]: row for row in rows}
-    if LEAD in found:
+    by_name = {row["name"]: row for row in rows}
+    if LEAD in by_name:
         for row in rows:
-            row["kld_ratio"] = row["kld"] / found[LEAD]["kld"]
-            row["seconds_ratio"] = row["quantizing_seconds"] / found[LEAD]["quantizing_seconds"]
+            row["kld_ratio"] = row["kld"] / by_name[LEAD]["kld"]
+            row["seconds_ratio"] = row["quantizing_seconds"] / by_name[LEAD]["quantizing_seconds"]
     report(
         f"quality-{name}",
         f"{name}: int4 asymmetric, groups of 64, {ROWS} x 256 tokens",
@@ -60,7 +60,7 @@ def compare(name: str, model: Path, peers: list[str], scratch: Path) -> dict[str
         rows,
         len(rows) == len(PEERS),
     )
-    return found
+    return by_name
 
 
 def main() -> None:
@@ -73,18 +73,18 @@ def main() -> None:
         outliers = Path(scratch) / "outliers"
         plant_outliers(MODEL, outliers)
         models = {"demo": MODEL, "outliers": outliers}
-        found = {
+        tables = {
             name: compare(name, model, peers, Path(scratch))
             for name, model in models.items()
             if chosen.model in (None, name)
         }
-    if len(peers) == len(PEERS) and len(found) == 2 and not verdicts(targets(found)):
+    if len(peers) == len(PEERS) and len(tables) == 2 and not verdicts(targets(tables)):
         raise SystemExit(1)
 
 
-def targets(found: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[str, float, str, float]]:
+def targets(tables: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[str, float, str, float]]:
     """What the comparison must show."""
-    demo, planted = found["demo"], found["outliers"]
+    demo, planted = tables["demo"], tables["outliers"]
     ours = [row for name, row in demo.items() if name.startswith("quantmill")]
     best = min(ours, key=lambda row: row["kld"])
     # Both sides search the clipping range: neural-compressor's AWQ does so by default.

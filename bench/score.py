@@ -36,8 +36,8 @@ def rows_of(which: str, model: Path, samples: int = ROWS) -> Tensor:
 def torch_logits(model: torch.nn.Module) -> Logits:
     def logits(row: Tensor) -> Tensor:
         with torch.no_grad():
-            found: Tensor = model(row, use_cache=False).logits
-        return found.float()
+            values: Tensor = model(row, use_cache=False).logits
+        return values.float()
 
     return logits
 
