@@ -19,8 +19,8 @@ from flows.tasks import StepsFailed, isolated
 
 def manifests_below(directory: Path) -> list[Path]:
     """Return the manifests of a directory: every YAML file but `targets.yaml`."""
-    found = sorted(path for path in directory.rglob("*.yaml") if path.name != "targets.yaml")
-    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
+    paths = sorted(path for path in directory.rglob("*.yaml") if path.name != "targets.yaml")
+    seen = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
     # Other YAML may lie there, tasks of a harness say; what has a model or targets means to be a manifest.
     return [path for path in seen if re.search(r"^(model|targets)\s*:", path.read_text(errors="replace"), re.MULTILINE)]
 
@@ -32,11 +32,11 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
     scrub_logs()
     log = get_run_logger()
     store = Store(Path(home))
-    found = manifests_below(Path(manifests))
-    log.info("%d manifests below %s", len(found), manifests)
+    paths = manifests_below(Path(manifests))
+    log.info("%d manifests below %s", len(paths), manifests)
     failed: list[Fault] = []
     plans: list[Plan] = []
-    for path in found:
+    for path in paths:
         with isolated(str(path), failed, log):
             todo = plan(read([path]), store, retry=retry)
             refuse_same_names(planned.job for each in (*plans, todo) for planned in each.jobs)

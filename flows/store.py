@@ -173,14 +173,14 @@ class Store:
             files=files,
         )
         write_durably(scratch / "record.json", record.model_dump_json(indent=1).encode())
-        place = self.directory(step)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        directory = self.directory(step)
+        directory.parent.mkdir(parents=True, exist_ok=True)
         replaced = self.home / "scratch" / f"replaced-{step.name}"
         shutil.rmtree(replaced, ignore_errors=True)
-        if place.exists():
-            place.rename(replaced)
-        scratch.rename(place)
-        sync(place.parent)
+        if directory.exists():
+            directory.rename(replaced)
+        scratch.rename(directory)
+        sync(directory.parent)
         shutil.rmtree(replaced, ignore_errors=True)
         self._failure(step).unlink(missing_ok=True)
         return record

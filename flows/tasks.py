@@ -219,7 +219,7 @@ def publish(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None
     network: Network = "token" if any(kind_of(to).token for to in job.manifest.publish.to) else "none"
     # The release that a record speaks of may be gone or damaged: publishing again is idempotent, and mends it.
     released = perform(store, step, f"{job.target.name}: publish", request, network=network, anew=True).result
-    if any(place.to == "local" for place in released.places):
+    if any(publication.to == "local" for publication in released.places):
         blobs = store.home / "hub" / f"models--{job.release.replace('/', '--')}" / "blobs"
         for sha256 in released.files.values():
             store.hashes.trust(blobs / sha256, sha256)  # it was read just now

@@ -28,14 +28,14 @@ def run(request: Request, out: Path) -> Result:
         destination.preflight(request.subject.name)
     remove_tree(out / STAGE)
     staged = stage(request.subject, out / STAGE, request.home)
-    published = [destination.publish(staged) for destination in destinations]
+    publications = [destination.publish(staged) for destination in destinations]
     for kept in (CARD, PROVENANCE):
         (out / kept).unlink(missing_ok=True)
         write_new(out / kept, (staged.directory / kept).read_bytes())
     remove_tree(out / STAGE)
     result = Result(
         name=staged.name,
-        places=tuple(published),
+        places=tuple(publications),
         files={path: file.sha256 for path, file in sorted(staged.files.items())},
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")

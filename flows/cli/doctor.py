@@ -58,9 +58,9 @@ def unmet(requirements: Iterable[str]) -> Iterator[str]:
         wanted = Requirement(written)
         if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
-        found = installed(wanted.name)
-        if found == "absent" or not wanted.specifier.contains(found, prereleases=True):
-            yield f"{wanted.name}{wanted.specifier} ({'not installed' if found == 'absent' else f'{found} is installed'})"
+        version = installed(wanted.name)
+        if version == "absent" or not wanted.specifier.contains(version, prereleases=True):
+            yield f"{wanted.name}{wanted.specifier} ({'not installed' if version == 'absent' else f'{version} is installed'})"
 
 
 def _token() -> str:

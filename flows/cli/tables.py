@@ -119,11 +119,11 @@ def fits_a_screen(console: Console, rows: int) -> bool:
 
 def by_model(jobs: Iterable[Job], names: Callable[[Job], tuple[str, str]]) -> dict[str, list[Job]]:
     """Return jobs by what their releases have in common: namespace and model. `names`: a job's release and target."""
-    found: dict[str, list[Job]] = {}
+    groups: dict[str, list[Job]] = {}
     for job in jobs:
         release, target = names(job)
-        found.setdefault(release.removesuffix(f"-{target}"), []).append(job)
-    return found
+        groups.setdefault(release.removesuffix(f"-{target}"), []).append(job)
+    return groups
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -138,10 +138,10 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def facts(found: dict[str, Any]) -> Rows:
+def facts(values: dict[str, Any]) -> Rows:
     """Return facts as rows of two columns, those of a group below its name."""
     made = Rows(("", "~"))
-    for name, value in found.items():
+    for name, value in values.items():
         if isinstance(value, dict):
             made.add(Text(_plain(name), "bold"), "")
             for inner, leaf in value.items():

@@ -59,40 +59,40 @@ def garbage(store: Store) -> list[Garbage]:
     Raises UsageError when a manifest that was run is there and cannot be read: what its jobs need is not known.
     """
     needed = _needed(store)
-    found = [
+    unneeded = [
         Garbage(f"results of {kind.name}", tuple(_unneeded(store.home / "store" / kind.name, kind, needed)))
         for kind in KINDS
     ]
     names = {entry.name for entry in needed}
     failures = (path for path in (store.home / "failures").glob("*.json") if path.stem not in names)
-    found.append(Garbage("failures of steps that nothing needs", tuple(failures)))
-    found.append(Garbage("work of runs that were killed", tuple(_dead_work(store.home))))
-    found.append(Garbage("models, texts and headers in caches", tuple(_cached(store, needed))))
-    return [each for each in found if each.paths]
+    unneeded.append(Garbage("failures of steps that nothing needs", tuple(failures)))
+    unneeded.append(Garbage("work of runs that were killed", tuple(_dead_work(store.home))))
+    unneeded.append(Garbage("models, texts and headers in caches", tuple(_cached(store, needed))))
+    return [each for each in unneeded if each.paths]
 
 
-def remove(found: list[Garbage]) -> None:
+def remove(unneeded: list[Garbage]) -> None:
     """Remove it, records of results first, so that nothing half-removed is taken for whole."""
-    for path in (path for each in found for path in each.paths):
+    for path in (path for each in unneeded for path in each.paths):
         (path / "record.json").unlink(missing_ok=True) if path.is_dir() else path.unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _unneeded(place: Path, kind: Kind[Any], needed: set[Entry[Any]]) -> Iterator[Path]:
-    yield from (path for path in sorted(place.glob("*")) if kind.at(path.name) not in needed)
+def _unneeded(directory: Path, kind: Kind[Any], needed: set[Entry[Any]]) -> Iterator[Path]:
+    yield from (path for path in sorted(directory.glob("*")) if kind.at(path.name) not in needed)
 
 
 def _needed(store: Store) -> set[Entry[Any]]:
-    found: set[Entry[Any]] = set()
+    entries: set[Entry[Any]] = set()
     for job in _asked_for(store):
-        found |= {entry.kind.at(entry.key) for entry in _of_job(job, store)}
+        entries |= {entry.kind.at(entry.key) for entry in _of_job(job, store)}
     for record in _released(store):
-        found |= {PUBLISH.at(record.key), *_behind(record.inputs["verdict"], store)}
+        entries |= {PUBLISH.at(record.key), *_behind(record.inputs["verdict"], store)}
     local = Local("", store.home)
     for release in local.releases():  # whatever became of the records of their publishing
         with suppress(PublishError):
-            found |= set(_behind(local.provenance(release).key, store))
-    return found
+            entries |= set(_behind(local.provenance(release).key, store))
+    return entries
 
 
 def _asked_for(store: Store) -> Iterator[Job]:
@@ -102,13 +102,13 @@ def _asked_for(store: Store) -> Iterator[Job]:
         try:
             (manifest,) = load_all([path], allow_path=True)
             check(manifest, allow_path=True)
-            found = jobs(manifest, sources, DEFAULT_ENDPOINT)
+            own = jobs(manifest, sources, DEFAULT_ENDPOINT)
         except Fault as error:
             raise UsageError(
                 f"{path} was run here and cannot be planned now, so what its jobs need is not known ({error}): mend it, or move "
                 "it away if it is not to be run again"
             ) from error
-        yield from (with_known_recipes(job, store) for job in found)
+        yield from (with_known_recipes(job, store) for job in own)
 
 
 def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
@@ -127,12 +127,12 @@ def _released(store: Store) -> Iterator[Record[Published]]:
     here = {(release.name, release.commit) for release in Local("", store.home).releases()}
     newest: dict[tuple[str, str], tuple[int, Record[Published]]] = {}
     for record in store.records(PUBLISH):
-        for place in record.result.places:
-            if place.to == "local":
-                if (record.result.name, place.commit) in here:
+        for publication in record.result.places:
+            if publication.to == "local":
+                if (record.result.name, publication.commit) in here:
                     yield record
                 continue
-            key, number = (record.result.name, place.to), int(place.version[1:])
+            key, number = (record.result.name, publication.to), int(publication.version[1:])
             if key not in newest or newest[key][0] < number:
                 newest[key] = (number, record)
     yield from (record for _, record in newest.values())

@@ -47,17 +47,17 @@ class Holder(BaseModel):
 def heavy(store: Store, doing: str) -> Iterator[None]:
     """Hold the lock of a store. The kernel frees it when its holder dies; whoever waits is told at once for whom."""
     store.home.mkdir(parents=True, exist_ok=True)
-    lock, place = FileLock(store.home / "heavy.lock"), store.home / "heavy.json"
-    _acquire(lock, place)
+    lock, signature = FileLock(store.home / "heavy.lock"), store.home / "heavy.json"
+    _acquire(lock, signature)
     try:
-        _sign(place, doing)
+        _sign(signature, doing)
         yield
     finally:
-        place.unlink(missing_ok=True)
+        signature.unlink(missing_ok=True)
         lock.release()
 
 
-def _acquire(lock: FileLock, place: Path) -> None:
+def _acquire(lock: FileLock, signature: Path) -> None:
     try:
         lock.acquire(blocking=False)
         return
@@ -65,7 +65,7 @@ def _acquire(lock: FileLock, place: Path) -> None:
         pass
     tell, told, silent = watcher(), "", 0.0
     while True:
-        holder = str(_holder(place) or "another process")
+        holder = str(_holder(signature) or "another process")
         if holder != told or silent >= AGAIN:
             log.warning("waiting for %s", holder)
             tell.waiting(holder)
@@ -77,7 +77,7 @@ def _acquire(lock: FileLock, place: Path) -> None:
             silent += LOOK
 
 
-def _sign(place: Path, doing: str) -> None:
+def _sign(signature: Path, doing: str) -> None:
     program = [Path(sys.argv[0]).name, *sys.argv[1:]]
     holder = Holder(
         pid=os.getpid(),
@@ -86,12 +86,12 @@ def _sign(place: Path, doing: str) -> None:
         doing=doing,
         since=datetime.now().astimezone(),
     )
-    keep(place, holder)
+    keep(signature, holder)
 
 
-def _holder(place: Path) -> Holder | None:
+def _holder(signature: Path) -> Holder | None:
     """Return who signed last, or None if that one has just let go or died."""
-    return kept(place, Holder)
+    return kept(signature, Holder)
 
 
 @contextmanager
@@ -99,14 +99,14 @@ def at_work(store: Store) -> Iterator[None]:
     """Say that this process runs on a store, between its steps as well: `HOME/runs/<pid>.lock`."""
     runs = store.home / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    place = runs / f"{os.getpid()}.json"
-    with FileLock(place.with_suffix(".lock")):
-        _sign(place, "its steps")
+    signature = runs / f"{os.getpid()}.json"
+    with FileLock(signature.with_suffix(".lock")):
+        _sign(signature, "its steps")
         try:
             yield
         finally:
-            place.unlink(missing_ok=True)
-            place.with_suffix(".lock").unlink(missing_ok=True)
+            signature.unlink(missing_ok=True)
+            signature.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def refuse_while_others_work(store: Store) -> None:

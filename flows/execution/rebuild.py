@@ -50,9 +50,9 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
             "to make it again from a manifest"
         )
     with made_again(store, step, artifact, f"{name}@{release.version}: make it again") as (made, result):
-        found = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
+        remade = {str(path.relative_to(made)): file_sha256(path) for path in made.rglob("*") if path.is_file()}
     held = {path: provenance.files[path].sha256 for path in artifact.files}
-    differing = tuple(sorted(path for path in found.keys() | held.keys() if found.get(path) != held.get(path)))
+    differing = tuple(sorted(path for path in remade.keys() | held.keys() if remade.get(path) != held.get(path)))
     before, now = ({"compute": made.compute, **made.tools} for made in (artifact.result, result))
     tools = tuple(
         f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]

@@ -37,8 +37,10 @@ def remove(store: Store, name: str, version: str | None) -> Removed:
         freed = take_away(repository, [each.version for each in chosen])
     gone = {each.commit for each in chosen}
     for record in store.records(PUBLISH):
-        places = record.result.places
-        if record.result.name == name and any(place.to == "local" and place.commit in gone for place in places):
+        publications = record.result.places
+        if record.result.name == name and any(
+            publication.to == "local" and publication.commit in gone for publication in publications
+        ):
             store.forget(PUBLISH.at(record.key))  # else it would be taken for a release that is damaged
     main = main_of(repository)
     return Removed(

@@ -69,11 +69,13 @@ def _versions(store: Store) -> Iterator[_Version]:
     """Yield what was published here by the store's records, and what else the hub lists and can still say of itself."""
     seen = set()
     for record in store.records(PUBLISH):
-        for place in record.result.places:
-            if place.to == "local" and (record.result.name, place.version) not in seen:
-                seen.add((record.result.name, place.version))
+        for publication in record.result.places:
+            if publication.to == "local" and (record.result.name, publication.version) not in seen:
+                seen.add((record.result.name, publication.version))
                 verdict = record.inputs["verdict"]
-                yield _Version(record.result.name, place.version, place.commit, record.result.files, verdict, record)
+                yield _Version(
+                    record.result.name, publication.version, publication.commit, record.result.files, verdict, record
+                )
     local = Local("", store.home)
     for release in local.releases():
         if (release.name, release.version) not in seen:
@@ -86,16 +88,16 @@ def _versions(store: Store) -> Iterator[_Version]:
 
 def _repair(version: _Version, store: Store) -> Repaired:
     repository = Local("", store.home).repository(version.name)
-    found = damage(repository, version.version, version.commit, version.files, file_sha256)
-    if not found and not version.files:
-        found = "its record cannot be read."
-    if found or main_of(repository) is None:
+    problem = damage(repository, version.version, version.commit, version.files, file_sha256)
+    if not problem and not version.files:
+        problem = "its record cannot be read."
+    if problem or main_of(repository) is None:
         find = _finder(version, store)
         lost = _mend(version, store, find)
         remedy = ""
         if lost:
             lost, remedy = _make_again(version, store, find)
-        return Repaired(version.name, version.version, found or "main is gone.", tuple(lost), remedy)
+        return Repaired(version.name, version.version, problem or "main is gone.", tuple(lost), remedy)
     return Repaired(version.name, version.version, "")
 
 
@@ -113,24 +115,24 @@ def _mend(version: _Version, store: Store, find: Find) -> list[str]:
 
 def _finder(version: _Version, store: Store) -> Find:
     """Look contents up by their hash: in the artifact, among what publishing kept, beside the model, in other releases."""
-    places: dict[str, Path] = {}
+    by_hash: dict[str, Path] = {}
     if verdict := store.record(VERDICT.at(version.verdict)):
         step = QUANTIZE.at(verdict.inputs["artifact"])
         if artifact := store.record(step):
-            places |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
+            by_hash |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
     if version.record:
         publish = PUBLISH.at(version.record.key)
-        places |= {file.sha256: store.out(publish) / name for name, file in version.record.files.items()}
+        by_hash |= {file.sha256: store.out(publish) / name for name, file in version.record.files.items()}
         try:
             request = Request.model_validate_json((store.directory(publish) / "request.json").read_bytes())
         except (OSError, ValueError):
             pass
         else:
             beside = request.subject.source.directory
-            places |= {sha: beside / path for path, sha in version.files.items() if sha not in places}
+            by_hash |= {sha: beside / path for path, sha in version.files.items() if sha not in by_hash}
 
     def find(sha256: str) -> Path | None:
-        candidates = [places[sha256]] if sha256 in places else []
+        candidates = [by_hash[sha256]] if sha256 in by_hash else []
         candidates += (store.home / "hub").glob(f"models--*/blobs/{sha256}")
         return next((path for path in candidates if path.is_file() and file_sha256(path) == sha256), None)
 

@@ -86,8 +86,8 @@ _WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", "
 
 def _indexed(directory: Path, index: Path) -> dict[Path, tuple[str, ...]]:
     try:
-        places = dict(json.loads(index.read_bytes())["weight_map"])
-        names = sorted(set(places.values()))
+        weight_map = dict(json.loads(index.read_bytes())["weight_map"])
+        names = sorted(set(weight_map.values()))
         outside = [name for name in names if Path(name).name != name]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise HeaderError(f"{index} is not a safetensors index ({error}); download the model again") from error
@@ -97,12 +97,12 @@ def _indexed(directory: Path, index: Path) -> dict[Path, tuple[str, ...]]:
         raise HeaderError(f"{index} names {outside[0]}, which is not a file beside it; download the model again")
     if missing := [name for name in names if not (directory / name).is_file()]:
         raise HeaderError(f"{index} names {missing[0]}, which is not there; download the model again")
-    return {directory / name: tuple(key for key, place in places.items() if place == name) for name in names}
+    return {directory / name: tuple(key for key, file in weight_map.items() if file == name) for name in names}
 
 
 def shapes(directory: Path) -> dict[str, Tensor]:
     """Return every tensor of a model directory by name. Raises HeaderError for a truncated or malformed file."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path, wanted in weight_files(directory).items():
         status = path.stat()
         held = _header(path, status.st_mtime_ns, status.st_size)
@@ -111,10 +111,10 @@ def shapes(directory: Path) -> dict[str, Tensor]:
                 f"{path} does not hold {absent[0]}, which the index says is there; download the model again"
             )
         for name, tensor in held.items():
-            if name in found:
+            if name in tensors:
                 raise HeaderError(f"{path} holds {name} a second time: another file of {directory} holds it too")
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors
 
 
 @lru_cache(maxsize=4096)
@@ -155,5 +155,5 @@ def _header(path: Path, mtime_ns: int, size: int) -> dict[str, Tensor]:
 
 
 def _follow_on(header: dict[str, Any]) -> bool:
-    places = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
-    return all(start == end for (_, end), (start, _) in pairwise([(0, 0), *places]))
+    offsets = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
+    return all(start == end for (_, end), (start, _) in pairwise([(0, 0), *offsets]))

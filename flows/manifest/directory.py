@@ -25,7 +25,7 @@ class ManifestDirectory:
         """Whether a model's source is a directory rather than a Hub id."""
         return written in (".", "..") or written.startswith(_PATHS) or (self.base / written).is_dir()
 
-    def place(self, key: Key, written: str) -> Path:
+    def resolve(self, key: Key, written: str) -> Path:
         """Return the absolute path, symlinks resolved. Raises ManifestError when it leaves the manifest's directory."""
         real = self.real(key, written)
         self.keep_inside(key, written, real)

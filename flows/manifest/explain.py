@@ -37,9 +37,9 @@ _WANTED = {
 def explain(source: Source, error: ValidationError, model: type[BaseModel], key: Key = ()) -> ManifestError:
     """Return the first fault in the order of the file. `model` was validated from the data written at `key`."""
     # A misspelt key is also a missing one, but only the first tells what to mend.
-    found = error.errors()
-    unknown = [details for details in found if details["type"] == "extra_forbidden"]
-    return min((_one(source, details, model, key) for details in unknown or found), key=lambda told: told.line or 0)
+    errors = error.errors()
+    unknown = [details for details in errors if details["type"] == "extra_forbidden"]
+    return min((_one(source, details, model, key) for details in unknown or errors), key=lambda told: told.line or 0)
 
 
 def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key) -> ManifestError:
@@ -52,8 +52,8 @@ def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key
         parent, word = details["loc"][:-1], str(details["loc"][-1])
         allowed = fields(model, parent)
         elsewhere = _home(model, word)
-        place = f"; it belongs in {elsewhere}" if elsewhere and not nearest(word, allowed) else ""
-        return source.error(where, "is not a key" + choices(allowed) + (place or nearest(word, allowed)))
+        hint = f"; it belongs in {elsewhere}" if elsewhere and not nearest(word, allowed) else ""
+        return source.error(where, "is not a key" + choices(allowed) + (hint or nearest(word, allowed)))
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         return source.error(where, f"is {_shown(value)}" + choices(allowed) + nearest(value, allowed))
@@ -63,8 +63,8 @@ def _one(source: Source, details: ErrorDetails, model: type[BaseModel], key: Key
     if kind in _WANTED:
         keys = fields(model, details["loc"])
         wanted = _WANTED[kind] + (f" of {', '.join(keys)}" if keys else "")
-        found = kind_of(value) if value is None else f"{kind_of(value)} ({_shown(value)})"
-        return source.error(where, f"is {found}; allowed: {wanted}{_remedy(kind, value, where)}")
+        actual = kind_of(value) if value is None else f"{kind_of(value)} ({_shown(value)})"
+        return source.error(where, f"is {actual}; allowed: {wanted}{_remedy(kind, value, where)}")
     if kind in ("byte_size", "byte_size_unit"):
         return source.error(where, f"is {_shown(value)}; allowed: a number and its unit, such as 4GB or 3.5GiB")
     if kind in ("too_short", "string_too_short"):
@@ -106,8 +106,8 @@ def _blamed(source: Source, where: Key, problem: str) -> Key:
 
 def fields(model: type[BaseModel], key: Key) -> list[str]:
     """Return the keys allowed at `key` below `model`; none where any key is allowed."""
-    found = _at(model, key)
-    return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
+    annotation = _at(model, key)
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _required(model: type[BaseModel], key: Key) -> str:

@@ -75,7 +75,7 @@ def _directory(room: ManifestDirectory, model: Model) -> Path | None:
     if room.is_path(model.source):
         if room.source.written(("model", "revision")) is not None:
             raise room.source.error(("model", "revision"), "is for a Hub id; a directory has no revisions, remove it")
-        return room.place(key, model.source)
+        return room.resolve(key, model.source)
     if model.source.startswith(("http://", "https://")):
         raise room.source.error(key, f"is the address {model.source}; write the Hub id, such as namespace/name")
     if problem := fault_of_id(model.source):
@@ -88,16 +88,16 @@ def _placed(room: ManifestDirectory, section: str, texts: T) -> T:
         if texts.source and (problem := fault_of_id(texts.source)):
             raise room.source.error((section, "source"), f"{texts.source!r} {problem}; local documents go into files")
         return texts
-    places = []
+    paths = []
     for number, file in enumerate(texts.files):
         key = (section, "files", number)
         if file.suffix not in SUFFIXES:
             raise room.source.error(key, f"is {str(file)!r}{choices(SUFFIXES)}{nearest(file.suffix, SUFFIXES)}")
-        place = room.place(key, str(file))
-        if place in places:
+        path = room.resolve(key, str(file))
+        if path in paths:
             raise room.source.error(key, f"{file} is listed twice; its documents would count twice")
-        places.append(place)
-    return texts.model_copy(update={"files": tuple(places)})
+        paths.append(path)
+    return texts.model_copy(update={"files": tuple(paths)})
 
 
 def _destined(room: ManifestDirectory, publish: Publish) -> Publish:

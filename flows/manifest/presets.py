@@ -36,8 +36,8 @@ class Presets:
 
 def presets_for(directory: Path) -> Presets:
     """Return the presets of manifests in `directory` (absolute). Raises ManifestError when targets.yaml is wrong."""
-    for place in (directory, *directory.parents):
-        path = place / FILE
+    for ancestor in (directory, *directory.parents):
+        path = ancestor / FILE
         if os.path.lexists(path):
             return _with_shipped(path, _state(path))
     return shipped()

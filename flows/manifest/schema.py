@@ -24,9 +24,9 @@ FILE = Path(__file__).parents[2] / "manifests" / "schema.json"
 
 def schema() -> dict[str, Any]:
     """Return the schema; names of the presets that are shipped are offered, and others are allowed."""
-    found = Form.model_json_schema()
+    form = Form.model_json_schema()
     recipe = Recipe.model_json_schema()
-    definitions = found["$defs"]
+    definitions = form["$defs"]
     definitions["Auto"] = Auto.model_json_schema()
     named = {
         "description": "A preset: one that is shipped, or one of the nearest targets.yaml.",
@@ -59,10 +59,10 @@ def schema() -> dict[str, Any]:
             "device": device,
         },
     }
-    found["properties"]["targets"]["additionalProperties"] = {
+    form["properties"]["targets"]["additionalProperties"] = {
         "anyOf": [named, {"$ref": "#/$defs/Recipe"}, {"$ref": "#/$defs/Ladder"}]
     }
-    return {"$schema": GenerateJsonSchema.schema_dialect, **found, "title": "quantmill manifest"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, **form, "title": "quantmill manifest"}
 
 
 def _undefaulted(properties: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _FORMS = "; allowed: the name of a preset, a mapping of recipe fields and auto, 
 
 def targets(source: Source, presets: Presets) -> dict[str, Target]:
     """Return the targets of a manifest by name. Raises ManifestError."""
-    found: dict[str, Target] = {}
+    by_name: dict[str, Target] = {}
     seen: dict[str, str] = {}
     for name, written in source.data["targets"].items():
         key = ("targets", name)
@@ -37,8 +37,8 @@ def targets(source: Source, presets: Presets) -> dict[str, Target]:
                 key, f"differs from {seen[name.lower()]} by case only, which the Hub takes for the same name"
             )
         seen[name.lower()] = name
-        found[name] = _target(source, key, name, written, presets)
-    return found
+        by_name[name] = _target(source, key, name, written, presets)
+    return by_name
 
 
 def _target(source: Source, key: Key, name: str, written: Any, presets: Presets) -> Target:

@@ -106,14 +106,14 @@ class _Reading:
         return self._scalar(node, key, line) if node.plain else node.value
 
     def _mapping(self, node: _Node, key: Key) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for name, value in zip(node.value[::2], node.value[1::2], strict=True):
             word = self._key(name, key)
-            if word in found:
+            if word in mapping:
                 first = self.lines[(*key, word)]
                 raise self.error(name.line, (*key, word), f"is written twice, first in line {first}; keep one of them")
-            found[word] = self.convert(value, (*key, word), name.line)
-        return found
+            mapping[word] = self.convert(value, (*key, word), name.line)
+        return mapping
 
     def _key(self, node: _Node, parent: Key) -> str:
         if node.kind != "scalar":

@@ -26,8 +26,8 @@ def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:
         if rung.recipe.calibrated:
             text = fingerprint(job.quantize(rung).inputs["calibration"])
         streams = ENGINES[rung.recipe.engine].streams
-        place = ("streaming", text, str(memory)) if streams else (job.release, rung.name)
-        groups.setdefault(place, []).append((job, rung))
+        group = ("streaming", text, str(memory)) if streams else (job.release, rung.name)
+        groups.setdefault(group, []).append((job, rung))
     return [
         (f"{work[0][0].original.name}: quantize {', '.join(job.target.name for job, _ in work)}", work)
         for work in groups.values()

@@ -96,9 +96,9 @@ class _Draft:
         with NamedTemporaryFile("w", dir=self.path.parent, prefix=".", suffix=".yaml", encoding="utf-8") as file:
             file.write(self.model + text)
             file.flush()
-            found = plan(read([Path(file.name)], allow_path=self.allow_path), self.store)
-            refuse_unfit(found, self.store.home)
-        return found
+            todo = plan(read([Path(file.name)], allow_path=self.allow_path), self.store)
+            refuse_unfit(todo, self.store.home)
+        return todo
 
 
 def _choose(draft: _Draft, texts: str) -> tuple[dict[str, tuple[str, float]], list[tuple[str, str]]]:
@@ -110,14 +110,14 @@ def _choose(draft: _Draft, texts: str) -> tuple[dict[str, tuple[str, float]], li
         refused: Fault | None = None
         for preset in presets:
             try:
-                found = draft.planned(f"{texts}targets: {{{target}: {preset}}}\n").jobs[0]
+                planned = draft.planned(f"{texts}targets: {{{target}: {preset}}}\n").jobs[0]
             except NetworkFault:
                 raise
             except Fault as fault:
                 refused = refused or fault
                 continue
-            original = found.job.original
-            chosen[target] = (preset, weights_bytes(original, found.rung) / original.bytes)
+            original = planned.job.original
+            chosen[target] = (preset, weights_bytes(original, planned.rung) / original.bytes)
             break
         else:
             assert refused
@@ -133,8 +133,8 @@ def _choose(draft: _Draft, texts: str) -> tuple[dict[str, tuple[str, float]], li
 def _bare(error: Fault) -> str:
     """Return what was refused, without the name of the file that was tried."""
     said = str(error)
-    _, found, rest = said.partition(".yaml:")
-    return rest.lstrip("0123456789: ") if found else said
+    _, separator, rest = said.partition(".yaml:")
+    return rest.lstrip("0123456789: ") if separator else said
 
 
 def _texts(draft: _Draft) -> str:
@@ -154,8 +154,8 @@ def _texts(draft: _Draft) -> str:
 
 
 def _beside(directory: Path, section: str) -> Path | None:
-    found = sorted(directory.glob(f"{section}.jsonl")) + sorted(directory.glob(f"{section}.txt"))
-    return found[0] if found else None
+    files = sorted(directory.glob(f"{section}.jsonl")) + sorted(directory.glob(f"{section}.txt"))
+    return files[0] if files else None
 
 
 def _documentation(directory: Path) -> Iterator[tuple[str, Path]]:
@@ -188,8 +188,8 @@ def _docstrings(section: str) -> Iterator[str]:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):  # files that are meant to be wrong
             continue
-        found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes))
-        yield from (text for text in found if text and len(text) > 300)
+        docstrings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes))
+        yield from (text for text in docstrings if text and len(text) > 300)
 
 
 def _manifest(model: str, texts: str, chosen: dict[str, tuple[str, float]]) -> str:

@@ -92,10 +92,10 @@ class Job:
 
     def _once(self, kind: Kind[Result], rung: Rung, inputs: Callable[[Rung], dict[str, Any]]) -> Step[Result]:
         """Return the step of a rung, the same object every time: its key is worked out once."""
-        place = (kind.name, rung.name)
-        if place not in self._made:
-            self._made[place] = kind.step(inputs(rung))
-        return self._made[place]
+        key = (kind.name, rung.name)
+        if key not in self._made:
+            self._made[key] = kind.step(inputs(rung))
+        return self._made[key]
 
     def quantize(self, rung: Rung) -> Step[Artifact]:
         """Making the artifact of one recipe. Shared by all targets, of whatever name, that ask for the same bits."""

@@ -80,9 +80,9 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
     job, rung = planned.job, planned.rung
     device, calibration = job.target.device, job.manifest.calibration
     if device != "CPU" and device not in {name.split(".")[0] for name in openvino_devices()}:
-        found = ", ".join(openvino_devices()) or "none"
+        devices = ", ".join(openvino_devices()) or "none"
         yield (
-            f"device {device} is not on this machine, where OpenVINO finds {found}. Run where the device and its driver are, "
+            f"device {device} is not on this machine, where OpenVINO finds {devices}. Run where the device and its driver are, "
             "or name another one; --target does the other targets alone."
         )
     if rung.recipe.calibrated and not _can_calibrate_on(calibration.device):

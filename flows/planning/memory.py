@@ -76,9 +76,9 @@ def remember(job: Job, store: Store) -> None:
 
 
 def _keep(job: Job, memory: Memory, store: Store) -> None:
-    place = _place(job.release, store)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(place, memory.model_dump_json(indent=1).encode())
+    path = _place(job.release, store)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, memory.model_dump_json(indent=1).encode())
 
 
 def changes(job: Job, store: Store) -> Reason | None:

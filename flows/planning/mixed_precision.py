@@ -71,21 +71,21 @@ def _within(search: Search, answer: SensitivityResult, original: int) -> list[Mi
     from flows.planning.pareto import front
 
     room = (search.auto.max_ratio or 1.0) * original - answer.rest_bytes
-    found = front(answer.choices)
-    return [found.mix(max(found.fitting(room), 0))]
+    pareto = front(answer.choices)
+    return [pareto.mix(max(pareto.fitting(room), 0))]
 
 
 def _climbing(budget: float, answer: SensitivityResult) -> list[Mix]:
     from flows.planning.pareto import front
 
-    found = front(answer.choices)
-    place = next((n for n, kld in enumerate(found.kld) if kld <= OPTIMISM * budget), len(found.kld) - 1)
-    places = [place]
-    while len(places) < RUNGS - 1 and places[-1] < len(found.kld) - 1:
-        size = answer.rest_bytes + int(found.bytes[places[-1]])
-        places.append(max(found.fitting(STEP * size - answer.rest_bytes), places[-1] + 1))
+    pareto = front(answer.choices)
+    point = next((n for n, kld in enumerate(pareto.kld) if kld <= OPTIMISM * budget), len(pareto.kld) - 1)
+    points = [point]
+    while len(points) < RUNGS - 1 and points[-1] < len(pareto.kld) - 1:
+        size = answer.rest_bytes + int(pareto.bytes[points[-1]])
+        points.append(max(pareto.fitting(STEP * size - answer.rest_bytes), points[-1] + 1))
     widest = tuple(max(choice.bytes, key=_bits) for choice in answer.choices)
-    mixes = [found.mix(place) for place in places]
+    mixes = [pareto.mix(point) for point in points]
     return mixes if widest in mixes else [*mixes, widest]
 
 

@@ -30,16 +30,16 @@ class Front:
     """For each group: the point a point came from, and the dtype it took."""
 
     def fitting(self, room: float) -> int:
-        """Return the place of the largest mix of at most `room` bytes, which diverges least; -1 when none fits."""
+        """Return the point of the largest mix of at most `room` bytes, which diverges least; -1 when none fits."""
         return int(np.searchsorted(self.bytes, room, side="right")) - 1
 
-    def mix(self, place: int) -> tuple[str, ...]:
-        """Return the dtype of each group at one place of the front."""
-        found = []
+    def mix(self, point: int) -> tuple[str, ...]:
+        """Return the dtype of each group at one point of the front."""
+        chosen = []
         for (before, taken), dtypes in zip(reversed(self._trail), reversed(self._dtypes), strict=True):
-            found.append(dtypes[taken[place]])
-            place = int(before[place])
-        return tuple(reversed(found))
+            chosen.append(dtypes[taken[point]])
+            point = int(before[point])
+        return tuple(reversed(chosen))
 
 
 def front(choices: Sequence[GroupCost]) -> Front:
@@ -66,8 +66,8 @@ def _undominated(size: NDArray[np.int64], kld: NDArray[np.float64]) -> NDArray[n
 def _thinned(size: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(kept) <= POINTS:
         return kept
-    found = size[kept]
-    part = (found - found[0]) * POINTS // (found[-1] - found[0])
+    sizes = size[kept]
+    part = (sizes - sizes[0]) * POINTS // (sizes[-1] - sizes[0])
     # Of each part of the width the least diverging, which is the last; and the smallest of all.
     last = np.concatenate((part[1:] != part[:-1], [True]))
     last[0] = True

@@ -99,14 +99,14 @@ def plan(
         _refuse_unknown(targets, manifests)
     sources = Sources(store, store.hashes)
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
-    found, wanted = list[Job](), list[Job]()
+    all_jobs, wanted = list[Job](), list[Job]()
     for manifest in manifests:
         own = jobs(manifest, sources, endpoint)
         asked = [job for job in own if not targets or job.target.name in targets]
         check_jobs(manifest, asked, store)
-        found += own
+        all_jobs += own
         wanted += asked
-    refuse_same_names(found)
+    refuse_same_names(all_jobs)
     planned = Plan(tuple(plan_job(job, store, retry=retry) for job in wanted))
     store.hashes.save()
     return planned
@@ -118,9 +118,9 @@ def refuse_same_names(jobs: Iterable[Job]) -> None:
     for job in jobs:
         owner = owners.setdefault(job.release, job)
         if owner is not job:
-            places = " and ".join(f"{each.manifest.path}: targets.{each.target.name}" for each in (owner, job))
+            targets = " and ".join(f"{each.manifest.path}: targets.{each.target.name}" for each in (owner, job))
             raise UsageError(
-                f"{places} both make the release {job.release}: give one another publish.namespace, model.name or target name, "
+                f"{targets} both make the release {job.release}: give one another publish.namespace, model.name or target name, "
                 "or leave one out"
             )
 
@@ -191,23 +191,23 @@ def _released(job: Job, rung: Rung, store: Store) -> Planned:
     record = store.record(job.publish(rung))
     if record is None:
         return Planned(job, "stale", ("publish",), changes(job, store) or _NOT_RELEASED, rung)
-    for place in record.result.places:
-        if not kind_of(place.to).network and (found := _moved(job, rung, place, record.result, store)):
-            return found
+    for publication in record.result.places:
+        if not kind_of(publication.to).network and (moved := _moved(job, rung, publication, record.result, store)):
+            return moved
     return Planned(job, "released", (), Reason.plain("nothing has changed"), rung)
 
 
-def _moved(job: Job, rung: Rung, place: Place, published: Published, store: Store) -> Planned | None:
+def _moved(job: Job, rung: Rung, publication: Place, published: Published, store: Store) -> Planned | None:
     """Say what has become of a release in a destination on this machine; None when it is whole there, and is `main`."""
-    destination, name, version = open_destination(place.to, store.home), job.release, place.version
-    wrong = destination.damage(name, version, place.commit, published.files, store.hashes.file)
+    destination, name, version = open_destination(publication.to, store.home), job.release, publication.version
+    wrong = destination.damage(name, version, publication.commit, published.files, store.hashes.file)
     if wrong:
         kind = f"damaged {destination.where}"
         return Planned(job, "stale", ("publish",), Reason(f"{version} is {kind}: {wrong}", kind), rung)
     main = destination.main_of(name)
-    if main == place.commit:
+    if main == publication.commit:
         return None
-    now = next((found.version for found in destination.versions(name) if found.commit == main), "no version")
+    now = next((release.version for release in destination.versions(name) if release.commit == main), "no version")
     if destination.is_pinned(name):
         why = f"nothing has changed; main is {now} since a rollback, this is {version}"
         return Planned(job, "released", (), Reason(why, "another version is main since a rollback"), rung)

@@ -46,12 +46,12 @@ def shape_of(original: Original) -> Shape:
     for name, tensor in original.tensors.items():
         count = tensor.elements
         elements, largest = elements + count, max(largest, count)
-        if found := _BLOCK.match(name):
-            blocks[found[1]] += count
+        if match := _BLOCK.match(name):
+            blocks[match[1]] += count
             widest = max(widest, tensor.shape[1]) if len(tensor.shape) == 2 else widest
             if EXPERT.search(name):
                 experts += count
-                moments.setdefault(found[1], set()).add((name.rsplit(".", 2)[0], tensor.shape[1]))
+                moments.setdefault(match[1], set()).add((name.rsplit(".", 2)[0], tensor.shape[1]))
         elif "embed" in name:
             looked_up += count
     # A head that has no tensor of its own shares the table's.

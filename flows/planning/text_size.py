@@ -19,7 +19,7 @@ _WIKITEXT = ((430,), 2891.0)
 def size_of(texts: Texts, tokens: int, most: int | None, vocabulary: int) -> tuple[int, float]:
     """Return the documents that are read, `most` at the most, and their tokens on the mean, each cut after `tokens`."""
     files = [_beginning(path, *_state(path), texts.column) for path in texts.files] or [_WIKITEXT]
-    lengths = [length for found, _ in files for length in found]
+    lengths = [length for beginning, _ in files for length in beginning]
     # English takes 2.8 characters a token with 2,048 tokens to choose from, 4 with 32,000.
     characters = 0.385 * log(max(vocabulary, 16))
     mean = sum(min(length / characters, tokens) for length in lengths) / max(len(lengths), 1)
@@ -36,9 +36,9 @@ def _state(path: Path) -> tuple[int, int]:
 def _beginning(path: Path, size: int, mtime_ns: int, column: str) -> tuple[tuple[int, ...], float]:
     """Characters of a file's first documents, and how many it has; a file at fault is told of when it is fetched."""
     try:
-        found = [len(text.encode()) for text in islice(documents(path, column), _LOOKED_AT)]
+        lengths = [len(text.encode()) for text in islice(documents(path, column), _LOOKED_AT)]
     except (DocumentError, OSError):
         return _WIKITEXT
-    if len(found) < _LOOKED_AT:
-        return tuple(found), float(len(found))
-    return tuple(found), max(size / (sum(found) / len(found)), _LOOKED_AT)
+    if len(lengths) < _LOOKED_AT:
+        return tuple(lengths), float(len(lengths))
+    return tuple(lengths), max(size / (sum(lengths) / len(lengths)), _LOOKED_AT)

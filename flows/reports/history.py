@@ -35,8 +35,8 @@ def note_outcome(job: Job, rung: Rung, verdict: Record[Judged], store: Store) ->
 def history(store: Store, release: str) -> list[dict[str, Any]]:
     """Return the lines of a release, oldest first; a torn one is left out."""
     path = store.home / "history" / f"{release.replace('/', '--')}.jsonl"
-    found = []
+    lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+            lines.append(json.loads(line))
+    return lines

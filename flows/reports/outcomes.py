@@ -50,19 +50,19 @@ def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[st
         row["weights_bytes"] = artifact.result.weights_bytes
         row["seconds"] = artifact.seconds
         row["peak_memory_bytes"] = artifact.peak_memory_bytes
-    places = published.result.places if published and planned.state == "released" else ()
-    if not places and artifact and verdict and verdict.result.passed:
-        places = _placed(job, artifact, store)
-    if places:
-        row["places"] = [place.model_dump(mode="json") for place in places]
-        row["version"] = places[0].version
+    publications = published.result.places if published and planned.state == "released" else ()
+    if not publications and artifact and verdict and verdict.result.passed:
+        publications = _placed(job, artifact, store)
+    if publications:
+        row["places"] = [publication.model_dump(mode="json") for publication in publications]
+        row["version"] = publications[0].version
     return row
 
 
 def _placed(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, ...]:
     """Return where on this machine an artifact is whose publishing failed at a place that came later."""
     largest = max(artifact.files.values(), key=lambda file: file.size)
-    found = []
+    publications = []
     for address in job.manifest.publish.to:
         if kind_of(address).network:
             continue
@@ -73,8 +73,10 @@ def _placed(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, 
         except PublishError:
             continue
         if largest.sha256 in weights:
-            found.append(Place(to=address, version=release.version, commit=release.commit, url=str(release.directory)))
-    return tuple(found)
+            publications.append(
+                Place(to=address, version=release.version, commit=release.commit, url=str(release.directory))
+            )
+    return tuple(publications)
 
 
 def _failure(planned: Planned, store: Store) -> Failure | None:
@@ -86,7 +88,7 @@ def _failure(planned: Planned, store: Store) -> Failure | None:
 def figures(row: dict[str, Any]) -> dict[str, str]:
     """Return the figures that a job's gates judged, by the heading they stand below."""
     shown = (gate.get("shown") for gate in row.get("gates", {}).values())
-    return {found["column"]: found["cell"] for found in shown if found and found["column"]}
+    return {entry["column"]: entry["cell"] for entry in shown if entry and entry["column"]}
 
 
 def headings(rows: list[dict[str, Any]]) -> list[str]:

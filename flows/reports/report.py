@@ -25,17 +25,17 @@ def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
 
     Raises EnvironmentFault when it cannot be written there.
     """
-    place = (to or store.home).absolute()
+    page = (to or store.home).absolute()
     if to is None or to.is_dir():
-        place /= "report.html"
+        page /= "report.html"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(place, render(plan, store).encode())
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(page, render(plan, store).encode())
     except OSError as error:
         raise machine_fault(error) or EnvironmentFault(
-            f"{place} cannot be written ({error.strerror}): name another place with --to"
+            f"{page} cannot be written ({error.strerror}): name another place with --to"
         ) from error
-    return place
+    return page
 
 
 def render(plan: Plan, store: Store) -> str:

@@ -39,7 +39,7 @@ def verdict_page(job: Job, rung: Rung, verdict: Verdict, evidence: Entry[Evidenc
 def _others(job: Job, store: Store) -> list[Reference]:
     """What else was made of the model by plain rounding, as peers do by default, and scored against the same baseline."""
     own = {job.quantize(rung).key for rung in job.target.rungs}
-    found: dict[str, Reference] = {}
+    references: dict[str, Reference] = {}
     for record in store.records(VERDICT):
         if record.inputs["baseline"] != job.baseline.key or record.inputs["artifact"] in own:
             continue
@@ -53,5 +53,5 @@ def _others(job: Job, store: Store) -> list[Reference]:
         recipe = artifact.result.recipe
         grid = "sym" if recipe.symmetric else "asym"
         name = f"{recipe.dtype} {grid} g{recipe.group_size} ({recipe.engine})"
-        found[name] = Reference(name, size.value, kld.value)
-    return list(found.values())
+        references[name] = Reference(name, size.value, kld.value)
+    return list(references.values())

@@ -29,7 +29,7 @@ def diff(
     """
     destination = open_at(at, find_home(home))
     releases = [destination.find(*split(name)) for name in (release, other)]
-    sides = [destination.provenance(found).model_dump(mode="json") for found in releases]
+    sides = [destination.provenance(released).model_dump(mode="json") for released in releases]
     rows = differences(*map(leaves if everything or as_json else told, sides))
     if as_json:
         print_json(rows)

@@ -12,10 +12,10 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
     """Say what this machine can do, and what is missing."""
     from flows.cli.doctor import examine
 
-    found = examine(find_home(home))
+    machine = examine(find_home(home))
     if as_json:
-        print_json(found)
+        print_json(machine)
         return
-    out.print(facts(found))
-    if found["missing_packages"]:
+    out.print(facts(machine))
+    if machine["missing_packages"]:
         out.print("Install quantmill again, from its constraints.txt, to have what is missing.")

@@ -33,23 +33,23 @@ def gc(
     store = Store(find_home(home))
     refuse_while_others_work(store)
     with bars(err if as_json else out), heavy(store, "gc"):
-        found = garbage(store)
-        sizes = [each.bytes for each in found]
+        unneeded = garbage(store)
+        sizes = [each.bytes for each in unneeded]
         if yes:
-            remove(found)
+            remove(unneeded)
     total = sum(sizes)
     if as_json:
         rows = [
             {"what": each.what, "count": len(each.paths), "bytes": size}
-            for each, size in zip(found, sizes, strict=True)
+            for each, size in zip(unneeded, sizes, strict=True)
         ]
         print_json({"removed": yes, "bytes": total, "garbage": rows})
         return
-    if not found:
+    if not unneeded:
         out.print("Nothing to remove: all of the store is needed by a release or by a job.")
         return
     shown = Rows(("what", ">count", ">size"))
-    for each, size in zip(found, sizes, strict=True):
+    for each, size in zip(unneeded, sizes, strict=True):
         shown.add(each.what, str(len(each.paths)), in_words(size))
     out.print(shown)
     out.print(f"{in_words(total)} {'removed' if yes else 'to remove: quantmill gc --yes'}")

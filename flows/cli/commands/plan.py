@@ -41,17 +41,17 @@ def plan(
     from flows.store import Store
 
     store = Store(find_home(home))
-    found = make(read(manifests, allow_path=allow_path), store, targets=target)
-    refuse_unfit(found, store.home)
-    refuse_unpublishable(found, store.home)
+    todo = make(read(manifests, allow_path=allow_path), store, targets=target)
+    refuse_unfit(todo, store.home)
+    refuse_unpublishable(todo, store.home)
     predictions = Predictions()
-    total = predictions.of_all(found) if found.stale else None
+    total = predictions.of_all(todo) if todo.stale else None
     if as_json:
-        rows = [row_of(planned, predictions) for planned in found.jobs]
+        rows = [row_of(planned, predictions) for planned in todo.jobs]
         print_json({"jobs": rows, "predicted": total and _figures(total)})
         return
-    whole = everything or fits_a_screen(out, len(found.jobs))
-    for part in every_job(found, predictions) if whole else summary(found):
+    whole = everything or fits_a_screen(out, len(todo.jobs))
+    for part in every_job(todo, predictions) if whole else summary(todo):
         out.print(part)
     if total:
         memory, disk = in_words(total.memory_bytes), in_words(total.disk_bytes)

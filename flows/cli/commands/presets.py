@@ -23,15 +23,15 @@ def presets(as_json: Json = False) -> None:
     """
     from flows.manifest.presets import presets_for
 
-    found = presets_for(Path.cwd())
-    rows = [row_of(name, recipe) for name, recipe in found.recipes.items()]
+    offered = presets_for(Path.cwd())
+    rows = [row_of(name, recipe) for name, recipe in offered.recipes.items()]
     if as_json:
         print_json(rows)
         return
     for part in listings(rows):
         out.print(part)
-    if found.path:
-        out.print(f"With those of {found.path}.", soft_wrap=True)
+    if offered.path:
+        out.print(f"With those of {offered.path}.", soft_wrap=True)
     out.print("In a manifest:  targets: {int4: NAME}, or {int4: {preset: NAME, group_size: 32}} to change a field.")
 
 

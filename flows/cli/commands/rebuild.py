@@ -20,16 +20,16 @@ def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> N
     from flows.execution.rebuild import rebuild as again
     from flows.store import Store
 
-    place, name = find_home(home), split(release)
-    open_at("local", place).find(*name)  # a name that is wrong is told before anything is drawn
+    directory, name = find_home(home), split(release)
+    open_at("local", directory).find(*name)  # a name that is wrong is told before anything is drawn
     with bars(err if as_json else out):
-        found = again(Store(place), *name)
+        rebuilt = again(Store(directory), *name)
     if as_json:
-        print_json(asdict(found))
-    elif not found.differing:
-        words = f"{found.files} files, made again, are the same to the last byte"
-        out.print(OK, f"{found.release}@{found.version}: {words}")
+        print_json(asdict(rebuilt))
+    elif not rebuilt.differing:
+        words = f"{rebuilt.files} files, made again, are the same to the last byte"
+        out.print(OK, f"{rebuilt.release}@{rebuilt.version}: {words}")
     else:
-        why = f"; tools have changed: {', '.join(found.tools)}" if found.tools else ""
-        out.print(NOT_OK, f"{', '.join(found.differing)} came out differently{why}", soft_wrap=True)
-    raise typer.Exit(1 if found.differing else 0)
+        why = f"; tools have changed: {', '.join(rebuilt.tools)}" if rebuilt.tools else ""
+        out.print(NOT_OK, f"{', '.join(rebuilt.differing)} came out differently{why}", soft_wrap=True)
+    raise typer.Exit(1 if rebuilt.differing else 0)

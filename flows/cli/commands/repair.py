@@ -32,14 +32,14 @@ def repair(
 
     store, wanted = Store(find_home(home)), [split(name) for name in releases or ()]
     with bars(err if as_json else out):
-        found = mend(store, wanted)
+        repaired = mend(store, wanted)
     if as_json:
-        print_json([asdict(one) for one in found])
-    for one in () if as_json else found:
+        print_json([asdict(one) for one in repaired])
+    for one in () if as_json else repaired:
         words = "whole"
         if one.lost:
             words = f"{one.damage} Lost: {', '.join(one.lost)}; {one.remedy}."
         elif one.damage:
             words = f"{one.damage} Mended."
         out.print(NOT_OK if one.lost else OK, f"{one.release}@{one.version}: {words}", soft_wrap=True)
-    raise typer.Exit(1 if any(one.lost for one in found) else 0)
+    raise typer.Exit(1 if any(one.lost for one in repaired) else 0)

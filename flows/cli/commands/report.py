@@ -28,8 +28,8 @@ def report(
     from flows.store import Store
 
     store = Store(find_home(home))
-    place = write(plan(read(manifests, allow_path=allow_path), store, retry=True), store, to)
+    page = write(plan(read(manifests, allow_path=allow_path), store, retry=True), store, to)
     if as_json:
-        print_json({"report": str(place)})
+        print_json({"report": str(page)})
         return
-    out.print(f"{place}", soft_wrap=True)
+    out.print(f"{page}", soft_wrap=True)

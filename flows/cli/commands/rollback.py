@@ -17,9 +17,9 @@ def rollback(release: ReleaseName, at: At = "local", home: Home = None, as_json:
     if version is None:
         raise UsageError(f"name the version to put back: quantmill rollback {name}@v1 (`quantmill list` shows them)")
     destination = open_at(at, find_home(home))
-    found = destination.find(name, version)
-    destination.rollback(found)
+    released = destination.find(name, version)
+    destination.rollback(released)
     if as_json:
-        print_json({"release": found.name, "version": found.version, "commit": found.commit})
+        print_json({"release": released.name, "version": released.version, "commit": released.commit})
         return
-    out.print(f"{found.name} is {found.version} again for whoever names no version.")
+    out.print(f"{released.name} is {released.version} again for whoever names no version.")

@@ -141,12 +141,12 @@ def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | N
             out.print(mark, f"{row['release']}: {row['why']}", soft_wrap=True)
     if not worked and all(row["state"] in JUDGED for row in rows):
         out.print(f"Nothing to do: all {len(rows)} jobs are as they would be made today.")
-    places = [(row["release"], place) for row in rows for place in row.get("places", ())]
-    local = [release for release, place in places if place["to"] == "local"]
+    publications = [(row["release"], publication) for row in rows for publication in row.get("places", ())]
+    local = [release for release, publication in publications if publication["to"] == "local"]
     where = f"; {len(local)} in the local hub {home / 'hub'}" if local else ""
     passed = sum(row.get("passed", False) for row in rows)
     out.print(f"{passed} of {len(rows)} passed their gates{where}", soft_wrap=True)
-    _show_addresses([place["url"] for _, place in places if place["to"] != "local"], everything)
+    _show_addresses([publication["url"] for _, publication in publications if publication["to"] != "local"], everything)
     if report:
         out.print(f"Report:   {report}", soft_wrap=True)
     if local:

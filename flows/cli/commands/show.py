@@ -15,10 +15,10 @@ def show(release: ReleaseName, at: At = "local", home: Home = None, as_json: Jso
     from flows.cli.card import Card
 
     destination = open_at(at, find_home(home))
-    found = destination.find(*split(release))
+    released = destination.find(*split(release))
     if as_json:
-        directory = found.directory and str(found.directory)
-        print_json({"directory": directory, **destination.provenance(found).model_dump(mode="json")})
+        directory = released.directory and str(released.directory)
+        print_json({"directory": directory, **destination.provenance(released).model_dump(mode="json")})
         return
-    card = destination.read(found, "README.md").decode()
+    card = destination.read(released, "README.md").decode()
     out.print(Card(card.split("\n---\n", 1)[-1]))

@@ -29,12 +29,12 @@ def verify(
         raise typer.Exit(_verify_all(destination, as_json))
     from publishers.verify import verify as check
 
-    found = check(destination, *split(release))
+    verified = check(destination, *split(release))
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(verified.model_dump(mode="json"))
     else:
-        words = f"{len(found.files)} files are what they were when it was released"
-        out.print(OK, f"{found.name}@{found.version}: {words}")
+        words = f"{len(verified.files)} files are what they were when it was released"
+        out.print(OK, f"{verified.name}@{verified.version}: {words}")
 
 
 def _verify_all(destination: Destination, as_json: bool) -> int:
@@ -43,10 +43,10 @@ def _verify_all(destination: Destination, as_json: bool) -> int:
     from publishers.verify import verify as check
 
     rows = []
-    for found in destination.releases():
-        row = {"name": found.name, "version": found.version, "commit": found.commit, "wrong": ""}
+    for release in destination.releases():
+        row = {"name": release.name, "version": release.version, "commit": release.commit, "wrong": ""}
         try:
-            check(destination, found.name, found.version)
+            check(destination, release.name, release.version)
         except PublishError as error:
             row["wrong"] = str(error)
         rows.append(row)

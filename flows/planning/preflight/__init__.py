@@ -67,20 +67,20 @@ def check_model(finding: Finding, subject: Subject) -> None:
         raise finding.error(("model", "source"), problem)
     for target in finding.manifest.targets.values():
         for number, rung in enumerate(target.rungs):
-            if found := recipe.problem(subject, rung.recipe):
-                raise finding.error_of(target.name, number, found)
-            if (found := recipe.patterns(subject, rung.recipe)) and finding.writes(
-                target.name, number, found.fields[0]
+            if misfit := recipe.problem(subject, rung.recipe):
+                raise finding.error_of(target.name, number, misfit)
+            if (misfit := recipe.patterns(subject, rung.recipe)) and finding.writes(
+                target.name, number, misfit.fields[0]
             ):
-                raise finding.error_of(target.name, number, found)
-        if found := recipe.search(subject, target):
-            raise finding.error_of(target.name, 0, found)
+                raise finding.error_of(target.name, number, misfit)
+        if misfit := recipe.search(subject, target):
+            raise finding.error_of(target.name, 0, misfit)
 
 
 @lru_cache(maxsize=1024)
 def _of_model(subject: Subject) -> str | None:
     rules = (configuration.problem, structure.problem, tokenizer.problem)
-    return next((found for rule in rules if (found := rule(subject))), None)
+    return next((problem for rule in rules if (problem := rule(subject))), None)
 
 
 __all__ = ["Finding", "Problem", "State", "Subject", "check", "check_original"]

@@ -35,8 +35,8 @@ def problem(subject: Subject) -> str | None:
     """Return what is wrong with a model's configuration, or None."""
     config = subject.config
     for rule in _RULES:
-        if found := rule(config):
-            return f"{subject.where}: config.json {found}"
+        if fault := rule(config):
+            return f"{subject.where}: config.json {fault}"
     return None
 
 

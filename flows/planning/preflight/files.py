@@ -93,11 +93,11 @@ def _odd(path: Path, mode: int, size: int) -> str | None:
 
 def _no_object(path: Path) -> str | None:
     try:
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         return f"{path} is not JSON ({error}); fetch or save the model again"
-    if not isinstance(found, dict):
-        return f"{path} is not a mapping, and holds a {type(found).__name__}; fetch or save the model again"
+    if not isinstance(document, dict):
+        return f"{path} is not a mapping, and holds a {type(document).__name__}; fetch or save the model again"
     return None
 
 

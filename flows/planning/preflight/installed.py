@@ -26,8 +26,8 @@ _TASK = re.compile(r"""^(?:task|group|tag)\s*:\s*["']?([^\s"'#]+)|^\s*-\s+["']?(
 def _source(package: str, *path: str) -> str | None:
     """The text of one file of a package that is not imported for it."""
     spec = find_spec(package)
-    for place in (spec and spec.submodule_search_locations) or ():
-        file = Path(place, *path)
+    for directory in (spec and spec.submodule_search_locations) or ():
+        file = Path(directory, *path)
         if file.is_file():
             return file.read_text("utf-8")
     return None
@@ -36,9 +36,9 @@ def _source(package: str, *path: str) -> str | None:
 def _table(module: str, name: str) -> dict[str, str] | None:
     """A table that transformers builds from a list of pairs of words."""
     text = _source("transformers", "models", "auto", f"{module}.py") or ""
-    found = re.search(rf"^{name}\b[^=\n]*= OrderedDict(?:\[[^\n]*\])?\((.*?)^\)", text, re.MULTILINE | re.DOTALL)
+    match = re.search(rf"^{name}\b[^=\n]*= OrderedDict(?:\[[^\n]*\])?\((.*?)^\)", text, re.MULTILINE | re.DOTALL)
     try:
-        return dict(ast.literal_eval(found[1].strip())) if found else None
+        return dict(ast.literal_eval(match[1].strip())) if match else None
     except (ValueError, SyntaxError, TypeError):
         return None
 
@@ -60,40 +60,40 @@ def language_models() -> dict[str, str] | None:
 def exported() -> frozenset[str] | None:
     """Model types that optimum-intel exports for text generation with the transformers that is installed."""
     text = _source("optimum", "exporters", "openvino", "model_configs.py") or ""
-    classes = {found[1]: found for found in _CLASS.finditer(text)}
+    classes = {match[1]: match for match in _CLASS.finditer(text)}
     if not classes:
         return None
-    starts = [found.start() for found in classes.values()]
+    starts = [match.start() for match in classes.values()]
     ends = dict(zip(classes, [*starts[1:], len(text)], strict=True))
-    own = {name: dict(_VERSION.findall(text[found.end() : ends[name]])) for name, found in classes.items()}
+    own = {name: dict(_VERSION.findall(text[match.end() : ends[name]])) for name, match in classes.items()}
 
     def bound(name: str, which: str) -> str | None:
         if name not in classes:
             return None
         bases = (base.strip() for base in classes[name][2].split(","))
-        return own[name].get(which) or next((found for base in bases if (found := bound(base, which))), None)
+        return own[name].get(which) or next((inherited for base in bases if (inherited := bound(base, which))), None)
 
     ours = Version(installed("transformers")) if installed("transformers") != "absent" else None
-    found = set()
+    kinds = set()
     for kind, tasks, name in _REGISTERED.findall(text):
         least, most = bound(name, "MIN"), bound(name, "MAX")
         within = ours is None or ((not least or Version(least) <= ours) and (not most or ours <= Version(most)))
         # Tasks are written out, or are one of the exporter's lists, which all hold this one for decoders.
         if (f'"{_EXPORT}"' in tasks or "COMMON_TEXT_GENERATION" in tasks) and within:
-            found.add(kind)
-    return frozenset(found) or None
+            kinds.add(kind)
+    return frozenset(kinds) or None
 
 
 def harness_tasks(home: Path) -> frozenset[str] | None:
     """Names of tasks, groups and tags in lm-evaluation-harness, with words beside them; kept, for there are 14,000 files."""
-    place = find_spec("lm_eval")
-    if place is None or not place.submodule_search_locations:
+    spec = find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
         return None
     memory = home / "cache" / f"harness-{installed('lm_eval')}.json"
     if known := kept(memory, list[str]):
         return frozenset(known)
-    found: set[str] = set()
-    for file in sorted(Path(place.submodule_search_locations[0], "tasks").rglob("*.yaml")):
-        found.update(name for pair in _TASK.findall(file.read_text("utf-8", errors="replace")) for name in pair if name)
-    keep(memory, sorted(found))
-    return frozenset(found) or None
+    names: set[str] = set()
+    for file in sorted(Path(spec.submodule_search_locations[0], "tasks").rglob("*.yaml")):
+        names.update(name for pair in _TASK.findall(file.read_text("utf-8", errors="replace")) for name in pair if name)
+    keep(memory, sorted(names))
+    return frozenset(names) or None

@@ -38,8 +38,8 @@ class Seen:
 @lru_cache(maxsize=1024)
 def seen(subject: Subject) -> Seen:
     """Return the linears of a model that has no other `problem`."""
-    found = _known(subject)
-    return found or Seen(Linears(_likely(subject), {}), False, {name: f"{name}.weight" for name in _likely(subject)})
+    known = _known(subject)
+    return known or Seen(Linears(_likely(subject), {}), False, {name: f"{name}.weight" for name in _likely(subject)})
 
 
 def experts(linears: Linears) -> frozenset[str]:
@@ -77,11 +77,11 @@ def _known(subject: Subject) -> Seen | None:
 
 def stacks(linears: Linears, recipe: Recipe) -> list[list[str]]:
     """Return matrices of all experts of a block: one tensor each in OpenVINO IR, and all three alike where NNCF compresses."""
-    found: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for name in linears.inputs:
         if match := _EXPERT.match(name):
-            found.setdefault((match[1], "" if recipe.engine == "nncf" else match[2]), []).append(name)
-    return list(found.values())
+            groups.setdefault((match[1], "" if recipe.engine == "nncf" else match[2]), []).append(name)
+    return list(groups.values())
 
 
 def is_mixture(subject: Subject) -> bool:
@@ -100,12 +100,12 @@ def _likely(subject: Subject) -> dict[str, int]:
     A tensor that only looks like one would refuse a good recipe, so what is doubtful is left to the quantizer.
     """
     axis = 0 if subject.config["model_type"] in TRANSPOSED else 1
-    found = {}
+    linears = {}
     for name, tensor in subject.tensors.items():
         linear = name.removesuffix(".weight")
         in_block = any(part.isdigit() for part in linear.split("."))
         if linear == name or len(tensor.shape) != 2 or any(word in name for word in _PASSED_OVER):
             continue
         if in_block or linear == "lm_head":
-            found[linear] = tensor.shape[axis if in_block else 1]
-    return found
+            linears[linear] = tensor.shape[axis if in_block else 1]
+    return linears

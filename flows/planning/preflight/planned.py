@@ -84,9 +84,11 @@ def _rows(manifest: Manifest) -> int:
     return 2 if any(search is not None and search.base.calibrated for search in searches) else 1
 
 
-def _raise(manifest: Manifest, found: Trouble | None) -> None:
-    if found is None:
+def _raise(manifest: Manifest, problem: Trouble | None) -> None:
+    if problem is None:
         return
-    section = str(found.key[0])
+    section = str(problem.key[0])
     fetched = not getattr(manifest, section).files
-    raise Finding(manifest).error((section,) if fetched and found.key[1:] == ("files",) else found.key, found.text)
+    raise Finding(manifest).error(
+        (section,) if fetched and problem.key[1:] == ("files",) else problem.key, problem.text
+    )

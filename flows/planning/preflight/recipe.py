@@ -26,17 +26,17 @@ from quantizers.recipe import Recipe
 @lru_cache(maxsize=4096)
 def problem(subject: Subject, recipe: Recipe) -> Problem | None:
     """Return why a recipe does not fit a model that has no other `problem`, or None."""
-    return next((found for rule in _RULES if (found := rule(subject, recipe))), None)
+    return next((misfit for rule in _RULES if (misfit := rule(subject, recipe))), None)
 
 
 def patterns(subject: Subject, recipe: Recipe) -> Problem | None:
     """Return which of a recipe's `skip` fits no linear, or None; a preset's may be for other models."""
-    found = seen(subject)
+    shown = seen(subject)
     if recipe.skip == Recipe().skip:
         return None
-    if not found.whole or (useless := unmatched(recipe.skip, found.linears)) is None:
+    if not shown.whole or (useless := unmatched(recipe.skip, shown.linears)) is None:
         return None
-    names = list(found.linears.inputs)
+    names = list(shown.linears.inputs)
     return Problem(
         f"skips {useless!r}, which fits the name of no linear; they are called {names[0]}, …, {names[-1]}", ("skip",)
     )
@@ -50,15 +50,15 @@ def search(subject: Subject, target: Target) -> Problem | None:
 
 
 def _fits(subject: Subject, recipe: Recipe) -> Problem | None:
-    found = seen(subject)
-    linears = replace(found.linears, stacks=stacks(found.linears, recipe))
+    shown = seen(subject)
+    linears = replace(shown.linears, stacks=stacks(shown.linears, recipe))
     stay = frozenset[str]() if FORMATS[recipe.format].stacks else experts(linears)
-    if not found.whole:
+    if not shown.whole:
         # What headers do not show cannot be held against names.
         recipe = recipe.model_copy(update={"overrides": {}})
         linears = Linears({n: size for n, size in linears.inputs.items() if not _skipped(n, recipe)}, {})
     try:
-        names = quantized(recipe, linears, stay) if found.whole or linears.inputs else ()
+        names = quantized(recipe, linears, stay) if shown.whole or linears.inputs else ()
     except Misfit as misfit:
         return Problem(str(misfit), misfit.fields)
     if text := refusal(subject.config["model_type"], names, recipe.format):
@@ -149,9 +149,9 @@ def _searched(subject: Subject, base: Recipe, auto: Auto) -> Problem | None:
 
 def _least_bytes(subject: Subject, base: Recipe, narrowest: str) -> int:
     """A bound from below: codes of the linears of blocks and a scale for each group; all else as it is."""
-    found = seen(subject)
-    stay = frozenset[str]() if FORMATS[base.format].stacks else experts(found.linears)
-    chosen = {found.stored[name] for name in quantized(base, found.linears, stay) if name in found.stored}
+    shown = seen(subject)
+    stay = frozenset[str]() if FORMATS[base.format].stacks else experts(shown.linears)
+    chosen = {shown.stored[name] for name in quantized(base, shown.linears, stay) if name in shown.stored}
     total = 0
     for name, tensor in subject.tensors.items():
         if name not in chosen:

@@ -34,8 +34,8 @@ def problem(subject: Subject) -> str | None:
                 "a model that is stored in one of these"
             )
     wanted = tensors(subject.config)
-    found = next(_general(subject), None) if wanted is None else next(_exact(subject, wanted), None)
-    return f"{subject.where}: {found}; {_ADVICE}" if found else None
+    fault = next(_general(subject), None) if wanted is None else next(_exact(subject, wanted), None)
+    return f"{subject.where}: {fault}; {_ADVICE}" if fault else None
 
 
 def stored_as(name: str, subject: Subject) -> str | None:
@@ -47,7 +47,7 @@ def stored_as(name: str, subject: Subject) -> str | None:
 def _exact(subject: Subject, wanted: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
     layout = LAYOUTS[subject.config["model_type"]]
     configured = int(subject.config[layout.layers])
-    blocks = {name: int(found[1]) for name in subject.tensors if (found := _BLOCK.match(name))}
+    blocks = {name: int(match[1]) for name in subject.tensors if (match := _BLOCK.match(name))}
     stored = max(blocks.values(), default=-1) + 1
     if stored != configured:
         yield f"config.json says {layout.layers} is {configured}, and the weights hold {stored} blocks"
@@ -69,7 +69,7 @@ def _exact(subject: Subject, wanted: Mapping[str, tuple[int, ...]]) -> Iterator[
 
 def _general(subject: Subject) -> Iterator[str]:
     config = subject.config
-    blocks = {int(found[1]) for name in subject.tensors if (found := _BLOCK.match(name))}
+    blocks = {int(match[1]) for name in subject.tensors if (match := _BLOCK.match(name))}
     key = next((key for key in _LAYERS if isinstance(config.get(key), int)), None)
     if key and blocks and not config.get("is_encoder_decoder") and len(blocks) < config[key]:
         yield f"config.json says {key} is {config[key]}, and the weights hold {len(blocks)} blocks"

@@ -41,10 +41,10 @@ def check_files(finding: Finding, section: str, texts: Texts) -> None:
             what = "is not a file" if file.exists() else "does not exist"
             raise finding.error(key, f"the data file {file} {what}")
         try:
-            found = _contents(file, texts.column, mark_of(file))
+            contents = _contents(file, texts.column, mark_of(file))
         except DocumentError as error:
             raise finding.error(key, str(error)) from error
-        if not found:
+        if not contents:
             raise finding.error(key, f"{file} holds no document; give at least one with text in {texts.column!r}")
 
 
@@ -114,10 +114,10 @@ def trouble(home: Path, question: Callable[..., Trouble | None], *about: Any) ->
     )
     if kept(memory, bool):
         return None
-    found = question(*about)
-    if found is None:
+    answer = question(*about)
+    if answer is None:
         keep(memory, True)
-    return found
+    return answer
 
 
 def scored(evaluation: Reading, asked: Evaluation, subject: Subject) -> Trouble | None:
@@ -194,5 +194,5 @@ _LEARNED = {
 
 
 def _positions(subject: Subject) -> int | None:
-    found = subject.config.get(_LEARNED.get(subject.config["model_type"], ""))
-    return found if isinstance(found, int) else None
+    positions = subject.config.get(_LEARNED.get(subject.config["model_type"], ""))
+    return positions if isinstance(positions, int) else None

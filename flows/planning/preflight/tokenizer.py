@@ -21,10 +21,12 @@ def problem(subject: Subject) -> str | None:
     if "tokenizer.json" not in names:
         return _slow(subject, names)
     path = subject.directory / "tokenizer.json"
-    found = _loaded(subject)
-    if isinstance(found, str):
-        return f"{path} is no tokenizer ({found}); save it with the model's save_pretrained, or fetch the model again"
-    words, rows = found.get_vocab_size(with_added_tokens=False), subject.config.get("vocab_size")
+    tokenizer = _loaded(subject)
+    if isinstance(tokenizer, str):
+        return (
+            f"{path} is no tokenizer ({tokenizer}); save it with the model's save_pretrained, or fetch the model again"
+        )
+    words, rows = tokenizer.get_vocab_size(with_added_tokens=False), subject.config.get("vocab_size")
     if not words:
         return f"{path} knows no token; save it with the model's save_pretrained, or fetch the model again"
     if isinstance(rows, int) and words > rows:
@@ -39,8 +41,8 @@ def load(subject: Subject) -> Any | None:
     """Return the `tokenizers.Tokenizer` of a model, or None where it takes transformers to make one of its files."""
     if subject.directory is None or not (subject.directory / "tokenizer.json").is_file():
         return None
-    found = _loaded(subject)
-    return None if isinstance(found, str) else found
+    tokenizer = _loaded(subject)
+    return None if isinstance(tokenizer, str) else tokenizer
 
 
 @lru_cache(maxsize=4)
@@ -83,13 +85,15 @@ def _template(subject: Subject, names: set[str]) -> str | None:
 
 
 def _templates(subject: Subject, names: set[str]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    templates: list[tuple[str, str]] = []
     assert subject.directory
     if "chat_template.jinja" in names:
-        found.append(("chat_template.jinja", (subject.directory / "chat_template.jinja").read_text("utf-8", "replace")))
+        templates.append(
+            ("chat_template.jinja", (subject.directory / "chat_template.jinja").read_text("utf-8", "replace"))
+        )
     if "tokenizer_config.json" in names:
         told: Any = json.loads((subject.directory / "tokenizer_config.json").read_bytes()).get("chat_template")
         rows = told if isinstance(told, list) else [{"template": told}]
         texts = [row.get("template") for row in rows if isinstance(row, dict)]
-        found += [("tokenizer_config.json", text) for text in texts if isinstance(text, str)]
-    return found
+        templates += [("tokenizer_config.json", text) for text in texts if isinstance(text, str)]
+    return templates
