@@ -23,13 +23,13 @@ CLIENTS = {"transformers": transformers, "optimum.intel": intel}
 
 def offered(node: object) -> set[str]:
     """Values that a JSON schema offers for fields called dtype."""
-    found: set[str] = set()
+    values: set[str] = set()
     if isinstance(node, dict):
-        found |= set(node.get("dtype", {}).get("enum", ())) if isinstance(node.get("dtype"), dict) else set()
-        found = found.union(*map(offered, node.values()))
+        values |= set(node.get("dtype", {}).get("enum", ())) if isinstance(node.get("dtype"), dict) else set()
+        values = values.union(*map(offered, node.values()))
     elif isinstance(node, list):
-        found = found.union(*map(offered, node))
-    return found
+        values = values.union(*map(offered, node))
+    return values
 
 
 def test_an_editor_is_offered_the_dtypes_that_some_format_holds() -> None:

@@ -44,9 +44,9 @@ class Bench:
 
     def evidence(self, artifact: Path, out: Path, **options: object) -> Evidence:
         out.mkdir(parents=True, exist_ok=True)
-        found = entrypoint.run(self.request(artifact, **options), out)
-        assert isinstance(found, Evidence)
-        return found
+        evidence = entrypoint.run(self.request(artifact, **options), out)
+        assert isinstance(evidence, Evidence)
+        return evidence
 
     def verdict(self, artifact: Path, out: Path, **options: object) -> Verdict:
         return judge(self.evidence(artifact, out, **options), Gates())

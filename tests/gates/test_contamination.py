@@ -26,8 +26,8 @@ def demo(name: str) -> list[tuple[str, str]]:
 
 
 def test_demo_texts_are_disjoint() -> None:
-    found = overlap(demo("calibration.jsonl"), demo("evaluation.jsonl"))
-    assert found.documents == 122 and found.share < 0.05
+    shared = overlap(demo("calibration.jsonl"), demo("evaluation.jsonl"))
+    assert shared.documents == 122 and shared.share < 0.05
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_shared_text_is_refused_and_named(calibration: str, evaluation: str) -> 
 
 def test_a_set_phrase_is_no_contamination() -> None:
     phrase = prose(1, 15)
-    found = overlap(
+    shared = overlap(
         located("calibration.jsonl", [prose(2, 400) + " " + phrase]),
         located("evaluation.jsonl", [prose(3, 400) + " " + phrase]),
     )
-    assert found.touched == 1 and 0 < found.share < 0.01
+    assert shared.touched == 1 and 0 < shared.share < 0.01
 
 
 def test_fast_enough_for_every_plan() -> None:

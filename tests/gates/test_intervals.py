@@ -18,29 +18,29 @@ def test_bounds_hold_at_their_confidence_for_skewed_documents() -> None:
 
 
 def test_tokens_weigh_documents() -> None:
-    found = estimate(np.array([10.0, 0.0, 0.0, 1.0, 1.0, 1.0]), np.array([100.0, 1.0, 1.0, 10.0, 10.0, 10.0]), 0.95)
-    assert found.value == pytest.approx(13 / 132)
+    interval = estimate(np.array([10.0, 0.0, 0.0, 1.0, 1.0, 1.0]), np.array([100.0, 1.0, 1.0, 10.0, 10.0, 10.0]), 0.95)
+    assert interval.value == pytest.approx(13 / 132)
 
 
 def test_more_documents_narrow_the_interval() -> None:
     y = np.random.default_rng(1).normal(1, 0.5, 256)
     widths = []
     for n in (16, 64, 256):
-        found = estimate(y[:n], np.ones(n), 0.95)
-        assert found.low is not None and found.high is not None
-        widths.append(found.high - found.low)
+        interval = estimate(y[:n], np.ones(n), 0.95)
+        assert interval.low is not None and interval.high is not None
+        widths.append(interval.high - interval.low)
     assert widths[0] > 1.5 * widths[1] > 2 * widths[2]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_few_documents_bound_nothing(n: int) -> None:
-    found = estimate(np.arange(n, dtype=np.float64) + 0.5, np.ones(n), 0.95)
-    assert found.low is None and found.high is None
+    interval = estimate(np.arange(n, dtype=np.float64) + 0.5, np.ones(n), 0.95)
+    assert interval.low is None and interval.high is None
 
 
 def test_equal_documents_are_their_own_bounds() -> None:
-    found = estimate(np.zeros(8), np.full(8, 100.0), 0.95)
-    assert (found.low, found.value, found.high) == (0, 0, 0)
+    interval = estimate(np.zeros(8), np.full(8, 100.0), 0.95)
+    assert (interval.low, interval.value, interval.high) == (0, 0, 0)
 
 
 def test_same_documents_same_bounds() -> None:

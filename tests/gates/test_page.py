@@ -21,8 +21,8 @@ from tests.gates.test_verdict import SOUND, documents, evidence, task
 def attempts() -> tuple[list[Attempt], Gates]:
     gates = Gates.model_validate({"tasks": {"order": {"min_recovery": 0.5}}})
     scores = {"order": task([1.0, 0.0, 1.0] * 20, [1.0, 1.0, 1.0] * 20)}
-    found = [evidence(documents(40, kld=kld), tasks=scores) for kld in (0.2, 0.02)]
-    return [Attempt(f"w{n}", e, judge(e, gates)) for n, e in zip((2, 4), found, strict=True)], gates
+    evidences = [evidence(documents(40, kld=kld), tasks=scores) for kld in (0.2, 0.02)]
+    return [Attempt(f"w{n}", e, judge(e, gates)) for n, e in zip((2, 4), evidences, strict=True)], gates
 
 
 def test_page_shows_every_gate_check_and_attempt() -> None:
@@ -47,8 +47,8 @@ def test_page_is_self_contained_and_the_same_every_time() -> None:
 
 
 def test_page_of_an_artifact_that_could_not_be_scored(bench: Bench, tmp_path: Path) -> None:
-    found = bench.evidence(tmp_path / "nothing", tmp_path / "out")
-    page = render("broken", [Attempt("w4", found, judge(found, Gates()))], Gates())
+    unscored = bench.evidence(tmp_path / "nothing", tmp_path / "out")
+    page = render("broken", [Attempt("w4", unscored, judge(unscored, Gates()))], Gates())
     assert "is not a directory" in page and "<svg" not in page
     checks = page[page.index("Checks that no threshold overrides") :]
     assert checks.count("<tr><td") == len(SOUND)

@@ -18,32 +18,32 @@ def test_divergence_equals_that_of_full_distributions(vocabulary: int) -> None:
     p, q = (logits[:-1].double().log_softmax(-1) for logits in (first, second))
     exact = float((p.exp() * (p - q)).sum())
     document = scoring.compare(3, scoring.describe(ids, first, seed=1), second)
-    found = document.sums
-    assert found["kld"] == pytest.approx(exact, rel=1e-5 if vocabulary <= scoring.KEPT else 0.02)
-    assert found["loss"] == pytest.approx(float(-q[torch.arange(399), ids[1:]].sum()), rel=1e-6)
-    assert found["loss_original"] == pytest.approx(float(-p[torch.arange(399), ids[1:]].sum()), rel=1e-6)
+    sums = document.sums
+    assert sums["kld"] == pytest.approx(exact, rel=1e-5 if vocabulary <= scoring.KEPT else 0.02)
+    assert sums["loss"] == pytest.approx(float(-q[torch.arange(399), ids[1:]].sum()), rel=1e-6)
+    assert sums["loss_original"] == pytest.approx(float(-p[torch.arange(399), ids[1:]].sum()), rel=1e-6)
     best = p.argmax(-1), q.argmax(-1)
-    assert found["agree"] == int((best[0] == best[1]).sum())
-    assert found["lost"] == int(((best[0] == ids[1:]) & (best[1] != ids[1:])).sum())
+    assert sums["agree"] == int((best[0] == best[1]).sum())
+    assert sums["lost"] == int(((best[0] == ids[1:]) & (best[1] != ids[1:])).sum())
     assert (document.index, document.tokens) == (3, 399)
 
 
 def test_identical_logits_diverge_by_nothing() -> None:
     logits = torch.randn(50, 500, generator=torch.Generator().manual_seed(1))
     ids = torch.arange(50)
-    found = scoring.compare(0, scoring.describe(ids, logits, seed=0), logits).sums
-    assert abs(found["kld"]) < 1e-5 and found["loss"] == pytest.approx(found["loss_original"], rel=1e-6)
-    assert found["agree"] == 49 and found["lost"] == found["gained"] == 0
+    sums = scoring.compare(0, scoring.describe(ids, logits, seed=0), logits).sums
+    assert abs(sums["kld"]) < 1e-5 and sums["loss"] == pytest.approx(sums["loss_original"], rel=1e-6)
+    assert sums["agree"] == 49 and sums["lost"] == sums["gained"] == 0
 
 
 def test_a_prefix_may_be_left_out() -> None:
     generator = torch.Generator().manual_seed(2)
     first, second = torch.randn(2, 30, 100, generator=generator)
     ids = torch.randint(0, 100, (30,), generator=generator)
-    found = scoring.compare(0, scoring.describe(ids, first, 0, start=20), second)
-    assert found.tokens == 10
+    document = scoring.compare(0, scoring.describe(ids, first, 0, start=20), second)
+    assert document.tokens == 10
     expected = torch.nn.functional.cross_entropy(second[19:29], ids[20:], reduction="sum")
-    assert found.sums["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert document.sums["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_repetition() -> None:

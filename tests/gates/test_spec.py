@@ -34,8 +34,8 @@ def test_every_gate_says_how_it_reads() -> None:
     """Cards, pages and tables print what a verdict holds, and know no gate by name."""
     scores = {"arc_easy": task([1.0, 0.0] * 30, [1.0, 0.0] * 30)}
     rows = documents(40, kld=0.01)
-    found = judge(evidence(rows, chat=rows, tasks=scores), Gates.model_validate(ASKED))
-    shown = {row.name: row.shown for row in found.gates if not row.name.startswith("sanity.")}
+    verdict = judge(evidence(rows, chat=rows, tasks=scores), Gates.model_validate(ASKED))
+    shown = {row.name: row.shown for row in verdict.gates if not row.name.startswith("sanity.")}
     assert all(shown.values())
     assert len({words.label for words in shown.values() if words}) == len(shown)
     divergence, chat, unmeasured = shown["divergence"], shown["chat.divergence"], shown["tasks.order"]
@@ -46,9 +46,9 @@ def test_every_gate_says_how_it_reads() -> None:
 
 
 def test_what_the_documents_cannot_bound_is_said() -> None:
-    (found,) = (row for row in judge(evidence(documents(3, kld=0.01)), Gates()).gates if row.name == "divergence")
-    assert found.outcome == "undecided" and found.shown
-    assert (found.shown.bound, found.shown.cell) == ("unbounded", NOTHING)
+    (divergence,) = (row for row in judge(evidence(documents(3, kld=0.01)), Gates()).gates if row.name == "divergence")
+    assert divergence.outcome == "undecided" and divergence.shown
+    assert (divergence.shown.bound, divergence.shown.cell) == ("unbounded", NOTHING)
 
 
 def test_a_gate_refuses_what_it_does_not_know() -> None:

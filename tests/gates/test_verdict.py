@@ -57,8 +57,8 @@ def evidence(rows: tuple[Document, ...], **changes: Any) -> Evidence:
     return Evidence.model_validate(fields | changes)
 
 
-def outcome(found: Evidence, gate: str, **gates: Any) -> str:
-    return next(row.outcome for row in judge(found, Gates.model_validate(OFF | gates)).gates if row.name == gate)
+def outcome(measured: Evidence, gate: str, **gates: Any) -> str:
+    return next(row.outcome for row in judge(measured, Gates.model_validate(OFF | gates)).gates if row.name == gate)
 
 
 @pytest.mark.parametrize(
@@ -137,19 +137,21 @@ def test_one_document_decides_nothing_and_the_verdict_says_why(kld: float) -> No
 
 
 def test_gates_and_checks_are_counted_apart() -> None:
-    found = evidence(documents(40))
+    measured = evidence(documents(40))
     asked = OFF | {"agreement": {"min_top1": "94%"}, "size": {"max_ratio": 0.4}}
-    assert judge(found, Gates.model_validate(asked)).sentence.startswith(f"Passed 2 gates and {len(SANITY)} checks: ")
-    none = judge(found, Gates.model_validate(OFF)).sentence
+    assert judge(measured, Gates.model_validate(asked)).sentence.startswith(
+        f"Passed 2 gates and {len(SANITY)} checks: "
+    )
+    none = judge(measured, Gates.model_validate(OFF)).sentence
     assert none == f"Passed {len(SANITY)} checks; no gate was asked for: it loads and generates."
 
 
 def test_agreement_and_size() -> None:
-    found = evidence(documents(40))
-    assert outcome(found, "agreement", agreement={"min_top1": "94%"}) == "passed"
-    assert outcome(found, "agreement", agreement={"min_top1": "96%"}) == "failed"
-    assert outcome(found, "size", size={"max_ratio": 0.4}) == "passed"
-    assert outcome(found, "size", size={"max_ratio": 0.39}) == "failed"
+    measured = evidence(documents(40))
+    assert outcome(measured, "agreement", agreement={"min_top1": "94%"}) == "passed"
+    assert outcome(measured, "agreement", agreement={"min_top1": "96%"}) == "failed"
+    assert outcome(measured, "size", size={"max_ratio": 0.4}) == "passed"
+    assert outcome(measured, "size", size={"max_ratio": 0.39}) == "failed"
 
 
 def task(original: list[float], artifact: list[float], identical: bool = False) -> TaskScores:
@@ -170,8 +172,8 @@ def task(original: list[float], artifact: list[float], identical: bool = False) 
 def test_recovery_needs_items_not_luck(items: int, lost: int, identical: bool, expected: str) -> None:
     original = [1.0] * (items * 3 // 4) + [0.0] * (items - items * 3 // 4)
     scores = task(original, [0.0] * lost + original[lost:], identical)
-    found = evidence(documents(40), tasks={"arc_easy": scores})
-    assert outcome(found, "tasks.arc_easy", tasks={"arc_easy": {"min_recovery": 0.98}}) == expected
+    measured = evidence(documents(40), tasks={"arc_easy": scores})
+    assert outcome(measured, "tasks.arc_easy", tasks={"arc_easy": {"min_recovery": 0.98}}) == expected
 
 
 def test_recovery_bound_holds_at_its_confidence() -> None:
@@ -184,8 +186,8 @@ def test_recovery_bound_holds_at_its_confidence() -> None:
         artifact = np.where(original, ~lost, gained)
         true_recovery = (0.7 * 0.92 + 0.3 * 0.1) / 0.7
         scores = task(original.astype(float).tolist(), artifact.astype(float).tolist())
-        found = evidence(documents(8), tasks={"t": scores})
-        passed += outcome(found, "tasks.t", tasks={"t": {"min_recovery": true_recovery}}) == "passed"
+        measured = evidence(documents(8), tasks={"t": scores})
+        passed += outcome(measured, "tasks.t", tasks={"t": {"min_recovery": true_recovery}}) == "passed"
     assert passed <= 21
 
 
@@ -198,9 +200,9 @@ def test_speed() -> None:
         peak_bytes_original=1,
         peak_bytes=1,
     )
-    found = evidence(documents(8), speed=speed)
-    assert outcome(found, "speed", speed={"min_ratio": 1.5}) == "passed"
-    assert outcome(found, "speed", speed={"min_ratio": 2.5}) == "failed"
+    measured = evidence(documents(8), speed=speed)
+    assert outcome(measured, "speed", speed={"min_ratio": 1.5}) == "passed"
+    assert outcome(measured, "speed", speed={"min_ratio": 2.5}) == "failed"
 
 
 def test_judging_imports_no_torch() -> None:

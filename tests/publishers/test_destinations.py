@@ -61,16 +61,16 @@ def test_published_found_read_verified_and_pulled(
     assert destination.releases() == [] == destination.versions(staged.name)
     with pytest.raises(PublishError, match="no release called 'acme/demo-int4'"):
         destination.find(staged.name)
-    place = destination.publish(staged)
-    assert (place.to, place.version) == (address, "v1")
+    published = destination.publish(staged)
+    assert (published.to, published.version) == (address, "v1")
     destination.preflight(staged.name)
-    assert seen(destination, staged.name) == [("v1", place.commit, True)]
+    assert seen(destination, staged.name) == [("v1", published.commit, True)]
     [release] = destination.releases()
     assert release == destination.find(staged.name) == destination.find(staged.name, "v1")
-    assert destination.main_of(staged.name) == place.commit and not destination.is_pinned(staged.name)
+    assert destination.main_of(staged.name) == published.commit and not destination.is_pinned(staged.name)
     assert destination.read(release, PROVENANCE) == (staged.directory / PROVENANCE).read_bytes()
     assert destination.provenance(release) == staged.provenance
-    assert verify(destination, staged.name).commit == place.commit
+    assert verify(destination, staged.name).commit == published.commit
     pulled = pull(destination, staged.name, "v1", tmp_path / "pulled")
     assert pulled.files == hashes(tmp_path / "pulled") == {path: file.sha256 for path, file in staged.files.items()}
     with pytest.raises(PublishError, match=r"no version 'v7' .* It has v1\."):
@@ -81,10 +81,10 @@ def test_nothing_is_seen_of_what_is_only_staged(destination: Destination, make: 
     first, second = make(1), make(2)
     destination.stage(first)
     assert destination.releases() == [] == destination.versions(first.name)
-    place = destination.promote(first)
+    published = destination.promote(first)
     destination.stage(second)
     destination.stage(second)
-    assert seen(destination, first.name) == [("v1", place.commit, True)]
+    assert seen(destination, first.name) == [("v1", published.commit, True)]
     assert destination.promote(second).version == "v2"
 
 
@@ -113,17 +113,17 @@ def test_versions_stay_and_a_rollback_moves_main_alone(destination: Destination,
 def test_main_is_what_is_published_again(destination: Destination, make: Make) -> None:
     first, second = make(1), make(2)
     one, two = destination.publish(first), destination.publish(second)
-    for staged, place in ((first, one), (second, two), (first, one)):
-        assert destination.publish(staged) == place
-        assert destination.find(staged.name).version == place.version
+    for staged, published in ((first, one), (second, two), (first, one)):
+        assert destination.publish(staged) == published
+        assert destination.find(staged.name).version == published.version
     assert [release.version for release in destination.versions(first.name)] == ["v1", "v2"]
 
 
 def test_the_door_publishes_into_it(address: str, subject: Subject, home: Path, tmp_path: Path) -> None:
     result = run(Request(subject=subject, home=home, to=("local", address)), tmp_path / "out")
-    assert [place.to for place in result.places] == ["local", address]
-    for place in result.places:
-        assert verify(open_destination(place.to, home), subject.name).files == result.files
+    assert [published.to for published in result.places] == ["local", address]
+    for published in result.places:
+        assert verify(open_destination(published.to, home), subject.name).files == result.files
 
 
 @pytest.mark.parametrize("written", ["huh", "", "local:", "local:/tmp", "hub:x", "Local"])

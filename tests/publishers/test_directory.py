@@ -27,8 +27,8 @@ from tests.publishers.test_kill import assert_whole, layout, publish_and_die
 def share() -> Iterator[Path]:
     """On another file system than the releases are made on, where there is one: nothing can be linked across."""
     there = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=there, prefix="quantmill-share-") as place:
-        yield Path(place)
+    with tempfile.TemporaryDirectory(dir=there, prefix="quantmill-share-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def other(subject: Subject, group_size: int) -> Subject:
 
 
 def test_it_is_laid_out_as_the_local_hub(staged: Staged, share: Path, home: Path) -> None:
-    place = Directory(str(share), home).publish(staged)
+    published = Directory(str(share), home).publish(staged)
     Local("", home).publish(staged)
     assert layout(share) == layout(home)
-    assert place.to == f"directory:{share}" and hashes(Path(place.url)) == {
+    assert published.to == f"directory:{share}" and hashes(Path(published.url)) == {
         path: file.sha256 for path, file in staged.files.items()
     }
 
@@ -57,14 +57,14 @@ def test_killed_before_every_change_of_the_file_system(subject: Subject, share: 
         Local("", undisturbed).publish(staged)
     moment, killed = 0, True
     while killed:
-        place = share / str(moment)
-        place.mkdir()
-        directory = Directory(str(place), tmp_path)
+        root = share / str(moment)
+        root.mkdir()
+        directory = Directory(str(root), tmp_path)
         directory.publish(first)
         killed = publish_and_die(second, directory, moment)
-        assert_whole(place)
+        assert_whole(root)
         assert directory.publish(second).version == "v2"
-        assert layout(place) == layout(undisturbed), f"killed before change {moment}"
+        assert layout(root) == layout(undisturbed), f"killed before change {moment}"
         moment += 1
     assert moment > 20, "the audit hook saw the publisher write"
 
@@ -88,9 +88,9 @@ def test_several_stores_publish_into_it_and_some_are_killed(subject: Subject, sh
     assert_whole(share)
     assert [subprocess.run(command, stdout=subprocess.DEVNULL).returncode for command in commands] == [0] * 6
     assert_whole(share)
-    places = [json.loads((tmp_path / f"out-{n}" / "result.json").read_text())["places"][0] for n in range(6)]
-    assert sorted({place["version"] for place in places}) == ["v1", "v2", "v3"]
-    assert all(places[n] == places[n + 3] for n in range(3))
+    published = [json.loads((tmp_path / f"out-{n}" / "result.json").read_text())["places"][0] for n in range(6)]
+    assert sorted({release["version"] for release in published}) == ["v1", "v2", "v3"]
+    assert all(published[n] == published[n + 3] for n in range(3))
     assert not list(share.glob("hub/models--*/.partial"))
 
 

@@ -52,12 +52,12 @@ def always(part: str, answer: Answer, method: str = "POST") -> Callable[[str, st
 
 
 def test_one_private_commit_tagged_last(staged: Staged, loopback: LoopbackHub) -> None:
-    place = publish(staged)
+    published = publish(staged)
     repository = loopback.repositories[staged.name]
     assert repository.private
     assert len(repository.history) == 2 and loopback.count("POST", "/commit/main") == 1
-    assert repository.tags == {"v1": place.commit} and place.commit == repository.head
-    assert (place.version, place.url) == ("v1", f"{loopback.url}/{staged.name}/tree/v1")
+    assert repository.tags == {"v1": published.commit} and published.commit == repository.head
+    assert (published.version, published.url) == ("v1", f"{loopback.url}/{staged.name}/tree/v1")
     assert {path: file.content for path, file in repository.commits[repository.head].items() if path[0] != "."} == {
         path: (staged.directory / path).read_bytes() for path in staged.files
     }
@@ -104,24 +104,24 @@ def test_next_version_replaces_the_tree(
 
 
 def test_pulled_by_name_and_checked(staged: Staged, loopback: LoopbackHub, home: Path, tmp_path: Path) -> None:
-    place = publish(staged)
+    published = publish(staged)
     for version, name in ((None, "latest"), ("v1", "pinned")):
         pulled = pull(Hub("", home), staged.name, version, tmp_path / name)
-        assert (pulled.commit, pulled.version) == (place.commit, "v1")
+        assert (pulled.commit, pulled.version) == (published.commit, "v1")
         assert hashes(tmp_path / name) == {path: file.sha256 for path, file in staged.files.items()} == pulled.files
-    assert verify(Hub("", home), staged.name, "v1").commit == place.commit
+    assert verify(Hub("", home), staged.name, "v1").commit == published.commit
 
 
 @pytest.mark.parametrize("path", ["model.safetensors", "README.md", "quantmill.json"])
 def test_flipped_bit_on_the_server_is_found(
     staged: Staged, loopback: LoopbackHub, home: Path, tmp_path: Path, path: str
 ) -> None:
-    place = publish(staged)
-    file = loopback.repositories[staged.name].commits[place.commit][path]
+    published = publish(staged)
+    file = loopback.repositories[staged.name].commits[published.commit][path]
     listed = file.row(path)
     damaged = File(file.content[:-1] + bytes([file.content[-1] ^ 1]), file.large)
     damaged.row = lambda path: listed  # type: ignore[method-assign]
-    loopback.repositories[staged.name].commits[place.commit][path] = damaged
+    loopback.repositories[staged.name].commits[published.commit][path] = damaged
     with pytest.raises(PublishError, match=path):
         pull(Hub("", home), staged.name, "v1", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists() and not list(tmp_path.glob(".pulled*"))
@@ -137,10 +137,10 @@ def test_commit_refused_by_a_sick_server_is_tried_again(staged: Staged, loopback
 
 def test_commit_whose_answer_was_lost_is_found(staged: Staged, loopback: LoopbackHub) -> None:
     loopback.after = once("/commit/main", Answer(504, {"error": "gateway timeout"}))
-    place = publish(staged)
+    published = publish(staged)
     repository = loopback.repositories[staged.name]
     assert loopback.count("POST", "/commit/main") == 1
-    assert repository.tags == {"v1": place.commit} and len(repository.history) == 2
+    assert repository.tags == {"v1": published.commit} and len(repository.history) == 2
 
 
 def test_commit_that_never_succeeds_leaves_main_alone(staged: Staged, loopback: LoopbackHub) -> None:
@@ -227,9 +227,11 @@ def test_one_fault_at_any_request_is_outlived(staged: Staged, loopback: Loopback
             return Answer(status, {"error": "try later"}) if next(count) == faulty else None
 
         setattr(loopback, when, fault)
-        place = publish(staged)
+        published = publish(staged)
         repository = loopback.repositories[staged.name]
-        assert repository.tags == {"v1": place.commit} and len(repository.history) == 2, f"fault at request {faulty}"
+        assert repository.tags == {"v1": published.commit} and len(repository.history) == 2, (
+            f"fault at request {faulty}"
+        )
 
 
 def test_two_publish_the_same_at_once(staged: Staged, loopback: LoopbackHub) -> None:

@@ -66,12 +66,12 @@ def assert_whole(home: Path) -> None:
 def layout(home: Path) -> dict[str, str]:
     """Every file and link of the local hub, locks aside."""
     hub = home / "hub"
-    found = {}
+    contents = {}
     for path in sorted(hub.rglob("*")):
         if ".locks" not in path.parts and (path.is_symlink() or path.is_file()):
             content = str(path.readlink()) if path.is_symlink() else path.read_bytes().hex()
-            found[path.relative_to(hub).as_posix()] = content
-    return found
+            contents[path.relative_to(hub).as_posix()] = content
+    return contents
 
 
 def test_killed_before_every_change_of_the_file_system(subject: Subject, tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_two_publishers_of_one_name_take_turns(subject: Subject, tmp_path: Path)
         commands.append([sys.executable, "-m", "publishers", str(request), str(tmp_path / f"out-{number}")])
     children = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
     assert [child.wait() for child in children] == [0] * 4
-    places = [json.loads((tmp_path / f"out-{n}" / "result.json").read_text())["places"][0] for n in range(4)]
-    assert places[0] == places[2] and places[1] == places[3]
-    assert {place["version"] for place in places} == {"v1", "v2"}
+    published = [json.loads((tmp_path / f"out-{n}" / "result.json").read_text())["places"][0] for n in range(4)]
+    assert published[0] == published[2] and published[1] == published[3]
+    assert {release["version"] for release in published} == {"v1", "v2"}
     assert_whole(home)
 
 
@@ -179,7 +179,7 @@ def test_killed_while_talking_to_the_hub(subject: Subject, loopback: LoopbackHub
     loopback.after = lambda method, path: None
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     repository = loopback.repositories[subject.name]
-    place = json.loads((tmp_path / "out" / "result.json").read_text())["places"][0]
-    assert repository.tags == {"v1": place["commit"]} and len(repository.history) == 2
+    published = json.loads((tmp_path / "out" / "result.json").read_text())["places"][0]
+    assert repository.tags == {"v1": published["commit"]} and len(repository.history) == 2
     assert loopback.token not in done.stdout + done.stderr
     assert not any(loopback.token in path.read_text(errors="replace") for path in tmp_path.rglob("*.json"))

@@ -128,10 +128,10 @@ def test_openvino_loads_by_name_and_the_card_is_right(store: Path, tmp_path: Pat
 
 def test_from_the_hub_and_back(subjects: dict[str, Subject], loopback: LoopbackHub, tmp_path: Path) -> None:
     hub, staged = Hub("", tmp_path), stage(subjects["int4"], tmp_path / "stage", tmp_path)
-    place = hub.publish(staged)
+    published = hub.publish(staged)
     pulled = pull(hub, staged.name, "v1", tmp_path / "pulled")
     [code] = re.findall(r"```python\n(.*?)```", (tmp_path / "pulled/README.md").read_text(), re.DOTALL)
-    pinned = code.replace(f'"{staged.name}"', f'"{staged.name}", revision="{place.commit}"')
+    pinned = code.replace(f'"{staged.name}"', f'"{staged.name}", revision="{published.commit}"')
     online = {"HF_ENDPOINT": loopback.url, "HF_TOKEN": loopback.token, "HF_HOME": str(tmp_path / "cache")}
     by_path, by_name, by_commit = say([pulled.snippet, code, pinned], tmp_path, HF_HUB_DISABLE_XET="1", **online)
     assert by_path.startswith("The function returns") and by_path == by_name == by_commit

@@ -20,8 +20,8 @@ from tests.publishers.conftest import hashes
 
 def put(subject: Subject, home: Path, scratch: Path) -> Release:
     local = Local("", home)
-    place = local.publish(stage(subject, scratch, home))
-    return local.find(subject.name, place.version)
+    published = local.publish(stage(subject, scratch, home))
+    return local.find(subject.name, published.version)
 
 
 def rolled_back(home: Path, name: str, version: str) -> Release:
@@ -40,8 +40,8 @@ def test_client_finds_it_by_name_version_and_commit(subject: Subject, home: Path
     assert expected.items() >= subject.files.items()
     assert {"README.md", "quantmill.json", "LICENSE", "NOTICE.txt"} <= expected.keys()
     for revision in (None, "main", "v1", release.commit):
-        found = snapshot_download(subject.name, revision=revision, cache_dir=home / "hub", local_files_only=True)
-        assert hashes(Path(found)) == expected
+        snapshot = snapshot_download(subject.name, revision=revision, cache_dir=home / "hub", local_files_only=True)
+        assert hashes(Path(snapshot)) == expected
     assert (home / "hub/models--acme--demo-int4/refs/v1").read_bytes() == release.commit.encode()
     assert release.commit == content_id(expected)
 
@@ -175,7 +175,7 @@ def test_pull_hands_over_nothing_that_was_changed(subject: Subject, home: Path, 
 def test_damaged_release_is_listed_and_named(subject: Subject, home: Path, tmp_path: Path) -> None:
     release = put(subject, home, tmp_path / "1")
     (release.directory / "quantmill.json").resolve().unlink()
-    assert [found.version for found in Local("", home).releases()] == ["v1"]
+    assert [listed.version for listed in Local("", home).releases()] == ["v1"]
     with pytest.raises(PublishError, match=r"holds no readable quantmill\.json"):
         verify(Local("", home), subject.name)
 

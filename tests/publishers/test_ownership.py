@@ -94,5 +94,5 @@ def test_a_release_that_a_killed_publisher_left_untagged_is_kept_as_a_version(
 ) -> None:
     repository = loopback.create(staged.name)
     left = repository.add({**repository.commits[repository.head], **tree_of(newer(subject, home, tmp_path / "other"))})
-    place = publish(staged)
-    assert repository.tags == {"v1": left, "v2": place.commit}
+    published = publish(staged)
+    assert repository.tags == {"v1": left, "v2": published.commit}

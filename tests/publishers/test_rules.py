@@ -140,11 +140,11 @@ def test_a_head_without_a_version_is_not_handed_over(
 
 
 def test_what_openvino_compiled_beside_a_release_is_no_part_of_it(staged: Staged, home: Path, tmp_path: Path) -> None:
-    place = Local("", home).publish(staged)
-    snapshot = snapshot_of(Local("", home).repository(staged.name), place.commit)
+    published = Local("", home).publish(staged)
+    snapshot = snapshot_of(Local("", home).repository(staged.name), published.commit)
     (snapshot / "model_cache").mkdir()
     (snapshot / "model_cache" / "8173.blob").write_bytes(b"kernels")
-    assert verify(Local("", home), staged.name).commit == place.commit
+    assert verify(Local("", home), staged.name).commit == published.commit
     pull(Local("", home), staged.name, None, tmp_path / "pulled")
     assert not (tmp_path / "pulled" / "model_cache").exists()
     (snapshot / "linked").symlink_to(tmp_path)

@@ -19,14 +19,14 @@ from tests.publishers.conftest import DOCUMENT, VERDICT, hashes, subject_of
 
 def test_release_is_artifact_card_provenance_and_notices(subject: Subject, home: Path, tmp_path: Path) -> None:
     staged = stage(subject, tmp_path / "stage", home)
-    found = hashes(tmp_path / "stage")
-    assert found == {path: file.sha256 for path, file in staged.files.items()}
-    assert found.keys() - subject.files.keys() == {"README.md", "quantmill.json", "LICENSE", "NOTICE.txt"}
-    assert {path: found[path] for path in subject.files} == subject.files
+    staged_hashes = hashes(tmp_path / "stage")
+    assert staged_hashes == {path: file.sha256 for path, file in staged.files.items()}
+    assert staged_hashes.keys() - subject.files.keys() == {"README.md", "quantmill.json", "LICENSE", "NOTICE.txt"}
+    assert {path: staged_hashes[path] for path in subject.files} == subject.files
     provenance = read_provenance(tmp_path / "stage")
     assert {path: file.sha256 for path, file in provenance.files.items()} | {
-        "quantmill.json": found["quantmill.json"]
-    } == found
+        "quantmill.json": staged_hashes["quantmill.json"]
+    } == staged_hashes
     assert provenance.source.model_dump() == {"name": "demo", "id": "acme-labs/demo", "revision": "a" * 40}
     assert provenance.recipe == subject.recipe and provenance.evidence["documents"][0] == {"index": 0, **DOCUMENT}
 

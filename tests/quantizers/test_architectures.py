@@ -49,11 +49,11 @@ def request(model: Path, samples: int = 4, **recipes: dict) -> Request:
 
 def load(name: str, directory: Path):
     auto = "AutoModelForSeq2SeqLM" if name in SEQ2SEQ else "AutoModelForMaskedLM" if name == "bert" else None
-    found, info = getattr(transformers, auto or "AutoModelForCausalLM").from_pretrained(
+    model, info = getattr(transformers, auto or "AutoModelForCausalLM").from_pretrained(
         directory, dtype=torch.float32, output_loading_info=True
     )
     assert not any(info.values()), info
-    return found
+    return model
 
 
 @torch.no_grad()
@@ -154,15 +154,15 @@ def test_the_stream_is_what_the_model_computes(name, tmp_path):
     skeleton, family = build(checkpoint), family_of(checkpoint.config)
     rows = torch.arange(40 * 32).view(40, 32) * 7 % 61 + 1
     encoded = None
-    for place, stack in enumerate(family.stacks):
-        stream = Activations(tmp_path / str(place), None)
-        blocks = first_inputs(checkpoint, skeleton, family, place, rows, stream, encoded)
+    for stack_index, stack in enumerate(family.stacks):
+        stream = Activations(tmp_path / str(stack_index), None)
+        blocks = first_inputs(checkpoint, skeleton, family, stack_index, rows, stream, encoded)
         for index in range(blocks.count):
             path = f"{stack.path}.{index}"
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
             for at in range(len(stream)):
                 stream[at] = blocks.forward(block, stream[at], blocks.of_batch(index, at))
-        if place + 1 < len(family.stacks):
+        if stack_index + 1 < len(family.stacks):
             encoded = _encoded(checkpoint, skeleton, stack.final_norm, stream)
     wanted = hidden(load(name, model), name, rows)
     torch.testing.assert_close(torch.cat(list(stream)), wanted, rtol=1e-4, atol=1e-4)

@@ -47,8 +47,8 @@ def tokens() -> torch.Tensor:
 def divergence(model: Path, artifact: Path, tokens: torch.Tensor) -> float:
     """Mean KL divergence from the original, in nats."""
     original = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)(tokens).logits.log_softmax(-1)
-    found = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)(tokens).logits.log_softmax(-1)
-    return float((original.exp() * (original - found)).sum(-1).mean())
+    logs = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)(tokens).logits.log_softmax(-1)
+    return float((original.exp() * (original - logs)).sum(-1).mean())
 
 
 def test_an_untied_head_is_quantized_and_the_record_says_that_no_text_was_read_for_it(tmp_path, tokens):
@@ -249,5 +249,5 @@ def test_blocks_run_in_bfloat16_when_asked(tmp_path, tokens):
     rounded, wide = (load_file(tmp_path / dtype / "int3" / "model.safetensors") for dtype in ("bfloat16", "float32"))
     name = "model.layers.3.mlp.down_proj.weight_packed"
     assert not torch.equal(rounded[name], wide[name]), "the block's products were not taken in bfloat16"
-    found = [divergence(MODEL, tmp_path / dtype / "int3", tokens) for dtype in ("bfloat16", "float32")]
-    assert found[0] == pytest.approx(found[1], rel=0.1)
+    divergences = [divergence(MODEL, tmp_path / dtype / "int3", tokens) for dtype in ("bfloat16", "float32")]
+    assert divergences[0] == pytest.approx(divergences[1], rel=0.1)

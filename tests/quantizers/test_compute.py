@@ -36,7 +36,7 @@ def test_the_entry_point_chooses_nothing_by_itself():
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="Linux names the flags of x86 so")
 def test_flags_are_what_torch_finds_too():
-    found = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     assert {"avx2", "sse2"} & cpu_flags()
     for flag in ("avx2", "avx512_bf16", "avx512_fp16", "amx_bf16"):
-        assert (flag in cpu_flags()) == found[flag], flag
+        assert (flag in cpu_flags()) == capabilities[flag], flag

@@ -50,7 +50,7 @@ def same(one: Path, other: Path) -> bool:
 def weights_of(artifact: Path) -> dict[str, torch.Tensor]:
     model = AutoModelForCausalLM.from_pretrained(artifact)
     model(torch.zeros(1, 2, dtype=torch.long))  # compressed-tensors unpacks at the first call
-    found = {}
+    weights = {}
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if weight is not None and hasattr(weight, "quant_state"):
@@ -58,8 +58,8 @@ def weights_of(artifact: Path) -> dict[str, torch.Tensor]:
 
             weight = dequantize_4bit(weight.data, weight.quant_state)
         if weight is not None:
-            found[f"{name}.weight"] = weight.detach()
-    return found
+            weights[f"{name}.weight"] = weight.detach()
+    return weights
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float16])

@@ -56,8 +56,8 @@ def test_mse_is_better_than_minmax_and_follows_the_importance(symmetric):
     on, groups = DTYPES["int3"].grid(symmetric), grouped(weight(), 64)
     importance = torch.rand(4, 64) ** 4
 
-    def loss(found, weigh):
-        q = nearest(weight(), found[0], found[1], on, 64)
+    def loss(scales, weigh):
+        q = nearest(weight(), scales[0], scales[1], on, 64)
         return (grouped(dequantize(q, on) - weight(), 64).square() * weigh).sum().item()
 
     plain, weighed = mse(groups, on, torch.float32), mse(groups, on, torch.float32, importance)

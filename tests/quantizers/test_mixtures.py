@@ -166,8 +166,8 @@ def test_nncf_compresses_experts_and_leaves_alone_routers_and_what_is_skipped(tm
     int8 = {"format": "openvino", "engine": "nncf", "dtype": "int8", "group_size": -1}
     run(asked(model, whole=int8, kept=int8 | {"skip": ("lm_head", "*.experts.*")}), tmp_path / "out")
     for target, wanted in (("whole", "i8"), ("kept", "f32")):
-        found = constants(tmp_path / "out" / target)
-        types = {name: node.get_element_type().to_string() for name, node in found.items() if "layers.0." in name}
+        nodes = constants(tmp_path / "out" / target)
+        types = {name: node.get_element_type().to_string() for name, node in nodes.items() if "layers.0." in name}
         assert types["self.model.layers.0.mlp.experts.down_proj"] == wanted
         assert types["self.model.layers.0.mlp.gate.weight"] == "f32"
         assert types["self.model.layers.0.self_attn.q_proj.weight"] == "i8"
@@ -191,9 +191,9 @@ def test_of_hundreds_of_such_experts_a_record_tells_block_by_block():
 
 @pytest.mark.parametrize("routed", ["mixtral"], indirect=True)
 def test_routers_are_kept_in_ir(routed):
-    original, found = load_file(routed / "model/model.safetensors"), constants(routed / "32/compensated")
+    original, nodes = load_file(routed / "model/model.safetensors"), constants(routed / "32/compensated")
     for layer in (0, 1):
-        router = torch.from_numpy(values(found[f"self.model.layers.{layer}.mlp.gate.weight"])).view(4, 32)
+        router = torch.from_numpy(values(nodes[f"self.model.layers.{layer}.mlp.gate.weight"])).view(4, 32)
         assert torch.equal(router, original[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
 
 
@@ -230,13 +230,13 @@ def test_a_search_gives_all_experts_of_a_matrix_one_dtype(tmp_path):
     model = save("mixtral", tmp_path / "model")
     text = Calibration(documents=DEMO / "calibration.jsonl", samples=16, tokens=32)
     recipe = Recipe(**IR, rounding="compensated")
-    found = answer(
+    sensitivities = answer(
         SensitivityRequest(model=model, recipe=recipe, dtypes=("int4", "int8"), calibration=text), tmp_path / "asked"
     )
-    first = [choice.linears for choice in found.choices if choice.linears[0].startswith("model.layers.0.mlp")]
+    first = [choice.linears for choice in sensitivities.choices if choice.linears[0].startswith("model.layers.0.mlp")]
     matrices = [{name.rpartition(".")[2] for name in linears} for linears in first]
     assert matrices == [{"w1", "w3"}, {"w2"}] and [len(linears) for linears in first] == [8, 4]
-    assert all(choice.kld["int4"] > choice.kld["int8"] > 0 for choice in found.choices)
+    assert all(choice.kld["int4"] > choice.kld["int8"] > 0 for choice in sensitivities.choices)
     overrides = dict.fromkeys(first[1], "int8")
     made = run(asked(model, samples=16, t=IR | {"rounding": "compensated", "overrides": overrides}), tmp_path / "out")
     assert made.targets["t"].quantized == 2 * (4 + 12)

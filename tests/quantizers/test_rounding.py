@@ -90,14 +90,14 @@ def test_how_rows_are_shared_out_changes_no_bit(layer):
     kind = DTYPES["int4"].grid(False)
     start = rounded(weight, kind)
     threads = torch.get_num_threads()
-    found = []
+    codes = []
     try:
         for count in (1, 3):
             factor = factorize(moment, fold)
             torch.set_num_threads(count)
-            found.append(compensated(weight, start.scale, start.zero.float(), kind, SIZE, factor).codes)
+            codes.append(compensated(weight, start.scale, start.zero.float(), kind, SIZE, factor).codes)
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(*found)
+    assert torch.equal(*codes)
     alone = compensated(weight[:7], start.scale[:7], start.zero[:7].float(), kind, SIZE, factorize(moment, fold))
-    assert torch.equal(alone.codes, found[0][:7])
+    assert torch.equal(alone.codes, codes[0][:7])

@@ -47,8 +47,8 @@ def lognormal(rng: np.random.Generator, number: int, alike: float) -> NDArray[np
     return np.exp(shared + own)
 
 
-def rows(found: tuple[Document, ...], available: int | None = None, **asked: Any) -> dict[str, GateVerdict]:
-    made = evidence(found, available=available or len(found))
+def rows(measured: tuple[Document, ...], available: int | None = None, **asked: Any) -> dict[str, GateVerdict]:
+    made = evidence(measured, available=available or len(measured))
     verdict = judge(made, Gates.model_validate(OFF | {"tail": asked}))
     return {row.name: row for row in verdict.gates if row.name.startswith("tail.")}
 
@@ -60,33 +60,33 @@ def test_the_largest_divergences_of_a_document_are_kept(tokens: int, kept: int) 
     ids = torch.randint(0, 50, (tokens,), generator=generator)
     p, q = (logits[:-1].double().log_softmax(-1) for logits in (first, second))
     exact = (p.exp() * (p - q)).sum(-1).sort(descending=True).values[:kept]
-    found = scoring.compare(0, scoring.describe(ids, first, seed=1), second).tops[tail.TOP]
-    assert found == pytest.approx(exact.tolist(), rel=1e-3)
+    tops = scoring.compare(0, scoring.describe(ids, first, seed=1), second).tops[tail.TOP]
+    assert tops == pytest.approx(exact.tolist(), rel=1e-3)
 
 
 def test_the_quantile_is_that_of_all_tokens() -> None:
     divergences = lognormal(np.random.default_rng(0), 64, 0.5)
-    found = quantile(documents(divergences), 0.95)
-    assert found and found.low is not None and found.high is not None
-    assert found.value == np.quantile(divergences, 0.999, method="higher")
-    assert found.low < found.value < found.high < 2 * found.value
+    estimate = quantile(documents(divergences), 0.95)
+    assert estimate and estimate.low is not None and estimate.high is not None
+    assert estimate.value == np.quantile(divergences, 0.999, method="higher")
+    assert estimate.low < estimate.value < estimate.high < 2 * estimate.value
 
 
 @pytest.mark.parametrize(("alike", "number"), [(0.0, 64), (0.4, 64), (0.7, 128)])
 def test_the_bounds_of_the_quantile_hold_at_their_confidence(alike: float, number: int) -> None:
     rng, true = np.random.default_rng(1), np.exp(TRUE)
-    found = [quantile(documents(lognormal(rng, number, alike)), 0.95) for _ in range(200)]
-    assert sum(each is not None and each.high is not None and each.high < true for each in found) <= 14
-    assert sum(each is not None and each.low is not None and each.low > true for each in found) <= 14
-    bounded = [each.high for each in found if each and each.high is not None]
+    estimates = [quantile(documents(lognormal(rng, number, alike)), 0.95) for _ in range(200)]
+    assert sum(each is not None and each.high is not None and each.high < true for each in estimates) <= 14
+    assert sum(each is not None and each.low is not None and each.low > true for each in estimates) <= 14
+    bounded = [each.high for each in estimates if each and each.high is not None]
     assert len(bounded) > 100 and np.median(bounded) < 1.8 * true, "a bound that says nothing holds always"
 
 
 def test_bounds_as_if_tokens_were_independent_would_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail, "_likeness", lambda *sums: np.ones(1))
     rng, true = np.random.default_rng(1), np.exp(TRUE)
-    found = [quantile(documents(lognormal(rng, 64, 0.7)), 0.95) for _ in range(200)]
-    assert sum(each is not None and each.high is not None and each.high < true for each in found) > 20
+    estimates = [quantile(documents(lognormal(rng, 64, 0.7)), 0.95) for _ in range(200)]
+    assert sum(each is not None and each.high is not None and each.high < true for each in estimates) > 20
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
@@ -95,26 +95,26 @@ def test_the_bounds_of_a_share_hold_at_their_confidence(spread: float) -> None:
     text = documents(np.zeros((64, TOKENS)))
     for _ in range(300):
         shares = 0.002 * np.exp(rng.normal(-(spread**2) / 2, spread, 64))
-        found = rate(rng.binomial(TOKENS, shares).tolist(), text, 0.95)
-        assert found and found.high is not None and found.low is not None
-        high += found.high < 0.002
-        low += found.low > 0.002
+        estimate = rate(rng.binomial(TOKENS, shares).tolist(), text, 0.95)
+        assert estimate and estimate.high is not None and estimate.low is not None
+        high += estimate.high < 0.002
+        low += estimate.low > 0.002
     assert high <= 20 and low <= 20
 
 
 def test_nothing_seen_is_no_proof_that_there_is_nothing() -> None:
-    found = rate([0.0] * 64, documents(np.zeros((64, TOKENS))), 0.95)
-    assert found and found.high is not None
-    assert (found.value, found.low) == (0, 0) and 2.9 < found.high * 64 * TOKENS < 6
+    estimate = rate([0.0] * 64, documents(np.zeros((64, TOKENS))), 0.95)
+    assert estimate and estimate.high is not None
+    assert (estimate.value, estimate.low) == (0, 0) and 2.9 < estimate.high * 64 * TOKENS < 6
 
 
 def test_more_than_was_kept_of_a_document_widens_the_bound() -> None:
     """Of a document that is bad throughout, 16 tokens are known, and nothing below them is taken for complete."""
     divergences = lognormal(np.random.default_rng(3), 64, 0.3)
     divergences[0] = np.linspace(50, 100, TOKENS)
-    found = quantile(documents(divergences), 0.95)
-    assert found and found.value >= np.quantile(divergences, 0.999)
-    assert found.high is None or found.high >= 50
+    estimate = quantile(documents(divergences), 0.95)
+    assert estimate and estimate.value >= np.quantile(divergences, 0.999)
+    assert estimate.high is None or estimate.high >= 50
 
 
 def test_few_tokens_leave_the_quantile_open() -> None:
@@ -124,8 +124,8 @@ def test_few_tokens_leave_the_quantile_open() -> None:
 
 
 def test_an_identical_copy_passes_the_tightest_limits() -> None:
-    found = rows(documents(np.zeros((64, TOKENS))), max_p999=1e-9, max_token=1e-9, max_flips=0.001)
-    assert {row.outcome for row in found.values()} == {"passed"}
+    judged = rows(documents(np.zeros((64, TOKENS))), max_p999=1e-9, max_token=1e-9, max_flips=0.001)
+    assert {row.outcome for row in judged.values()} == {"passed"}
 
 
 def test_the_largest_is_judged_when_all_of_the_text_is_scored() -> None:
@@ -147,5 +147,5 @@ def test_what_is_not_named_is_not_judged() -> None:
 
 
 def test_nothing_measured_fails() -> None:
-    found = rows((), available=40, max_p999=1, max_token=1, max_flips=0.1)
-    assert [row.outcome for row in found.values()] == ["failed"] * 3
+    judged = rows((), available=40, max_p999=1, max_token=1, max_flips=0.1)
+    assert [row.outcome for row in judged.values()] == ["failed"] * 3

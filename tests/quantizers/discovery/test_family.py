@@ -34,11 +34,11 @@ WITHOUT_TABLE = ["gemma2", "olmo2", "cohere2", "glm4", "starcoder2", "exaone4", 
 def test_the_chain_of_blocks_that_every_table_says_is_found_without_it(name: str, tmp_path: Path) -> None:
     make(name).save_pretrained(tmp_path)
     checkpoint = open_checkpoint(tmp_path)
-    found, wanted = find_structure(checkpoint, build(checkpoint)), family_of(checkpoint.config)
+    structure, wanted = find_structure(checkpoint, build(checkpoint)), family_of(checkpoint.config)
     behind = [path for path in (wanted.stacks[0].final_norm, *wanted.before_head) if path]
-    assert (found.blocks, found.head) == (wanted.stacks[0].path, wanted.head)
-    assert set(found.embeddings) == set(wanted.embeddings)
-    assert [path for path in (found.final_norm, *found.before_head) if path] == behind
+    assert (structure.blocks, structure.head) == (wanted.stacks[0].path, wanted.head)
+    assert set(structure.embeddings) == set(wanted.embeddings)
+    assert [path for path in (structure.final_norm, *structure.before_head) if path] == behind
 
 
 @pytest.mark.parametrize("kind", WITHOUT_TABLE)

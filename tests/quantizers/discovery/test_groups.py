@@ -40,11 +40,11 @@ def test_what_every_table_says_is_found_without_it(name: str) -> None:
         inputs, _ = record(model, stack.path)[0]
         block = model.get_submodule(stack.path)[0]
         double = {"hidden_states", "encoder_hidden_states"}
-        found = find_groups(
+        groups = find_groups(
             Probe(block, {k: v.double() if k in double and v is not None else v for k, v in inputs.items()})
         )
         wanted = {said(block, group) for group in present(block, stack.groups)}
-        assert {said(block, group) for group in found} == wanted
+        assert {said(block, group) for group in groups} == wanted
 
 
 class Block(nn.Module):
@@ -138,8 +138,8 @@ def groups_of(forward: Any) -> dict[str, Group]:
 
 
 def test_the_sound_block_has_both_absorbers() -> None:
-    found = groups_of(sound)
-    assert (found["gate"].absorber, found["gate"].linears, found["down"].absorber) == ("norm", ("gate", "up"), "up")
+    groups = groups_of(sound)
+    assert (groups["gate"].absorber, groups["gate"].linears, groups["down"].absorber) == ("norm", ("gate", "up"), "up")
 
 
 @pytest.mark.parametrize("what", FALSE)
@@ -149,5 +149,5 @@ def test_a_false_absorber_is_refused(what: str) -> None:
 
 
 def test_a_norm_that_two_groups_read_serves_them_as_one() -> None:
-    found = groups_of(lambda b, h: h + b.down(b.gate(x := b.norm(h)).tanh() * b.up(x)) + 0 * b.other(h))
-    assert found["gate"] == found["up"]
+    groups = groups_of(lambda b, h: h + b.down(b.gate(x := b.norm(h)).tanh() * b.up(x)) + 0 * b.other(h))
+    assert groups["gate"] == groups["up"]

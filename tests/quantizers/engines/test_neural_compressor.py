@@ -35,8 +35,8 @@ def logits(directory: Path) -> torch.Tensor:
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     ids = AutoTokenizer.from_pretrained(directory)("Return the number of items of a sequence.", return_tensors="pt")
     with torch.no_grad():
-        found: torch.Tensor = model(**ids).logits.log_softmax(-1)
-    return found
+        logs: torch.Tensor = model(**ids).logits.log_softmax(-1)
+    return logs
 
 
 def test_rtn_makes_the_files_of_our_own(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_family_of_two_stacks_is_refused() -> None:
 def test_a_linear_that_is_skipped_stays_as_it_was(tmp_path: Path) -> None:
     recipe = Recipe(**INC, skip=("lm_head", "*.down_proj"))
     run(Request(model=DEMO / "model", targets={"t": recipe}), tmp_path)
-    found, original = tensors(tmp_path / "t"), tensors(DEMO / "model")
+    artifact, original = tensors(tmp_path / "t"), tensors(DEMO / "model")
     name = "model.layers.1.mlp.down_proj.weight"
-    assert torch.equal(found[name], original[name])
-    assert "model.layers.1.mlp.up_proj.weight_packed" in found
+    assert torch.equal(artifact[name], original[name])
+    assert "model.layers.1.mlp.up_proj.weight_packed" in artifact

@@ -40,8 +40,8 @@ def test_the_stock_loader_reads_it_and_it_is_close_to_the_original(made):
     original = AutoModelForCausalLM.from_pretrained(MODEL).float()(**tokens).logits.log_softmax(-1)
     for target, most in (("mixed", 0.05), ("int8", 0.005)):
         model = OVModelForCausalLM.from_pretrained(made / target, local_files_only=True)
-        found = model(**tokens).logits.log_softmax(-1)
-        divergence = (original.exp() * (original - found)).sum(-1).mean()
+        quantized = model(**tokens).logits.log_softmax(-1)
+        divergence = (original.exp() * (original - quantized)).sum(-1).mean()
         assert 0 <= divergence < most, (target, divergence)
 
 

@@ -38,9 +38,9 @@ def test_float32_noise_is_gone_and_weights_are_not_widened() -> None:
     near = functional.linear(wide, scaled) - functional.linear(wide, plain)
     wanted = near + near.softmax(-1) * 1e-6
     with Double():
-        found = block(inputs.double())
+        output = block(inputs.double())
     assert check_fold(block, wanted, {"hidden_states": inputs}, tolerance=1) > 1e-5
-    assert float((found - wanted).norm() / wanted.norm()) < 1e-13
+    assert float((output - wanted).norm() / wanted.norm()) < 1e-13
     assert block.seen[0] == torch.float32 and block.a.weight.dtype == torch.float32
 
 

@@ -128,10 +128,10 @@ def test_every_linear_of_a_block_is_in_exactly_one_group(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_paths_of_a_family_exist(name: str) -> None:
     model = make(name)
-    found = family(model)
-    norms = [stack.final_norm for stack in found.stacks if stack.final_norm]
-    alone = [path for stack in found.stacks for path in stack.embeddings]
-    paths = (*found.blocks, *found.embeddings, *alone, *norms, *found.before_head, found.head)
+    table = family(model)
+    norms = [stack.final_norm for stack in table.stacks if stack.final_norm]
+    alone = [path for stack in table.stacks for path in stack.embeddings]
+    paths = (*table.blocks, *table.embeddings, *alone, *norms, *table.before_head, table.head)
     inside = {id(parameter) for path in paths for parameter in model.get_submodule(path).parameters()}
     assert [key for key, parameter in model.named_parameters() if id(parameter) not in inside] == []
 

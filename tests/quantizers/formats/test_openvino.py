@@ -67,8 +67,8 @@ def logits(model, ids: torch.Tensor) -> torch.Tensor:
 
 def constants(artifact: Path) -> dict[str, ov.Node]:
     graph = ov.Core().read_model(artifact / "openvino_model.xml")
-    found = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant"]
-    return {op.get_friendly_name().replace("._openvino_orig_weight", ".weight"): op for op in found}
+    operations = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant"]
+    return {op.get_friendly_name().replace("._openvino_orig_weight", ".weight"): op for op in operations}
 
 
 def values(node: ov.Node) -> np.ndarray:
@@ -78,20 +78,20 @@ def values(node: ov.Node) -> np.ndarray:
 
 @pytest.mark.parametrize(("target", "types"), [("best", {"u4": 28}), ("mixed", {"i4": 24, "i8": 4})])
 def test_integers_scales_and_zero_points_are_those_of_the_compressed_tensors_artifact(made, target, types):
-    tensors, found = load_file(made / target / "model.safetensors"), constants(made / f"{target}_ir")
+    tensors, nodes = load_file(made / target / "model.safetensors"), constants(made / f"{target}_ir")
     widths: Counter[str] = Counter()
     for linear in (name.removesuffix(".weight_packed") for name in tensors if name.endswith("_packed")):
         shape = torch.Size(tensors[f"{linear}.weight_shape"].tolist())
         scale = tensors[f"{linear}.weight_scale"]
-        node = found[f"self.{linear}.weight"]
+        node = nodes[f"self.{linear}.weight"]
         kind = node.get_element_type().to_string()
         bits, offset = int(kind[1]), 0 if kind[0] == "i" else 1 << (int(kind[1]) - 1)
         codes = unpack_from_int32(tensors[f"{linear}.weight_packed"], bits, shape) + offset
         np.testing.assert_array_equal(values(node), codes.flatten())
-        np.testing.assert_array_equal(values(found[f"self.{linear}.weight/scale"]), scale.float().flatten())
+        np.testing.assert_array_equal(values(nodes[f"self.{linear}.weight/scale"]), scale.float().flatten())
         if kind[0] == "u":
             zero = unpack_from_int32(tensors[f"{linear}.weight_zero_point"], bits, scale.shape, packed_dim=0)
-            np.testing.assert_array_equal(values(found[f"self.{linear}.weight/zero_point"]), (zero + offset).flatten())
+            np.testing.assert_array_equal(values(nodes[f"self.{linear}.weight/zero_point"]), (zero + offset).flatten())
         widths[kind] += 1
     assert widths == types
 
@@ -157,8 +157,8 @@ def test_an_untied_head_and_scales_that_float16_cannot_hold(tmp_path):
     model = with_tokenizer(make_llama(tmp_path / "model", dtype=torch.float32))
     recipe = {"dtype": "int8", "group_size": -1, "symmetric": False, "skip": []}
     run(request(model, plain=recipe, ir=recipe | IR), tmp_path / "out")
-    tensors, found = load_file(tmp_path / "out/plain/model.safetensors"), constants(tmp_path / "out/ir")
-    scale = found["self.lm_head.weight/scale"]
+    tensors, nodes = load_file(tmp_path / "out/plain/model.safetensors"), constants(tmp_path / "out/ir")
+    scale = nodes["self.lm_head.weight/scale"]
     assert scale.get_element_type() == ov.Type.f32
     np.testing.assert_array_equal(scale.get_data().ravel(), tensors["lm_head.weight_scale"].flatten())
     ids = torch.arange(3, 60)[None]
@@ -200,11 +200,11 @@ def test_embeddings_and_a_head_tied_to_them_are_stored_in_eight_bits(tmp_path):
         rows * columns * 2 - rows * (columns + 3), rel=0.01
     )
     original = load_file(MODEL / "model.safetensors")["model.embed_tokens.weight"].float()
-    found = constants(tmp_path / "small")
-    name = next(name for name in found if name.endswith("embed_tokens.weight"))
-    assert found[name].get_element_type() == ov.Type.u8
-    codes = torch.from_numpy(values(found[name])).view(rows, columns)
-    zero, scale = (torch.from_numpy(values(found[f"{name}/{part}"])).view(rows, 1) for part in ("zero_point", "scale"))
+    nodes = constants(tmp_path / "small")
+    name = next(name for name in nodes if name.endswith("embed_tokens.weight"))
+    assert nodes[name].get_element_type() == ov.Type.u8
+    codes = torch.from_numpy(values(nodes[name])).view(rows, columns)
+    zero, scale = (torch.from_numpy(values(nodes[f"{name}/{part}"])).view(rows, 1) for part in ("zero_point", "scale"))
     off = ((codes - zero) * scale - original).abs() / scale
     assert float(off.max()) <= 1.01 and float(off.mean()) < 0.3, "steps; the zero point's rounding may clip an extreme"
     ids = AutoTokenizer.from_pretrained(MODEL)(TEXT, return_tensors="pt").input_ids
