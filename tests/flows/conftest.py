@@ -40,10 +40,10 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def room(place: Path) -> Path:
+def room(directory: Path) -> Path:
     """A user's room with the demo in it; returns the demo's manifest."""
-    shutil.copytree(ROOT / "manifests" / "demo", place / "demo")
-    return place / "demo" / "demo.yaml"
+    shutil.copytree(ROOT / "manifests" / "demo", directory / "demo")
+    return directory / "demo" / "demo.yaml"
 
 
 @dataclass(frozen=True)
@@ -56,30 +56,30 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, milled once for all tests that look at what comes of it."""
-    place = tmp_path_factory.mktemp("demo")
-    manifest = room(place)
-    return Demo(manifest, place / "home", quantmill("run", manifest, "--json", home=place / "home"))
+    directory = tmp_path_factory.mktemp("demo")
+    manifest = room(directory)
+    return Demo(manifest, directory / "home", quantmill("run", manifest, "--json", home=directory / "home"))
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small disk, `disk("size=700k")`, or changes one that is mounted, `disk("ro", place)`."""
+    """Mounts a small disk, `disk("size=700k")`, or changes one that is mounted, `disk("ro", mountpoint)`."""
     mounted: list[Path] = []
 
-    def mount(options: str, place: Path | None = None) -> Path:
-        if place is None:
-            place = tmp_path / f"disk{len(mounted)}"
-            place.mkdir()
-            command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    def mount(options: str, mountpoint: Path | None = None) -> Path:
+        if mountpoint is None:
+            mountpoint = tmp_path / f"disk{len(mounted)}"
+            mountpoint.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mountpoint)]
         else:
-            command = ["mount", "-o", f"remount,{options}", str(place)]
+            command = ["mount", "-o", f"remount,{options}", str(mountpoint)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-        if place not in mounted:
-            mounted.append(place)
-        return place
+        if mountpoint not in mounted:
+            mounted.append(mountpoint)
+        return mountpoint
 
     yield mount
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", place], check=True)
+    for mountpoint in mounted:
+        subprocess.run(["umount", "--lazy", mountpoint], check=True)

@@ -81,7 +81,7 @@ def repository(store: Store, job: Job) -> Path:
     return store.home / "hub" / f"models--{job.release.replace('/', '--')}"
 
 
-def copied(store: Store, place: Path) -> Store:
+def copied(store: Store, home: Path) -> Store:
     """Another store with the same in it."""
-    shutil.copytree(store.home, place, symlinks=True)
-    return Store(place)
+    shutil.copytree(store.home, home, symlinks=True)
+    return Store(home)

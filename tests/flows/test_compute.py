@@ -16,8 +16,8 @@ FLAGS = {"bfloat16": frozenset({"avx512_bf16"}), "float32": frozenset({"avx512f"
 
 def jobs_on(flags: frozenset[str], manifest: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Job]:
     monkeypatch.setattr("quantizers.compute.cpu_flags", lambda: flags)
-    found = plan(read([manifest]), Store(manifest.parent / "home")).jobs
-    return {planned.job.target.name: planned.job for planned in found}
+    jobs = plan(read([manifest]), Store(manifest.parent / "home")).jobs
+    return {planned.job.target.name: planned.job for planned in jobs}
 
 
 def searching(tmp_path: Path, calibration: str = "") -> Path:
@@ -66,8 +66,8 @@ def test_a_dtype_that_is_named_has_one_key_on_every_cpu_and_it_is_that_of_auto(
 
 def test_a_recipe_that_reads_no_text_has_one_key_on_every_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = searching(tmp_path)
-    found = [jobs_on(flags, manifest, monkeypatch)["int4"] for flags in FLAGS.values()]
-    assert len({job.quantize(job.target.rungs[0]).key for job in found}) == 1
+    jobs = [jobs_on(flags, manifest, monkeypatch)["int4"] for flags in FLAGS.values()]
+    assert len({job.quantize(job.target.rungs[0]).key for job in jobs}) == 1
 
 
 def test_the_device_is_in_key_and_request_and_chooses_with_the_cpu(

@@ -68,9 +68,11 @@ def test_a_stock_process_measures_the_perplexity_that_the_card_states(demo: Demo
     stated = float(row[1])
     evaluation = str(demo.manifest.parent / "evaluation.jsonl")
     scored = str(shown["evidence"]["looks"][-1])
-    found = json.loads(outside(demo.home, STOCK, name, "v1", evaluation, "256", scored, cwd=tmp_path).splitlines()[-1])
-    assert found["ours"] == []
-    assert found["perplexity"] == pytest.approx(stated, rel=0.01)
+    measured = json.loads(
+        outside(demo.home, STOCK, name, "v1", evaluation, "256", scored, cwd=tmp_path).splitlines()[-1]
+    )
+    assert measured["ours"] == []
+    assert measured["perplexity"] == pytest.approx(stated, rel=0.01)
 
 
 def test_running_again_does_nothing_says_so_and_imports_no_torch(demo: Demo) -> None:
@@ -149,7 +151,7 @@ def test_what_the_local_hub_holds_is_told_when_publishing_failed_at_a_place_that
         for failure in (demo.home / "failures").glob("publish-*"):
             failure.unlink()
     assert (row["state"], row["passed"], row["version"]) == ("step failed", True, "v1")
-    assert [place["to"] for place in row["places"]] == ["local"]
+    assert [published["to"] for published in row["places"]] == ["local"]
 
 
 def test_a_release_that_is_not_there_is_an_error_that_helps(demo: Demo) -> None:

@@ -36,26 +36,26 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         yield server
 
 
-def planned(place: Path, to: str) -> Plan:
-    (place / "m.yaml").write_text(MANIFEST.replace("TO", to))
-    if not (place / "model").exists():
-        (place / "model").symlink_to(MODEL)
-        (place / "evaluation.jsonl").write_bytes((MODEL.parent / "evaluation.jsonl").read_bytes())
-    return plan(read([place / "m.yaml"], allow_path=True), Store(place / "home"))
+def planned(room: Path, to: str) -> Plan:
+    (room / "m.yaml").write_text(MANIFEST.replace("TO", to))
+    if not (room / "model").exists():
+        (room / "model").symlink_to(MODEL)
+        (room / "evaluation.jsonl").write_bytes((MODEL.parent / "evaluation.jsonl").read_bytes())
+    return plan(read([room / "m.yaml"], allow_path=True), Store(room / "home"))
 
 
 def test_a_repository_that_is_somebody_elses_is_told_by_plan(loopback: LoopbackHub, tmp_path: Path) -> None:
-    found = planned(tmp_path, "hub")
-    refuse_unpublishable(found, tmp_path)
+    todo = planned(tmp_path, "hub")
+    refuse_unpublishable(todo, tmp_path)
     assert loopback.repositories == {}, "asking makes nothing"
     theirs = loopback.create("acme/model-int4")
     theirs.add({"README.md": File(b"# Mine", large=False)})
     with pytest.raises(InputError, match=r"acme/model-int4 on the Hub holds files .* \(README\.md\)"):
-        refuse_unpublishable(found, tmp_path)
+        refuse_unpublishable(todo, tmp_path)
     loopback.repositories.clear()
     loopback.create("acme/model-int8", private=False)
     with pytest.raises(InputError, match="acme/model-int8 on the Hub is public"):
-        refuse_unpublishable(found, tmp_path)
+        refuse_unpublishable(todo, tmp_path)
 
 
 def test_the_command_line_tells_it_before_anything_is_made(
@@ -82,13 +82,13 @@ def test_a_hub_that_is_away_stops_no_plan(
 def test_without_token_or_network_plan_asks_nothing_and_run_refuses(
     loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = planned(tmp_path, "hub")
+    todo = planned(tmp_path, "hub")
     for variable, value, words in (("HF_TOKEN", "", "in HF_TOKEN"), ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE says")):
         with monkeypatch.context() as patch:
             patch.setenv(variable, value)
-            refuse_unpublishable(found, tmp_path)
+            refuse_unpublishable(todo, tmp_path)
             with pytest.raises(UsageError, match=words):
-                refuse_without_access(found)
+                refuse_without_access(todo)
     assert loopback.requests == []
 
 

@@ -37,19 +37,19 @@ def one_paragraph(ran: Ran, *words: str) -> None:
 
 @pytest.mark.parametrize("verb", ["plan", "run"])
 def test_a_store_that_cannot_be_written(verb: str, manifest: Path, disk: Disk) -> None:
-    place = disk("size=50m")
-    home = place / "home"
+    mountpoint = disk("size=50m")
+    home = mountpoint / "home"
     home.mkdir()
-    disk("ro", place)
+    disk("ro", mountpoint)
     one_paragraph(quantmill(verb, manifest, home=home), f"{home} cannot be written", "read-only", "--home")
 
 
 def test_what_needs_no_store_is_told_of_one_that_cannot_be_written(manifest: Path, disk: Disk) -> None:
-    place = disk("size=50m")
-    disk("ro", place)
-    assert quantmill("list", home=place / "home").code == 0
-    assert quantmill("doctor", home=place / "home").code == 0
-    one_paragraph(quantmill("report", manifest, home=place / "home"), "read-only")
+    mountpoint = disk("size=50m")
+    disk("ro", mountpoint)
+    assert quantmill("list", home=mountpoint / "home").code == 0
+    assert quantmill("doctor", home=mountpoint / "home").code == 0
+    one_paragraph(quantmill("report", manifest, home=mountpoint / "home"), "read-only")
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_a_store_that_is_a_file(below: str, command: list[str], manifest: Path, 
 def test_a_report_goes_where_it_is_sent_or_says_why_not(manifest: Path, tmp_path: Path, disk: Disk) -> None:
     home, there = tmp_path / "home", tmp_path / "there"
     there.mkdir()
-    for to, place in ((there, there / "report.html"), (tmp_path / "new" / "r.html", tmp_path / "new" / "r.html")):
+    for to, file in ((there, there / "report.html"), (tmp_path / "new" / "r.html", tmp_path / "new" / "r.html")):
         ran = quantmill("report", manifest, "--to", to, "--json", home=home)
-        assert ran.code == 0 and Path(ran.json["report"]) == place and place.stat().st_size > 1000
-        assert list(place.parent.iterdir()) == [place]
+        assert ran.code == 0 and Path(ran.json["report"]) == file and file.stat().st_size > 1000
+        assert list(file.parent.iterdir()) == [file]
     (tmp_path / "file").touch()
     one_paragraph(quantmill("report", manifest, "--to", tmp_path / "file" / "r.html", home=home), "cannot be written")
     small = disk("size=4k")
@@ -97,18 +97,18 @@ def test_what_planning_remembers_is_made_anew_when_damaged(damaged: str, manifes
 
 
 def test_a_write_that_fails_leaves_nothing(disk: Disk) -> None:
-    place = disk("size=64k")
-    write_durably(place / "file", b"old")
+    mountpoint = disk("size=64k")
+    write_durably(mountpoint / "file", b"old")
     with pytest.raises(OSError):
-        write_durably(place / "file", bytes(100_000))
-    assert [path.name for path in place.iterdir()] == ["file"]
-    assert (place / "file").read_bytes() == b"old"
-    hashes = ContentHashes(place / "cache" / "hashes.json")
-    (place / "filler").write_bytes(bytes(shutil.disk_usage(place).free))
-    hashes.file(place / "file")
+        write_durably(mountpoint / "file", bytes(100_000))
+    assert [path.name for path in mountpoint.iterdir()] == ["file"]
+    assert (mountpoint / "file").read_bytes() == b"old"
+    hashes = ContentHashes(mountpoint / "cache" / "hashes.json")
+    (mountpoint / "filler").write_bytes(bytes(shutil.disk_usage(mountpoint).free))
+    hashes.file(mountpoint / "file")
     hashes.save()
-    assert kept(place / "cache" / "hashes.json", dict[str, str]) is None
-    assert not list(place.rglob(".hashes*"))
+    assert kept(mountpoint / "cache" / "hashes.json", dict[str, str]) is None
+    assert not list(mountpoint.rglob(".hashes*"))
 
 
 @pytest.mark.slow
@@ -124,16 +124,16 @@ def test_a_disk_that_fills_up_while_a_run_works(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     manifest.write_text(SMALL)
-    place = disk("size=60m")
+    mountpoint = disk("size=60m")
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(quantmill, "run", manifest, home=place / "home")
-        while not running.done() and not list((place / "home").glob(moment)):
+        running = pool.submit(quantmill, "run", manifest, home=mountpoint / "home")
+        while not running.done() and not list((mountpoint / "home").glob(moment)):
             time.sleep(0.02)
-        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+        with suppress(OSError), (mountpoint / "filler").open("wb", buffering=0) as filler:
             while filler.write(bytes(4096)):
                 pass
         ran = running.result()
     assert ran.code == 4, ran.stdout + ran.stderr
     told = " ".join((ran.stdout + ran.stderr).split())
-    assert words in told and str(place) in told and "Traceback" not in told
-    assert not list((place / "home").rglob(".*")) and not list((place / "home" / "prefect").glob("run-*"))
+    assert words in told and str(mountpoint) in told and "Traceback" not in told
+    assert not list((mountpoint / "home").rglob(".*")) and not list((mountpoint / "home" / "prefect").glob("run-*"))

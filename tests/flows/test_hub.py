@@ -52,11 +52,11 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
 
     ran = quantmill("run", room / "hub.yaml", "--json", home=home)
     assert ran.code == 0, ran.stdout + ran.stderr
-    places = {place["to"]: place for place in ran.json[0]["places"]}
-    assert set(places) == {"local", "hub"}
+    published = {entry["to"]: entry for entry in ran.json[0]["places"]}
+    assert set(published) == {"local", "hub"}
     assert hub.count("POST", "/commit/") == 1
     release = hub.repositories["acme/docstring-llama-int8"]
-    assert release.tags == {"v1": places["hub"]["commit"]}
+    assert release.tags == {"v1": published["hub"]["commit"]}
     assert release.private
     written = "".join(path.read_text(errors="ignore") for path in home.rglob("*") if path.suffix in (".json", ".txt"))
     assert hub.token not in written
@@ -65,7 +65,7 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
         "pull", "acme/docstring-llama-int8@v1", "--at", "hub", "--to", tmp_path / "pulled", "--json", home=home
     )
     assert pulled.code == 0, pulled.stderr
-    local = home / "hub" / "models--acme--docstring-llama-int8" / "snapshots" / places["local"]["commit"]
+    local = home / "hub" / "models--acme--docstring-llama-int8" / "snapshots" / published["local"]["commit"]
     for path in local.rglob("*"):
         if path.is_file():
             assert (tmp_path / "pulled" / path.relative_to(local)).read_bytes() == path.read_bytes()
@@ -77,7 +77,7 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
 
     again = quantmill("run", room / "hub.yaml", home=home)
     assert (again.code, "Nothing to do" in again.stdout) == (0, True)
-    assert f"Released: {places['hub']['url']}\n" in again.stdout
+    assert f"Released: {published['hub']['url']}\n" in again.stdout
     assert hub.count("POST", "/commit/") == 1
 
     # Offline, what was resolved before still counts; a new upstream commit makes the job stale.

@@ -79,5 +79,5 @@ def test_killed_at_twenty_random_moments_it_ends_as_if_nothing_had_happened(pref
     assert done.items() <= records(home).items()
     undisturbed = contents(tmp_path / "undisturbed")
     assert len([path for path in undisturbed if path.endswith("model.safetensors")]) == 4  # two artifacts, two releases
-    for place in (home, *(tmp_path / f"home-{n}" for n in range(rounds))):
-        assert contents(place) == undisturbed
+    for directory in (home, *(tmp_path / f"home-{n}" for n in range(rounds))):
+        assert contents(directory) == undisturbed

@@ -66,12 +66,12 @@ def refusal(manifest: Path, home: Path) -> str:
 def test_a_package_that_is_missing_is_named(
     manifest: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found(name: str) -> str:
+    def version(name: str) -> str:
         if name == "bitsandbytes":
             raise importlib.metadata.PackageNotFoundError(name)
         return importlib.metadata.version(name)
 
-    monkeypatch.setattr(libraries, "version", found)
+    monkeypatch.setattr(libraries, "version", version)
     libraries.installed.cache_clear()
     tool_versions.versions.cache_clear()
     try:

@@ -191,12 +191,12 @@ def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(tmp_
     passage = json.loads((manifest.parent / "calibration.jsonl").read_text().splitlines()[0])["text"]
     with (manifest.parent / "evaluation.jsonl").open("a") as file:
         file.write(json.dumps({"text": f"It begins in its own words. {passage} And so it ends."}) + "\n")
-    home, places = tmp_path / "home", ("evaluation.jsonl:123 shares", "calibration.jsonl:1")
+    home, phrases = tmp_path / "home", ("evaluation.jsonl:123 shares", "calibration.jsonl:1")
     for verb in ("plan", "run"):
         ran = quantmill(verb, manifest, "--target", "int4-awq", home=home)
         assert ran.code == 2, ran.stdout + ran.stderr
         assert " ".join(passage.lower().split()[:3]) in ran.stderr
-        assert all(place in ran.stderr for place in places), ran.stderr
+        assert all(phrase in ran.stderr for phrase in phrases), ran.stderr
         assert not (home / "store").exists()
     assert quantmill("plan", manifest, "--target", "int4", home=home).code == 0  # it reads no calibration text
 

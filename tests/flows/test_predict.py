@@ -44,9 +44,9 @@ def tensors(hidden: int, keys: int, inner: int, vocabulary: int, blocks: int) ->
         "mlp.up_proj": (inner, hidden),
         "mlp.down_proj": (hidden, inner),
     }
-    found = {f"model.layers.{n}.{name}.weight": shape for n in range(blocks) for name, shape in linears.items()}
-    found |= {"model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden)}
-    return {name: Tensor("BF16", shape, 2 * shape[0] * shape[1]) for name, shape in found.items()}
+    shapes = {f"model.layers.{n}.{name}.weight": shape for n in range(blocks) for name, shape in linears.items()}
+    shapes |= {"model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden)}
+    return {name: Tensor("BF16", shape, 2 * shape[0] * shape[1]) for name, shape in shapes.items()}
 
 
 def mixture() -> dict[str, Tensor]:
@@ -69,9 +69,9 @@ def job(tmp_path: Path, recipe: str, shape: str) -> Job:
         "calibration: {files: [calibration.jsonl], samples: 32, tokens: 256}\n"
         "evaluation: {files: [evaluation.jsonl], tokens: 256, documents: 64}\n"
     )
-    (found,) = (planned.job for planned in plan(read([manifest]), Store(tmp_path / "home")).jobs)
+    (single,) = (planned.job for planned in plan(read([manifest]), Store(tmp_path / "home")).jobs)
     config = {"hidden_size": SHAPES[shape][0], "vocab_size": SHAPES[shape][3]}
-    return replace(found, original=replace(found.original, tensors=tensors(*SHAPES[shape]), config=config))
+    return replace(single, original=replace(single.original, tensors=tensors(*SHAPES[shape]), config=config))
 
 
 @pytest.fixture(autouse=True)
@@ -86,40 +86,40 @@ def close(cost: Cost, peak: float, seconds: float) -> bool:
 
 @pytest.mark.parametrize(("shape", "recipe", "peak", "seconds"), MEASURED)
 def test_a_quantizing_step_is_predicted(shape: str, recipe: str, peak: float, seconds: float, tmp_path: Path) -> None:
-    found = job(tmp_path, recipe, shape)
-    cost = quantizing([(found, found.target.rungs[0])])
+    single = job(tmp_path, recipe, shape)
+    cost = quantizing([(single, single.target.rungs[0])])
     assert close(cost, peak, seconds), cost
 
 
 @pytest.mark.parametrize(("recipe", "peak", "seconds"), MIXTURE)
 def test_experts_in_ir_are_predicted(recipe: str, peak: float, seconds: float, tmp_path: Path) -> None:
-    found = job(tmp_path, recipe, "1.1 B")
+    single = job(tmp_path, recipe, "1.1 B")
     config = {"hidden_size": 2048, "vocab_size": 32000, "num_experts": 32, "num_experts_per_tok": 4}
-    found = replace(found, original=replace(found.original, tensors=mixture(), config=config))
-    rung = found.target.rungs[0]
-    cost = quantizing([(found, rung)])
+    single = replace(single, original=replace(single.original, tensors=mixture(), config=config))
+    rung = single.target.rungs[0]
+    cost = quantizing([(single, rung)])
     assert close(cost, peak, seconds), cost
     kept = rung.model_copy(update={"recipe": rung.recipe.model_copy(update={"format": "compressed-tensors"})})
-    assert weights_bytes(found.original, kept) > 2.5 * cost.disk_bytes, "other formats keep the experts"
+    assert weights_bytes(single.original, kept) > 2.5 * cost.disk_bytes, "other formats keep the experts"
 
 
 def test_scoring_is_predicted(tmp_path: Path) -> None:
     """Measured with 64 documents of 256 tokens: the original, and an artifact in compressed-tensors."""
-    found = job(tmp_path, "rtn", "1.1 B")
-    rung = found.target.rungs[0]
-    assert close(scoring_original(found), 7.2e9, 390), scoring_original(found)
-    cost = gating(found, rung, weights_bytes(found.original, rung))
+    single = job(tmp_path, "rtn", "1.1 B")
+    rung = single.target.rungs[0]
+    assert close(scoring_original(single), 7.2e9, 390), scoring_original(single)
+    cost = gating(single, rung, weights_bytes(single.original, rung))
     assert close(cost, 4.8e9, 170), cost
 
 
 def test_targets_of_one_pass_are_predicted_together(tmp_path: Path) -> None:
     """Six blocks of the 1.1 B shape, three of the targets calibrated, against the same one after the other."""
-    found = job(tmp_path, "calibrated", "1.1 B")
-    found = replace(found, original=replace(found.original, tensors=tensors(2048, 256, 5632, 32000, 6)))
-    one, nearest = found.target.rungs[0], job(tmp_path / "rtn", "rtn", "1.1 B").target.rungs[0]
-    together = quantizing([(found, rung) for rung in (one, one, one, nearest, nearest, nearest)])
+    single = job(tmp_path, "calibrated", "1.1 B")
+    single = replace(single, original=replace(single.original, tensors=tensors(2048, 256, 5632, 32000, 6)))
+    one, nearest = single.target.rungs[0], job(tmp_path / "rtn", "rtn", "1.1 B").target.rungs[0]
+    together = quantizing([(single, rung) for rung in (one, one, one, nearest, nearest, nearest)])
     assert close(together, 1.70e9, 108), together
-    alone = [quantizing([(found, rung)]) for rung in (one, nearest)]
+    alone = [quantizing([(single, rung)]) for rung in (one, nearest)]
     assert together.seconds < 3 * sum(cost.seconds for cost in alone) * 0.7
     assert together.memory_bytes > max(cost.memory_bytes for cost in alone)
 
@@ -128,9 +128,9 @@ def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path: Path) -> Non
     manifest, store = room(tmp_path), Store(tmp_path / "home")
     text = manifest.read_text()
     manifest.write_text(text.replace("int4: w4-rtn-g64", "int4: {preset: w4-rtn-g64, auto: {max_kld: 0.01}}"))
-    found = {planned.job.target.name: planned for planned in plan(read([manifest]), store).jobs}
-    plain = replace(found["int4"], left=tuple(step for step in found["int4"].left if step.kind.name != "sensitivity"))
-    assert Predictions().of(found["int4"]).seconds > Predictions().of(plain).seconds + 8
+    jobs = {planned.job.target.name: planned for planned in plan(read([manifest]), store).jobs}
+    plain = replace(jobs["int4"], left=tuple(step for step in jobs["int4"].left if step.kind.name != "sensitivity"))
+    assert Predictions().of(jobs["int4"]).seconds > Predictions().of(plain).seconds + 8
 
 
 def planned(manifest: Path, store: Store) -> Plan:
@@ -139,9 +139,9 @@ def planned(manifest: Path, store: Store) -> Plan:
 
 def test_what_jobs_share_is_priced_once(tmp_path: Path) -> None:
     manifest, store = room(tmp_path), Store(tmp_path / "home")
-    found = planned(manifest, store)
-    total, alone = Predictions().of_all(found), [Predictions().of(each) for each in found.jobs]
-    shared = scoring_original(found.jobs[0].job).seconds
+    todo = planned(manifest, store)
+    total, alone = Predictions().of_all(todo), [Predictions().of(each) for each in todo.jobs]
+    shared = scoring_original(todo.jobs[0].job).seconds
     assert max(cost.seconds for cost in alone) < total.seconds < sum(cost.seconds for cost in alone) - 4 * shared
     assert total.memory_bytes >= max(cost.memory_bytes for cost in alone)
     again = manifest.with_name("again.yaml")

@@ -25,17 +25,17 @@ DTYPES = {"int3": 3, "int4": 4, "int8": 8}
 
 def made_up(groups: int, dtypes: tuple[str, ...], seed: int = 0) -> list[GroupCost]:
     draw = random.Random(seed)
-    found = []
+    costs = []
     for group in range(groups):
         weights, harm = 8 * draw.randint(1000, 6000), draw.uniform(0.1, 3)
-        found.append(
+        costs.append(
             GroupCost(
                 linears=(f"model.layers.{group}.a", f"model.layers.{group}.b"),
                 bytes={d: weights * DTYPES[d] // 8 + 16 for d in dtypes},
                 kld={d: harm * 4.0 ** -DTYPES[d] for d in dtypes},
             )
         )
-    return found
+    return costs
 
 
 def answer(
@@ -46,8 +46,8 @@ def answer(
     )
 
 
-def harm(found: SensitivityResult, mix: Mix) -> float:
-    return sum(choice.kld[dtype] for choice, dtype in zip(found.choices, mix, strict=True))
+def harm(sensitivities: SensitivityResult, mix: Mix) -> float:
+    return sum(choice.kld[dtype] for choice, dtype in zip(sensitivities.choices, mix, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -59,13 +59,13 @@ def test_the_front_is_that_of_all_mixes(seed: int) -> None:
     for size, kld in every:
         if not best or kld < best[-1][1] - 1e-15:
             best.append((size, kld))
-    found = front(choices)
-    assert found.bytes.tolist() == [size for size, _ in best]
-    assert found.kld.tolist() == pytest.approx([kld for _, kld in best])
-    for place in range(0, len(best), 20):
-        mix = found.mix(place)
-        assert (size_of(whole, mix), harm(whole, mix)) == pytest.approx((found.bytes[place], found.kld[place]))
-    assert [found.fitting(room) for room in (best[0][0] - 1, best[3][0], best[4][0] - 1)] == [-1, 3, 3]
+    pareto = front(choices)
+    assert pareto.bytes.tolist() == [size for size, _ in best]
+    assert pareto.kld.tolist() == pytest.approx([kld for _, kld in best])
+    for index in range(0, len(best), 20):
+        mix = pareto.mix(index)
+        assert (size_of(whole, mix), harm(whole, mix)) == pytest.approx((pareto.bytes[index], pareto.kld[index]))
+    assert [pareto.fitting(room) for room in (best[0][0] - 1, best[3][0], best[4][0] - 1)] == [-1, 3, 3]
 
 
 def test_a_thinned_front_misses_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,50 +81,50 @@ def test_a_thinned_front_misses_next_to_nothing(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_budget_of_quality_climbs_in_small_steps_to_the_widest() -> None:
-    found = answer()
+    sensitivities = answer()
     search = Search(auto=Auto(max_kld=0.03), base=BASE)
-    mixes = mixes_of(search, found, 0)
-    sizes = [found.rest_bytes + size_of(found, mix) for mix in mixes]
+    mixes = mixes_of(search, sensitivities, 0)
+    sizes = [sensitivities.rest_bytes + size_of(sensitivities, mix) for mix in mixes]
     assert len(mixes) == 8 and mixes[-1] == ("int8",) * 16
-    assert 0.9 * 0.033 < harm(found, mixes[0]) <= 0.033
+    assert 0.9 * 0.033 < harm(sensitivities, mixes[0]) <= 0.033
     assert all(one < other <= 1.03 * one for one, other in itertools.pairwise(sizes[:-1]))
-    rungs = ladder(search, found, 0, None)
+    rungs = ladder(search, sensitivities, 0, None)
     assert len({rung.name for rung in rungs}) == len({rung.recipe for rung in rungs}) == 8
     assert (rungs[-1].name, rungs[-1].recipe) == ("w8-rtn-g64", Recipe(dtype="int8", group_size=64))
     assert rungs[0].recipe.overrides and not any(rung.recipe.calibrated for rung in rungs)
 
 
 def test_mixes_that_the_size_gate_would_refuse_are_not_built() -> None:
-    found = answer()
+    sensitivities = answer()
     search = Search(auto=Auto(max_kld=0.03), base=BASE)
-    sizes = [found.rest_bytes + size_of(found, mix) for mix in mixes_of(search, found, 0)]
-    assert len(ladder(search, found, 0, sizes[2])) == 3
-    assert len(ladder(search, found, 0, 1.0)) == 1
+    sizes = [sensitivities.rest_bytes + size_of(sensitivities, mix) for mix in mixes_of(search, sensitivities, 0)]
+    assert len(ladder(search, sensitivities, 0, sizes[2])) == 3
+    assert len(ladder(search, sensitivities, 0, 1.0)) == 1
 
 
 def test_a_budget_of_size_is_the_mix_of_least_divergence_that_fits() -> None:
-    found = answer(6, tuple(DTYPES))
-    original = 2 * found.rest_bytes + sum(choice.bytes["int8"] for choice in found.choices) * 2
+    sensitivities = answer(6, tuple(DTYPES))
+    original = 2 * sensitivities.rest_bytes + sum(choice.bytes["int8"] for choice in sensitivities.choices) * 2
     search = Search(auto=Auto(max_ratio=0.4, dtypes=tuple(DTYPES)), base=BASE)
-    (mix,) = mixes_of(search, found, original)
+    (mix,) = mixes_of(search, sensitivities, original)
     fitting = [
-        harm(found, other)
+        harm(sensitivities, other)
         for other in itertools.product(DTYPES, repeat=6)
-        if found.rest_bytes + size_of(found, other) <= 0.4 * original
+        if sensitivities.rest_bytes + size_of(sensitivities, other) <= 0.4 * original
     ]
-    assert harm(found, mix) == pytest.approx(min(fitting))
-    assert len(ladder(search, found, original, None)) == 1
+    assert harm(sensitivities, mix) == pytest.approx(min(fitting))
+    assert len(ladder(search, sensitivities, original, None)) == 1
 
 
 def test_linears_outside_the_blocks_keep_the_dtype_of_the_base() -> None:
-    found = answer(4, fixed=("lm_head",))
+    sensitivities = answer(4, fixed=("lm_head",))
     base = Recipe(dtype="int4", group_size=64, skip=())
-    recipe = ladder(Search(auto=Auto(max_kld=1e-9), base=base), found, 0, None)[-1].recipe
+    recipe = ladder(Search(auto=Auto(max_kld=1e-9), base=base), sensitivities, 0, None)[-1].recipe
     assert (recipe.dtype, recipe.overrides) == ("int8", {"lm_head": "int4"})
 
 
-def auto_room(place: Path) -> Path:
-    manifest = room(place)
+def auto_room(directory: Path) -> Path:
+    manifest = room(directory)
     text = manifest.read_text()
     preset = "{preset: w4-rtn-g64, auto: {max_kld: 0.01}}"
     manifest.write_text(text.replace("int4: w4-rtn-g64", f"int4: {preset}"))

@@ -84,7 +84,9 @@ def test_a_run_writes_no_token_and_hands_it_to_the_one_process_that_needs_it(
     hub.before = before
     with prefect_server(server):
         ran = quantmill("--debug", "run", manifest, home=home)
-        files = {path: path.read_bytes() for place in (home, server) for path in place.rglob("*") if path.is_file()}
+        files = {
+            path: path.read_bytes() for directory in (home, server) for path in directory.rglob("*") if path.is_file()
+        }
     assert ran.code == 2 and "***" in ran.stdout + ran.stderr
     assert held_by((ran.stdout + ran.stderr).encode()) == []
     assert [(path, forms) for path, data in files.items() if (forms := held_by(data))] == []

@@ -79,24 +79,24 @@ def blob_of(path: str) -> Callable[[Store, Job], Path]:
 
 
 def damaged(name: str, store: Store, job: Job) -> None:
-    place, found = repository(store, job), find(store.home, job.release)
+    folder, listed = repository(store, job), find(store.home, job.release)
     if name == "a byte of the weights":
-        flip((found.directory / "model.safetensors").resolve())
+        flip((listed.directory / "model.safetensors").resolve())
     elif name == "a byte of the card":
-        flip((found.directory / "README.md").resolve())
+        flip((listed.directory / "README.md").resolve())
     elif name == "a blob":
-        (found.directory / "model.safetensors").resolve().unlink()
+        (listed.directory / "model.safetensors").resolve().unlink()
     elif name == "a link":
-        (found.directory / "config.json").unlink()
+        (listed.directory / "config.json").unlink()
     elif name == "a file in place of a link":
-        (found.directory / "config.json").unlink()
-        (found.directory / "config.json").write_text("{}")
+        (listed.directory / "config.json").unlink()
+        (listed.directory / "config.json").write_text("{}")
     elif name == "a version":
-        (place / "refs" / "v1").unlink()
+        (folder / "refs" / "v1").unlink()
     elif name == "all of it":
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
     else:
-        (place / "refs" / "main").unlink()
+        (folder / "refs" / "main").unlink()
 
 
 DAMAGES = (
@@ -147,11 +147,11 @@ def test_a_record_that_does_not_parse_is_a_missing_record(
 ) -> None:
     for path in (store.home / "store" / kind.name).glob("*/record.json"):  # type: ignore[attr-defined]
         path.write_text(content)
-    found = plan(read([manifest]), store)
+    todo = plan(read([manifest]), store)
     state = {"quantize": "quantize", "verdict": "gate", "publish": "publish"}.get(kind.name)  # type: ignore[attr-defined]
-    assert state is None or state in found.jobs[0].steps
-    assert found.jobs[0].state == ("stale" if state else "released")
-    assert job.target.name in render(found, store)
+    assert state is None or state in todo.jobs[0].steps
+    assert todo.jobs[0].state == ("stale" if state else "released")
+    assert job.target.name in render(todo, store)
 
 
 @pytest.mark.parametrize("file", ["evidence/*/out/evidence.json", "verdict/*/out/verdict.html"])

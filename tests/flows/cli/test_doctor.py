@@ -19,5 +19,5 @@ def test_what_an_engine_or_a_format_takes_is_installed_with_quantmill() -> None:
 
 
 def test_a_package_that_is_absent_or_of_another_version_is_named_with_what_is_there() -> None:
-    found = list(unmet(["numpy", "numpy<1", "no-such-package>=2", 'no-such-package; extra == "dev"']))
-    assert found == [f"numpy<1 ({np.__version__} is installed)", "no-such-package>=2 (not installed)"]
+    packages = list(unmet(["numpy", "numpy<1", "no-such-package>=2", 'no-such-package; extra == "dev"']))
+    assert packages == [f"numpy<1 ({np.__version__} is installed)", "no-such-package>=2 (not installed)"]

@@ -29,11 +29,11 @@ def shapes(hidden: int, inner: int) -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "empty"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    directory = tmp_path / "empty"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
     monkeypatch.setenv("QUANTMILL_HOME", str(tmp_path / "home"))
-    return place
+    return directory
 
 
 def test_from_an_empty_directory_without_a_network(empty: Path, capsys: Told) -> None:

@@ -51,8 +51,8 @@ def test_the_class_of_quality_is_the_one_that_was_measured() -> None:
     limits = list(BELOW.values())
     for name, kld in measured.items():
         quality = choice(shipped().recipes[name]).quality
-        place = limits.index(BELOW[quality])
-        assert (limits[place - 1] if place else 0) <= kld < limits[place], (name, kld, quality)
+        index = limits.index(BELOW[quality])
+        assert (limits[index - 1] if index else 0) <= kld < limits[index], (name, kld, quality)
 
 
 def test_presets_are_listed_with_those_of_targets_yaml(

@@ -19,8 +19,8 @@ def test_every_example_of_the_page_loads(example: str, tmp_path: Path) -> None:
 
 def test_the_first_example_makes_the_release_the_page_names(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(EXAMPLES[0])
-    found = load(tmp_path / "m.yaml")
-    assert f"`{found.release('int4')}`" in PAGE
+    loaded = load(tmp_path / "m.yaml")
+    assert f"`{loaded.release('int4')}`" in PAGE
 
 
 def test_the_error_of_the_page_is_the_one_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,13 +33,13 @@ def test_the_linears_of_known_architectures_are_those_of_the_skeleton(name: str,
     skeleton = build(open_checkpoint(tmp_path))
     recipe = Recipe(format="openvino")
     real = _linears(skeleton, recipe)
-    found = seen(files.local(tmp_path, files.state_of(tmp_path)))
+    shape = seen(files.local(tmp_path, files.state_of(tmp_path)))
     routers = {name for name in real.inputs if name.endswith("shared_expert_gate")}
-    assert found.whole
-    assert dict(found.linears.inputs) == {name: size for name, size in real.inputs.items() if name not in routers}
-    assert dict(found.linears.tied) == {
+    assert shape.whole
+    assert dict(shape.linears.inputs) == {name: size for name, size in real.inputs.items() if name not in routers}
+    assert dict(shape.linears.tied) == {
         n: twin.removesuffix(".weight") for n, twin in real.tied.items() if n in real.inputs
     }
-    assert sorted(map(sorted, stacks(found.linears, recipe))) == sorted(map(sorted, real.stacks))
-    assert bool(experts(found.linears)) == bool(real.stacks)
-    assert set(found.stored.values()) <= open_checkpoint(tmp_path).tensors.keys()
+    assert sorted(map(sorted, stacks(shape.linears, recipe))) == sorted(map(sorted, real.stacks))
+    assert bool(experts(shape.linears)) == bool(real.stacks)
+    assert set(shape.stored.values()) <= open_checkpoint(tmp_path).tensors.keys()

@@ -58,21 +58,21 @@ def manifest(room: Path, text: str, name: str = "m.yaml") -> Path:
 
 
 def test_everything_written_is_read(room: Path) -> None:
-    found = load(manifest(room, EVERYTHING))
-    assert (found.model.source, found.model.revision, found.model.name) == ("acme/Small-1B", "v2", "small")
-    assert found.directory is None
-    calibration, evaluation = found.calibration, found.evaluation
+    loaded = load(manifest(room, EVERYTHING))
+    assert (loaded.model.source, loaded.model.revision, loaded.model.name) == ("acme/Small-1B", "v2", "small")
+    assert loaded.directory is None
+    calibration, evaluation = loaded.calibration, loaded.evaluation
     assert (calibration.split, calibration.samples, calibration.tokens, calibration.seed) == ("train", 32, 64, 7)
     assert (evaluation.split, evaluation.column, evaluation.tokens, evaluation.documents) == ("test", "body", 128, 50)
-    assert found.gates == Gates(
+    assert loaded.gates == Gates(
         divergence=Divergence(max_kld=0.02),
         perplexity=Perplexity(max_increase=0.015),
         tasks={"arc_easy": Task(min_recovery=0.98)},
         size=None,
     )
-    assert (found.publish.to, found.publish.namespace, found.publish.private) == (("local", "hub"), "acme", False)
-    assert found.memory_bytes == 3584 * 2**20
-    assert found.release("short") == "acme/small-short"
+    assert (loaded.publish.to, loaded.publish.namespace, loaded.publish.private) == (("local", "hub"), "acme", False)
+    assert loaded.memory_bytes == 3584 * 2**20
+    assert loaded.release("short") == "acme/small-short"
 
 
 def test_targets_resolve_to_explicit_recipes(room: Path) -> None:
@@ -104,15 +104,15 @@ def test_a_search_has_a_budget_and_a_base(room: Path) -> None:
 
 
 def test_what_is_left_out_has_its_default(room: Path) -> None:
-    found = load(manifest(room, "model: {source: ./model}\ntargets: {int4: {}}\n"))
-    assert found.model.name == "model"
-    assert found.directory == room / "model"
-    assert found.calibration.where == "Salesforce/wikitext wikitext-2-raw-v1 train"
-    assert found.evaluation.where == "Salesforce/wikitext wikitext-2-raw-v1 test"
-    assert (found.calibration.samples, found.calibration.tokens, found.evaluation.tokens) == (128, 512, 512)
-    assert found.targets["int4"].rungs[0].recipe == Recipe()
-    assert found.gates == Gates()
-    assert (found.publish.to, found.publish.namespace, found.memory_bytes) == (("local",), "local", None)
+    loaded = load(manifest(room, "model: {source: ./model}\ntargets: {int4: {}}\n"))
+    assert loaded.model.name == "model"
+    assert loaded.directory == room / "model"
+    assert loaded.calibration.where == "Salesforce/wikitext wikitext-2-raw-v1 train"
+    assert loaded.evaluation.where == "Salesforce/wikitext wikitext-2-raw-v1 test"
+    assert (loaded.calibration.samples, loaded.calibration.tokens, loaded.evaluation.tokens) == (128, 512, 512)
+    assert loaded.targets["int4"].rungs[0].recipe == Recipe()
+    assert loaded.gates == Gates()
+    assert (loaded.publish.to, loaded.publish.namespace, loaded.memory_bytes) == (("local",), "local", None)
 
 
 def test_null_means_the_default_text(room: Path) -> None:
@@ -121,8 +121,8 @@ def test_null_means_the_default_text(room: Path) -> None:
 
 
 def test_a_data_set_of_ones_own_inherits_no_configuration(room: Path) -> None:
-    found = load(manifest(room, "model: {source: ./model}\nevaluation: {source: a/b}\ntargets: {int4: nf4}\n"))
-    assert (found.evaluation.source, found.evaluation.name, found.evaluation.split) == ("a/b", None, "test")
+    loaded = load(manifest(room, "model: {source: ./model}\nevaluation: {source: a/b}\ntargets: {int4: nf4}\n"))
+    assert (loaded.evaluation.source, loaded.evaluation.name, loaded.evaluation.split) == ("a/b", None, "test")
 
 
 def test_an_existing_directory_is_a_path_and_anything_else_a_hub_id(room: Path) -> None:
@@ -136,10 +136,10 @@ def test_files_are_absolute_wherever_the_reader_stands(room: Path, monkeypatch: 
         room, "model: {source: ./model}\nevaluation: {files: evaluation.jsonl}\ntargets: {int4: w4-rtn-g32}\n"
     )
     monkeypatch.chdir(room.parent)
-    found = load(path.relative_to(room.parent))
-    assert found.path == path
-    assert found.evaluation.files == (room / "evaluation.jsonl",)
-    check(found)
+    loaded = load(path.relative_to(room.parent))
+    assert loaded.path == path
+    assert loaded.evaluation.files == (room / "evaluation.jsonl",)
+    check(loaded)
 
 
 def test_anchors_are_read(room: Path) -> None:
@@ -151,8 +151,8 @@ def test_anchors_are_read(room: Path) -> None:
 def test_the_nearest_targets_yaml_adds_to_the_presets_that_are_shipped_and_replaces_some(room: Path) -> None:
     manifest(room, "mine: {dtype: int3}\nnf4: {dtype: int8}\n", "team/targets.yaml")
     text = "model: {source: a/b}\ntargets: {t: mine, nf4: nf4, shipped: w4-rtn-g32}\n"
-    found = load(manifest(room, text, "team/deep/m.yaml")).targets
-    assert {name: target.rungs[0].recipe for name, target in found.items()} == {
+    loaded = load(manifest(room, text, "team/deep/m.yaml")).targets
+    assert {name: target.rungs[0].recipe for name, target in loaded.items()} == {
         "t": Recipe(dtype="int3"),
         "nf4": Recipe(dtype="int8"),
         "shipped": Recipe(dtype="int4", group_size=32),
@@ -173,19 +173,19 @@ def test_paths_elsewhere_are_read_when_allowed(room: Path) -> None:
     path = manifest(room, text, "deep/m.yaml")
     with pytest.raises(ManifestError, match="--allow-path"):
         load(path)
-    found = load(path, allow_path=True)
-    check(found, allow_path=True)
-    assert found.directory == room / "model"
+    loaded = load(path, allow_path=True)
+    check(loaded, allow_path=True)
+    assert loaded.directory == room / "model"
 
 
 def test_a_linked_weight_file_elsewhere_needs_permission(room: Path) -> None:
     weights = room / "model" / "model.safetensors"
     blob = weights.rename(room.parent / "blob")
     weights.symlink_to(blob)
-    found = load(manifest(room, "model: {source: ./model}\ntargets: {t: w4-rtn-g32}\n"))
+    loaded = load(manifest(room, "model: {source: ./model}\ntargets: {t: w4-rtn-g32}\n"))
     with pytest.raises(ManifestError, match="through a symbolic link"):
-        check(found)
-    check(found, allow_path=True)
+        check(loaded)
+    check(loaded, allow_path=True)
 
 
 def test_two_manifests_cannot_make_the_same_release(room: Path) -> None:
@@ -200,9 +200,9 @@ def test_two_manifests_cannot_make_the_same_release(room: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_manifest_of_ours_loads(path: Path) -> None:
-    found = load(path)
-    if found.directory is None or found.directory.is_dir():
-        check(found)
+    loaded = load(path)
+    if loaded.directory is None or loaded.directory.is_dir():
+        check(loaded)
 
 
 def test_manifests_are_shipped() -> None:
@@ -242,9 +242,9 @@ def test_a_thousand_manifests_of_five_targets_load_and_check_in_half_the_time_a_
         for i in range(1000)
     ]
     start = time.process_time()
-    for found in load_all(paths):
-        assert len(found.targets) == 5
-        check(found)
+    for loaded in load_all(paths):
+        assert len(loaded.targets) == 5
+        check(loaded)
     assert time.process_time() - start < 2.5
 
 

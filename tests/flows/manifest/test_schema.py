@@ -16,9 +16,9 @@ FILE = REPOSITORY / "manifests" / "schema.json"
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text())
-    Draft202012Validator.check_schema(found)
-    return found
+    parsed: dict[str, Any] = json.loads(FILE.read_text())
+    Draft202012Validator.check_schema(parsed)
+    return parsed
 
 
 def test_the_schema_is_what_the_models_say() -> None:

@@ -40,8 +40,8 @@ def test_a_wrong_manifest_is_refused_with_file_line_key_and_help(wrong: Wrong, t
     error = caught.value
     assert (error.path.name, error.line, error.key) == (wrong.file, wrong.line, wrong.key), str(error)
     assert [words for words in wrong.says if words not in error.problem] == [], str(error)
-    place = str(error.path) if error.line is None else f"{error.path}:{error.line}"
-    assert str(error) == ": ".join(part for part in (place, error.key, error.problem) if part)
+    location = str(error.path) if error.line is None else f"{error.path}:{error.line}"
+    assert str(error) == ": ".join(part for part in (location, error.key, error.problem) if part)
     assert "\n" not in str(error)
     assert len(str(error)) < 700
 

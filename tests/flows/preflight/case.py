@@ -69,8 +69,8 @@ def file(name: str, content: str | bytes | dict[str, Any]) -> Arrange:
 
 def config(**changed: Any) -> Arrange:
     """Change what config.json says; None takes a key away."""
-    found = {key: value for key, value in {**CONFIG, **changed}.items() if value is not None}
-    return file("model/config.json", found)
+    settings = {key: value for key, value in {**CONFIG, **changed}.items() if value is not None}
+    return file("model/config.json", settings)
 
 
 def weights(change: Callable[[dict[str, tuple[int, ...]]], object]) -> Arrange:

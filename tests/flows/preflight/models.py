@@ -12,14 +12,14 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 +
 UP = "model.layers.1.mlp.up_proj.weight"
 
 
-def header(*places: tuple[int, int], dtype: str = "BF16", shape: object = (1,), size: int = 4) -> bytes:
-    entries = {f"t{n}": {"dtype": dtype, "shape": shape, "data_offsets": place} for n, place in enumerate(places)}
+def header(*spans: tuple[int, int], dtype: str = "BF16", shape: object = (1,), size: int = 4) -> bytes:
+    entries = {f"t{n}": {"dtype": dtype, "shape": shape, "data_offsets": span} for n, span in enumerate(spans)}
     text = json.dumps(entries).encode()
     return struct.pack("<Q", len(text)) + text + bytes(size)
 
 
-def sharded(**places: str):
-    """Split the weights into a.safetensors and b.safetensors, with an index that says `places` beside what is true."""
+def sharded(**shards: str):
+    """Split the weights into a.safetensors and b.safetensors, with an index that says `shards` beside what is true."""
 
     def arrange(room: Path) -> None:
         half = len(SHAPES) // 2
@@ -28,9 +28,9 @@ def sharded(**places: str):
         for name, held in parts.items():
             (room / "model" / name).write_bytes(safetensors(held))
         (room / "model" / "model.safetensors").unlink()
-        if places:
+        if shards:
             text = json.dumps(
-                {"weight_map": {**index, **{name.replace("__", "."): part for name, part in places.items()}}}
+                {"weight_map": {**index, **{name.replace("__", "."): part for name, part in shards.items()}}}
             )
             (room / "model" / "model.safetensors.index.json").write_text(text)
 

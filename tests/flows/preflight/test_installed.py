@@ -21,14 +21,14 @@ def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers()
     from optimum.exporters.tasks import TasksManager
     from packaging.version import Version
 
-    ours, found = Version(transformers.__version__), set()
+    ours, kinds = Version(transformers.__version__), set()
     for kind, backends in TasksManager._LIBRARY_TO_SUPPORTED_MODEL_TYPES["transformers"].items():
         export = backends.get("openvino", {}).get("text-generation-with-past")
         made = getattr(export, "func", export)
         least, most = (getattr(made, f"{end}_TRANSFORMERS_VERSION", None) for end in ("MIN", "MAX"))
         if export and (not least or Version(str(least)) <= ours) and (not most or ours <= Version(str(most))):
-            found.add(kind)
-    assert installed.exported() == frozenset(found)
+            kinds.add(kind)
+    assert installed.exported() == frozenset(kinds)
 
 
 def test_tasks_of_the_harness_are_known_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def written(wrong: Input, place: Path) -> Path:
-    room = furnish(place)
+def written(wrong: Input, directory: Path) -> Path:
+    room = furnish(directory)
     manifest = room / "m.yaml"
     manifest.write_text(wrong.manifest)
     wrong.arrange(room)
