@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from bench.models import LLAMA_1B, write_random
 from bench.process import measured
 from bench.table import Column, ratio, report
-from catalog.formats import FORMATS
+from catalog.formats import LOADABLE
 from quantizers.recipe import Recipe
 from quantizers.request import Request
 
@@ -79,10 +81,11 @@ def serve(path: Path, format_name: str) -> None:
 
     import torch
 
-    from gates.evaluation import loaders
+    from gates.clients import client
 
-    held: list[Any] = []
+    held: list[client.Loaded] = []
     begun: dict[str, int] = {}
+    row = LOADABLE[format_name]
 
     def memory(what: str) -> int:
         gc.collect()
@@ -90,18 +93,18 @@ def serve(path: Path, format_name: str) -> None:
         return next(1024 * int(line.split()[1]) for line in status if line.startswith(what))
 
     def load() -> float:
-        __import__("optimum.intel" if format_name == "openvino" else "compressed_tensors")
-        __import__("bitsandbytes" if format_name == "bitsandbytes" else "transformers")
+        # What the client brings is not the model's.
+        for module in (row.client.module, *(package.replace("-", "_") for package in row.packages)):
+            with suppress(ImportError):
+                import_module(module)
         begun.update({what: memory(what) for what in ("VmRSS", "RssAnon")})
-        held.append(loaders.load(path, format_name, "CPU", "text-generation").model)
+        held.append(client.load(path, format_name, "CPU", "text-generation"))
         return memory("VmRSS") - begun["VmRSS"]
 
     def generate(tokens: int, new: int) -> float:
         ids = torch.arange(tokens)[None] % 2000
         start = time.perf_counter()
-        with torch.inference_mode():
-            options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
-            held[0].generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **options)
+        held[0].generate(ids, new, through_ends=True)
         return time.perf_counter() - start
 
     answers: dict[str, Callable[[], float]] = {
@@ -141,7 +144,7 @@ def compare(sides: dict[str, tuple[Path, str]], turns: int) -> list[dict[str, An
             side.stop()
     rows: list[dict[str, Any]] = []
     for name, (path, format_name) in sides.items():
-        patterns = FORMATS[format_name].weights if format_name in FORMATS else ("*.safetensors",)
+        patterns = LOADABLE[format_name].weights
         prompt, decode = (median(taken[name][what][1:]) for what in ("prompt", "decode"))
         rows.append(
             {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from gates.clients.client import Loaded, load_original
 from gates.evaluation import scoring
 from gates.evaluation.baseline import load_tokenizer, rows_of
-from gates.evaluation.loaders import Loaded, load_original
 from gates.evidence import Document
 from gates.request import Evaluation
 

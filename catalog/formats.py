@@ -22,7 +22,7 @@ class Client:
     """A mainstream library that loads artifacts, with no code of ours in it."""
 
     module: str
-    """What its user imports; `Task.classes` says which class of it."""
+    """What its user imports; `Task.clients` says which class of it, and how it is used."""
     library: str
     """What the Hub calls it: `library_name` of a card."""
 
@@ -96,7 +96,7 @@ class Format:
 
     def loader(self, task: str) -> str:
         """Full name of the stock class that loads it."""
-        return f"{self.client.module}.{TASKS[task].classes[self.client.module]}"
+        return f"{self.client.module}.{TASKS[task].clients[self.client.module].stock}"
 
 
 _CHECKPOINT = ("config.json", "tokenizer_config.json", "*.safetensors")

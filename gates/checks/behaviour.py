@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gates.clients.client import Loaded
 from gates.evaluation import probes
-from gates.evaluation.loaders import Loaded
 from gates.evidence import Check, Sample
 
 MORE_REPETITION = 0.25

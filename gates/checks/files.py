@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from catalog.foreign_errors import machine_fault
 from catalog.formats import Format
 from gates.evidence import Check, Sizes
 from gates.sizes import in_words
@@ -18,8 +15,11 @@ SLACK = 0.02, 65_536
 """Headers and alignment: share of the expected size plus bytes by which the weights may differ from it."""
 
 
-def files(artifact: Path, expected: Format) -> Check:
-    """Every file is of a kind that cannot run code, every weight file is whole, and the format's files are there."""
+def files(artifact: Path, expected: Format, damage: Callable[[Path], str | None]) -> Check:
+    """Every file is of a kind that cannot run code, every weight file is whole, and the format's files are there.
+
+    `damage` is what the client says of the weight files (`gates.clients.client.Client`).
+    """
     name = "files"
     if not artifact.is_dir():
         return Check(name=name, passed=False, detail=f"{artifact.name} is not a directory")
@@ -30,37 +30,19 @@ def files(artifact: Path, expected: Format) -> Check:
     for required in expected.files:
         if not any(artifact.glob(required)):
             return Check(name=name, passed=False, detail=f"{required} is missing")
-    config = json.loads((artifact / "config.json").read_text())
-    if "auto_map" in config:
-        return Check(name=name, passed=False, detail="config.json asks for code of its own (auto_map)")
-    quantization = config.get("quantization_config") or {}
-    if expected.method and quantization.get("quant_method") != expected.method:
-        asked = quantization.get("quant_method") or "no quantization_config"
-        return Check(name=name, passed=False, detail=f"config.json says {asked}, the format is {expected.method}")
-    fault = _shards(artifact)
+    fault = _configuration(artifact, expected) or damage(artifact)
     return Check(name=name, passed=fault is None, detail=fault or "whole, and nothing that runs code")
 
 
-def _shards(artifact: Path) -> str | None:
-    seen: dict[str, str] = {}
-    for path in sorted(artifact.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy") as tensors:  # type: ignore[no-untyped-call]
-                names = list(tensors.keys())
-        except SafetensorError as error:
-            if fault := machine_fault(error):
-                raise fault from error
-            return f"{path.name} is not a whole safetensors file ({error})"
-        for name in names:
-            if name in seen:
-                return f"tensor {name} is in {seen[name]} and in {path.name}"
-            seen[name] = path.name
-    index = artifact / "model.safetensors.index.json"
-    if index.is_file():
-        listed: dict[str, Any] = json.loads(index.read_text())["weight_map"]
-        astray = sorted(name for name in listed.keys() | seen.keys() if listed.get(name) != seen.get(name))
-        if astray:
-            return f"{index.name} and the shards disagree on tensor {astray[0]}"
+def _configuration(artifact: Path, expected: Format) -> str | None:
+    if "config.json" not in expected.files:
+        return None
+    config = json.loads((artifact / "config.json").read_text())
+    if "auto_map" in config:
+        return "config.json asks for code of its own (auto_map)"
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if expected.method and method != expected.method:
+        return f"config.json says {method or 'no quantization_config'}, the format is {expected.method}"
     return None
 
 

@@ -6,8 +6,6 @@ the direction of every short run of weights: rounding is small against the run, 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gates.evaluation.loaders import Loaded
+from gates.clients.client import Loaded
 from gates.evidence import Check
 
 RUN = 32
@@ -31,7 +29,7 @@ def weights(loaded: Loaded, model: Path) -> Check:
     """Compare every linear weight that both have under the same name; names the first that is at fault."""
     compared = 0
     originals = _Originals(model)
-    for name, dense in effective(loaded):
+    for name, dense in loaded.weights():
         if name not in originals:
             continue
         compared += 1
@@ -86,67 +84,3 @@ class _Originals:
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.as_tensor(self._shard_of[name].get_tensor(name))
-
-
-def effective(loaded: Loaded) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and dense weight, (out, in), of every linear as the loader computes with it."""
-    yield from _BY_CLIENT[loaded.loader.rpartition(".")[0]](loaded.model)
-
-
-def _torch(model: Any) -> Iterator[tuple[str, Tensor]]:
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            yield f"{name}.weight", _dense(module)
-
-
-def _dense(module: torch.nn.Linear) -> Tensor:
-    if hasattr(module, "weight_packed") or hasattr(module, "weight_scale"):
-        from compressed_tensors.compressors import decompress_module
-
-        module = copy.deepcopy(module)
-        decompress_module(module)
-    state = getattr(module.weight, "quant_state", None)
-    if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        return torch.as_tensor(dequantize_4bit(module.weight.data, state))
-    return module.weight.data
-
-
-def _openvino(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Fold the constants below each matrix product's second input with OpenVINO itself."""
-    import openvino
-
-    core = openvino.Core()
-    for operation in model.model.get_ordered_ops():
-        if operation.get_type_name() != "MatMul":
-            continue
-        source = operation.input_value(1)
-        constants = _constants(source.get_node())
-        if constants is None:
-            continue
-        name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-        folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
-        dense = torch.from_numpy(folded([])[0].copy())
-        dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
-        if dense.dim() == 3:
-            # One matrix of all experts, whose name has a star for their number.
-            yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
-        else:
-            yield name, dense
-
-
-_DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
-
-
-def _constants(node: Any) -> list[str] | None:
-    """Names of the constants a weight is decompressed from, its own first; None for anything but a decompression."""
-    if node.get_type_name() == "Constant":
-        return [node.get_friendly_name()]
-    if node.get_type_name() not in _DECOMPRESSION:
-        return None
-    below = [_constants(value.get_source_output().get_node()) for value in node.inputs()]
-    return None if any(names is None for names in below) else [name for names in below for name in names or ()]
-
-
-_BY_CLIENT = {"transformers": _torch, "optimum.intel": _openvino}

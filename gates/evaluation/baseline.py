@@ -12,8 +12,9 @@ from torch import Tensor
 
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
+from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
-from gates.evaluation import chats, loaders, probes, scoring, tasks, texts
+from gates.evaluation import chats, probes, scoring, tasks, texts
 from gates.progress import report
 from gates.request import BaselineRequest, Evaluation
 from gates.results import Baseline
@@ -26,7 +27,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     scored = [row for row in rows if len(row) > 1]
     if not scored:
         raise GateError(f"{request.evaluation.documents}: no document has two tokens, so there is nothing to predict.")
-    loaded = loaders.load_original(request.model, request.task)
+    loaded = load_original(request.model, request.task)
     if loaded.faults:
         raise GateError(
             f"{request.model}: the original does not load cleanly: {loaded.faults[0]}. Its configuration and its weights do "
@@ -55,7 +56,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     return result
 
 
-def _score(loaded: loaders.Loaded, rows: list[tuple[Tensor, int]], out: Path, what: str) -> Tensor:
+def _score(loaded: Loaded, rows: list[tuple[Tensor, int]], out: Path, what: str) -> Tensor:
     """Score rows from their given token on; write one file each and return all losses, float64 (positions,)."""
     out.mkdir()
     losses = [torch.zeros(0, dtype=torch.float64)]
@@ -70,7 +71,7 @@ def _score(loaded: loaders.Loaded, rows: list[tuple[Tensor, int]], out: Path, wh
     return torch.cat(losses)
 
 
-def _probe(loaded: loaders.Loaded, tokenizer: Any, rows: list[Tensor], row_tokens: int, out: Path) -> None:
+def _probe(loaded: Loaded, tokenizer: Any, rows: list[Tensor], row_tokens: int, out: Path) -> None:
     report("original: generating", 0, 1)
     prompts = probes.prompts_of(rows)
     answers = probes.Probes(
@@ -79,8 +80,7 @@ def _probe(loaded: loaders.Loaded, tokenizer: Any, rows: list[Tensor], row_token
         sampled=probes.continuations(loaded, prompts, sample=True),
     )
     (out / "probes.json").write_text(answers.model_dump_json() + "\n")
-    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or row_tokens
-    row = probes.long_row(rows, row_tokens, context)
+    row = probes.long_row(rows, row_tokens, loaded.context or row_tokens)
     save_file({"ids": row.to(torch.int32), "loss": probes.losses(loaded, row)}, out / "long.safetensors")
     report("original: generating", 1, 1)
 

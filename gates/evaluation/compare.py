@@ -18,9 +18,10 @@ from catalog.errors import Fault
 from catalog.foreign_errors import machine_fault
 from catalog.formats import LOADABLE
 from catalog.tasks import TASKS
-from gates.checks import behaviour, files, ir, names, weights
+from gates.checks import behaviour, files, names, weights
+from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, loaders, probes, scoring, speed, tasks, texts
+from gates.evaluation import baseline, probes, scoring, speed, tasks, texts
 from gates.evidence import Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
 from gates.progress import report
 from gates.request import EvidenceRequest
@@ -81,7 +82,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     sizes = _sizes(request, original)
     findings = _Findings()
     findings.add(files.size(sizes))
-    if findings.add(files.files(request.artifact, LOADABLE[request.format])):
+    if findings.add(files.files(request.artifact, LOADABLE[request.format], client_of(request.format).damage)):
         _examine(request, original, previous, limit, findings)
     documents = (*(previous.documents if previous else ()), *findings.documents)
     chat = (*(previous.chat if previous else ()), *findings.chat)
@@ -149,7 +150,7 @@ def _examine(
     tokenizer = _tokenizer(request, original, limit, findings)
     loaded = None
     with findings.attempt("loads"):
-        loaded = loaders.load(request.artifact, request.format, request.device, request.task)
+        loaded = load(request.artifact, request.format, request.device, request.task)
         detail = (
             loaded.faults[0]
             if loaded.faults
@@ -185,7 +186,7 @@ def _examine(
             _put_tasks(request, loaded, tokenizer, findings)
 
 
-def _put_tasks(request: EvidenceRequest, loaded: loaders.Loaded, tokenizer: Any, findings: _Findings) -> None:
+def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: _Findings) -> None:
     original = tasks.ANSWERS.validate_json((request.baseline / "tasks.json").read_bytes())
     findings.tasks = tasks.compare(original, tasks.answer(loaded, tokenizer, request.tasks, "artifact"))
     detail = f"answered {len(findings.tasks)} tasks on the same items as the original"
@@ -200,17 +201,15 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
         with findings.attempt("chat-template"):
             findings.add(names.chat_template(theirs, own))
         documents = texts.read(request.evaluation.documents)[:limit]
-        if "openvino_tokenizer.xml" in LOADABLE[request.format].files:
-            with findings.attempt("ir-tokenizer"):
-                findings.add(ir.tokenizers(request.artifact, theirs, documents))
+        for name, check in client_of(request.format).TOKENIZERS.items():
+            with findings.attempt(name):
+                findings.add(check(request.artifact, theirs, documents))
         if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):
             return own
     return None
 
 
-def _score(
-    request: EvidenceRequest, original: Baseline, loaded: loaders.Loaded, indices: range, findings: _Findings
-) -> None:
+def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices: range, findings: _Findings) -> None:
     """Score the documents at `indices` and, for a model with a chat template, the conversations made of them."""
     infinite = None
     chat = range(indices.start, min(indices.stop, original.chat))

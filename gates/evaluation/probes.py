@@ -6,15 +6,14 @@ them, so that a small model's own habit of repeating itself is not blamed on its
 
 from __future__ import annotations
 
-from itertools import pairwise, takewhile
-from typing import Any
+from itertools import pairwise
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gates.evaluation.loaders import Loaded
+from gates.clients.client import Loaded
 
 PROMPTS = 8
 PROMPT_TOKENS = 24
@@ -45,20 +44,7 @@ def continuations(loaded: Loaded, prompts: Tensor, sample: bool) -> tuple[tuple[
 
     prompts: int64 (prompts, tokens). The token that ends a text is not part of what is returned.
     """
-    drawn: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    options = drawn if sample else {"do_sample": False}
-    torch.manual_seed(SEED)
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            input_ids=prompts,
-            attention_mask=torch.ones_like(prompts),
-            max_new_tokens=NEW_TOKENS,
-            pad_token_id=0,
-            **options,
-        )
-    ends = loaded.model.generation_config.eos_token_id
-    stops = set(ends if isinstance(ends, list) else [ends])
-    return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in out[:, prompts.shape[1] :].tolist())
+    return loaded.generate(prompts, NEW_TOKENS, seed=SEED if sample else None)
 
 
 def repetition(texts: tuple[tuple[int, ...], ...]) -> float:

@@ -104,7 +104,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) -> None:
     import torch
 
-    from gates.evaluation import loaders
+    from gates.clients import client
 
     def seconds(work: Any) -> dict[str, float]:
         start = time.perf_counter()
@@ -112,15 +112,11 @@ def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) 
         return {"seconds": time.perf_counter() - start}
 
     def decode() -> None:
-        ids = torch.tensor([row[:1]])
-        options: dict[str, Any] = {"min_new_tokens": NEW_TOKENS, "max_new_tokens": NEW_TOKENS, "do_sample": False}
-        options |= {"pad_token_id": 0}
-        with torch.inference_mode():
-            held[0].model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+        held[0].generate(torch.tensor([row[:1]]), NEW_TOKENS, through_ends=True)
 
-    held: list[loaders.Loaded] = []
+    held: list[client.Loaded] = []
     work: dict[str, Any] = {
-        "load": lambda: seconds(lambda: held.append(loaders.load(path, format_, device, task))),
+        "load": lambda: seconds(lambda: held.append(client.load(path, format_, device, task))),
         "decode": lambda: seconds(decode),
         "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
     }

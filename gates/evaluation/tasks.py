@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from scipy.stats import binomtest
 
 from catalog.foreign_errors import machine_fault
+from gates.clients.client import Loaded
 from gates.errors import GateError
-from gates.evaluation.loaders import Loaded
 from gates.evidence import TaskScores
 from gates.progress import report
 from gates.request import TaskRequest
@@ -44,9 +44,7 @@ def answer(loaded: Loaded, tokenizer: Any, tasks: tuple[TaskRequest, ...], whose
     """
     if not tasks:
         return {}
-    from lm_eval.models.huggingface import HFLM
-
-    model = HFLM(pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1)
+    model = loaded.harness(tokenizer)
     answers = {}
     for number, task in enumerate(tasks):
         report(f"{whose}: task {task.name}", number, len(tasks))

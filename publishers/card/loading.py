@@ -17,23 +17,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def snippet(format_: str, task: str, name: str, version: str | None = None, home: Path | None = None) -> str:
-    """Python that loads and runs a release, by name or from a directory.
+    """Python that loads and runs a release, by name or from a directory, whose path is absolute.
 
     `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub.
     """
-    row, module = FORMATS[format_], FORMATS[format_].client.module
-    stock = TASKS[task].classes[module]
-    imports = [f"from {module} import {stock}", "from transformers import AutoTokenizer"]
-    if module == "transformers":
-        imports = [f"from transformers import {stock}, AutoTokenizer"]
-    if home is not None:
-        imports = [LOCAL.format(home=_literal(str(home))), *imports]
-    arguments = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
-    return TASKS[task].snippet.format(
-        imports="\n".join(imports),
-        model=f"{stock}.from_pretrained({arguments})",
-        tokenizer=f"AutoTokenizer.from_pretrained({arguments})",
-    )
+    row = FORMATS[format_]
+    code = TASKS[task].clients[row.client.module].snippet
+    where = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
+    directory = _literal(name) if Path(name).is_absolute() else f"snapshot_download({_where(name, version)})"
+    if "{directory}" in code and not Path(name).is_absolute():
+        code = f"from huggingface_hub import snapshot_download\n{code}"
+    code = code.format(where=where, directory=directory)
+    return code if home is None else f"{LOCAL.format(home=_literal(str(home)))}\n{code}"
 
 
 def runtimes(format_: str, name: str) -> list[tuple[str, str, str]]:

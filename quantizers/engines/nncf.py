@@ -80,7 +80,7 @@ def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _export(model: Path, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    exported = getattr(intel, TASKS[skeleton.task].classes["optimum.intel"]).from_pretrained(
+    exported = getattr(intel, TASKS[skeleton.task].clients["optimum.intel"].stock).from_pretrained(
         model,
         export=True,
         compile=False,

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import PhimoeConfig, PhimoeForCausalLM
 
-from gates.checks.weights import effective, weights
-from gates.evaluation.loaders import Loaded
+from gates.checks.weights import weights
+from gates.clients.optimum_intel import Model
 from quantizers.artifact.target import starved
 from quantizers.entrypoint import answer, run
 from quantizers.errors import QuantizeError
@@ -85,9 +85,9 @@ def test_ir_computes_what_the_stock_model_does_with_the_weights_that_are_in_it(n
         edit_tensors(model, lambda tensors: tensors.update({n: w.bfloat16() for n, w in tensors.items()}))
     recipe = IR | {"dtype": "int4", "symmetric": False, "rounding": "compensated", "skip": skip}
     run(asked(model, samples=16, t=recipe), tmp_path / "out")
-    loaded = Loaded(stock(tmp_path / "out/t"), "optimum.intel.OVModelForCausalLM", {})
+    loaded = Model(stock(tmp_path / "out/t"))
     dense, original = (
-        dict(effective(loaded)),
+        dict(loaded.weights()),
         {n: w.float().clone() for n, w in load_file(model / "model.safetensors").items()},
     )
     edit_tensors(model, lambda tensors: tensors.update({n: w.contiguous() for n, w in dense.items() if n in tensors}))
@@ -108,7 +108,7 @@ def test_calibration_lowers_the_error_of_experts_in_ir(name, tmp_path):
     original = logits(load(name, model), name)
     off = {t: (ir_logits(tmp_path / "out" / t) - original).norm(dim=-1).median() for t in ("best", "plain")}
     assert off["best"] < 0.9 * off["plain"], off
-    loaded = Loaded(stock(tmp_path / "out/best"), "optimum.intel.OVModelForCausalLM", {})
+    loaded = Model(stock(tmp_path / "out/best"))
     assert weights(loaded, model).passed
     turned = next(key for key in load_file(model / "model.safetensors") if ".experts.2." in key)
     edit_tensors(model, lambda tensors: tensors[turned].neg_())
@@ -134,7 +134,7 @@ def routed(request, tmp_path_factory) -> Path:
 def experts_of(artifact: Path) -> dict[str, torch.Tensor]:
     """Codes of the experts, or the weights that they stand for, by the names that a note gives them."""
     if (artifact / "openvino_model.xml").exists():
-        tensors = dict(effective(Loaded(stock(artifact), "optimum.intel.OVModelForCausalLM", {})))
+        tensors = dict(Model(stock(artifact)).weights())
         return {key.replace("block_sparse_moe", "mlp"): value for key, value in tensors.items() if ".experts." in key}
     tensors = load_file(artifact / "model.safetensors")
     return {key: value for key, value in tensors.items() if ".experts." in key and key.endswith("wi.weight")}

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from gates.checks.weights import weights
-from gates.evaluation.loaders import Loaded
+from gates.clients.optimum_intel import Model
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
@@ -102,7 +102,7 @@ def test_the_stock_loaders_of_both_formats_compute_the_same(made, target):
     expected = logits(AutoModelForCausalLM.from_pretrained(made / target, dtype=torch.float32), ids)
     model = stock(made / f"{target}_ir")
     torch.testing.assert_close(logits(model, ids), expected, rtol=0, atol=1e-3)
-    loaded = Loaded(model, "optimum.intel.OVModelForCausalLM", {})
+    loaded = Model(model)
     assert weights(loaded, MODEL).passed, weights(loaded, MODEL).detail
 
 

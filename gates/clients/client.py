@@ -1,0 +1,112 @@
+"""What evidence asks of a client; nothing of ours takes part in loading.
+
+A client is a module of this package that answers `Client`, and a row of `catalog.formats` names it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from catalog.formats import LOADABLE, ORIGINAL
+from gates.evidence import Check
+
+
+@dataclass
+class Loaded(ABC):
+    """A model as a client holds it, loaded with the client's own defaults."""
+
+    model: Any
+    """What the client returned."""
+    runtime: dict[str, str] = field(default_factory=dict)
+    """How it computes: dtype, precision hints."""
+    faults: list[str] = field(default_factory=list)
+    """What the client reported that a sound artifact never causes."""
+
+    method: str | None = None
+    """The quantization that was in force while loading, not the one that config.json names; None: nothing is said of it."""
+
+    @property
+    @abstractmethod
+    def context(self) -> int | None:
+        """Tokens that the model was made for; None where nothing bounds them."""
+
+    @abstractmethod
+    def logits(self, ids: Tensor) -> Tensor:
+        """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""
+
+    @abstractmethod
+    def generate(
+        self, prompts: Tensor, new_tokens: int, *, seed: int | None = None, through_ends: bool = False
+    ) -> tuple[tuple[int, ...], ...]:
+        """Continue every prompt by at most `new_tokens` tokens: the likeliest, or, with a seed, drawn at temperature 1.
+
+        Args:
+            prompts: int64 (prompts, tokens).
+            new_tokens: the most that is returned of each.
+            seed: of the generator that draws.
+            through_ends: go on where a text ends. Otherwise the token that ends it is not part of what is returned.
+        """
+
+    @abstractmethod
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the original's name and the dense weight, (out, in), of every linear as the client computes with it."""
+
+    @abstractmethod
+    def harness(self, tokenizer: Any) -> Any:
+        """The model as lm-evaluation-harness takes it (`lm_eval.api.model.LM`)."""
+
+
+TokenizerCheck = Callable[[Path, Any, list[str]], Check]
+
+
+class Client(Protocol):
+    """A module that loads artifacts."""
+
+    TOKENIZERS: Mapping[str, TokenizerCheck]
+    """Checks, by name, of what the client tokenizes with besides transformers' files: of an artifact, the original's
+    tokenizer, and texts of the evaluation."""
+
+    def load(self, path: Path, loader: str, device: str, **options: Any) -> Loaded:
+        """Load a model with the class of that full name. Raises whatever the client raises.
+
+        Raises:
+            EnvironmentFault: the device is not on this machine.
+        """
+
+    def damage(self, artifact: Path) -> str | None:
+        """What is broken in the weight files of a directory, before anything is loaded; None when they are whole."""
+
+
+def client_of(format_: str) -> Client:
+    """The client of a format's row. Brings the client's library only when it loads."""
+    return cast(Client, import_module(f"gates.clients.{LOADABLE[format_].client.module.replace('.', '_')}"))
+
+
+def load(path: Path, format_: str, device: str, task: str) -> Loaded:
+    """Load an artifact as its user will, with the client's own defaults. Raises whatever the client raises."""
+    row = LOADABLE[format_]
+    loaded = client_of(format_).load(path, row.loader(task), device, **dict(row.options))
+    if row.method != loaded.method:
+        loaded.faults.append(
+            f"loads with quantization {loaded.method or 'none'}, where {row.method or 'none'} is what was made"
+        )
+    return loaded
+
+
+def load_original(path: Path, task: str) -> Loaded:
+    """Load the original in float32 on the CPU: the reference must not carry rounding of its own."""
+    return client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
+
+
+def stock_class(loader: str) -> Any:
+    """The class of that full name, from the library it is in."""
+    module, _, name = loader.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,0 +1,115 @@
+"""optimum-intel: OpenVINO IR on CPU, GPU and NPU, with the tokenizer graphs that OpenVINO GenAI runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from catalog.errors import EnvironmentFault
+from gates.clients import transformers
+from gates.clients.client import stock_class
+from gates.evidence import Check
+
+TEXTS = 8
+"""Texts that the tokenizer graphs are compared on, the first of the evaluation."""
+CHARACTERS = 400
+"""Of each text: the graphs cut off what exceeds the model's context, the tokenizer beside it does not."""
+
+_HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
+_DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
+
+
+@dataclass
+class Model(transformers.Model):
+    """A compiled graph behind the interface of transformers."""
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Fold the constants below each matrix product's second input with OpenVINO itself."""
+        import openvino
+
+        core = openvino.Core()
+        for operation in self.model.model.get_ordered_ops():
+            if operation.get_type_name() != "MatMul":
+                continue
+            source = operation.input_value(1)
+            constants = _constants(source.get_node())
+            if constants is None:
+                continue
+            name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
+            folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
+            dense = torch.from_numpy(folded([])[0].copy())
+            dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
+            if dense.dim() == 3:
+                # One matrix of all experts, whose name has a star for their number.
+                yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
+            else:
+                yield name, dense
+
+
+def _constants(node: Any) -> list[str] | None:
+    """Names of the constants a weight is decompressed from, its own first; None for anything but a decompression."""
+    if node.get_type_name() == "Constant":
+        return [node.get_friendly_name()]
+    if node.get_type_name() not in _DECOMPRESSION:
+        return None
+    below = [_constants(value.get_source_output().get_node()) for value in node.inputs()]
+    return None if any(names is None for names in below) else [name for names in below for name in names or ()]
+
+
+def load(path: Path, loader: str, device: str, **options: Any) -> Model:
+    """Load and compile for a device, `CPU`, `GPU` or `NPU`."""
+    from openvino import Core
+
+    present = Core().available_devices
+    if device not in {name.split(".")[0] for name in present}:
+        raise EnvironmentFault(
+            f"device {device}: OpenVINO finds none on this machine ({', '.join(present)} is there). Run where it is, with "
+            "its driver, or name another device for this target."
+        )
+    with transformers.alarms() as faults:
+        model = stock_class(loader).from_pretrained(
+            path, device=device, local_files_only=True, trust_remote_code=False, **options
+        )
+        model.compile()
+    compiled = model.request.get_compiled_model()
+    supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
+    runtime = {name: str(compiled.get_property(name)) for name in _HINTS if name in supported}
+    return Model(model, runtime, faults)
+
+
+def damage(artifact: Path) -> str | None:
+    """Nothing is known of a .bin by itself: OpenVINO refuses one that is shorter than its .xml says."""
+    return None
+
+
+def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:
+    """Both graphs agree with the original's tokenizer on the first `TEXTS` texts, there and back."""
+    import openvino
+    import openvino_tokenizers  # noqa: F401  registers the operations that the graphs are made of
+
+    core = openvino.Core()
+    split, join = (
+        core.compile_model(artifact / f"openvino_{part}.xml", "CPU") for part in ("tokenizer", "detokenizer")
+    )
+    for text in (text[:CHARACTERS] for text in texts[:TEXTS]):
+        expected = original(text)["input_ids"]
+        if split([text])["input_ids"][0].tolist() != expected:
+            return _check(
+                False, f"openvino_tokenizer.xml splits {text[:40]!r} differently from the original's tokenizer"
+            )
+        back = str(join([[expected]])["string_output"][0])
+        if back.strip() != original.decode(expected, skip_special_tokens=True).strip():
+            return _check(False, f"openvino_detokenizer.xml does not give {text[:40]!r} back as the original's does")
+    return _check(True, f"both agree with the original's tokenizer on {min(TEXTS, len(texts))} texts")
+
+
+def _check(passed: bool, detail: str) -> Check:
+    return Check(name="ir-tokenizer", passed=passed, detail=detail)
+
+
+TOKENIZERS = {"ir-tokenizer": tokenizers}

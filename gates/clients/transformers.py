@@ -1,0 +1,184 @@
+"""transformers. What it reports while loading (keys missing or left over, a quantization it skipped) is kept: a model with
+initialized weights, or without its quantization, is not the artifact."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from catalog.foreign_errors import machine_fault
+from gates.clients.client import Loaded, TokenizerCheck, stock_class
+
+TOKENIZERS: Mapping[str, TokenizerCheck] = {}
+DRAWN = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+# What transformers logs when it goes on without the quantization that config.json asks for, or without weights.
+_ALARMS = (
+    "skip the quantization",
+    "newly initialized",
+    "not initialized from the model checkpoint",
+    "were not used when",
+)
+
+
+@dataclass
+class Model(Loaded):
+    """A model with the interface of transformers, which optimum-intel's have, too."""
+
+    @property
+    def context(self) -> int | None:
+        """`max_position_embeddings`, if its configuration has any."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Run one row at once."""
+        with torch.inference_mode():
+            out = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False)
+        return torch.as_tensor(out.logits[0])
+
+    def generate(
+        self, prompts: Tensor, new_tokens: int, *, seed: int | None = None, through_ends: bool = False
+    ) -> tuple[tuple[int, ...], ...]:
+        """Run all prompts as one batch."""
+        options: dict[str, Any] = {"do_sample": False} if seed is None else dict(DRAWN)
+        if through_ends:
+            options["min_new_tokens"] = new_tokens
+        torch.manual_seed(seed or 0)
+        with torch.inference_mode():
+            out = self.model.generate(
+                input_ids=prompts,
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=new_tokens,
+                pad_token_id=0,
+                **options,
+            )
+        ends = self.model.generation_config.eos_token_id
+        stops = set() if through_ends else set(ends if isinstance(ends, list) else [ends])
+        rows = out[:, prompts.shape[1] :].tolist()
+        return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in rows)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Unpack one linear at a time."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, torch.nn.Linear):
+                yield f"{name}.weight", _dense(module)
+
+    def harness(self, tokenizer: Any) -> Any:
+        """The harness has a class for it."""
+        from lm_eval.models.huggingface import HFLM
+
+        return HFLM(pretrained=self.model, tokenizer=tokenizer, backend="causal", batch_size=1)
+
+
+def load(path: Path, loader: str, device: str, **options: Any) -> Model:
+    """Load on the CPU."""
+    with alarms() as faults:
+        model, info = stock_class(loader).from_pretrained(
+            path,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are faults, and told by name
+            **options,
+        )
+    # What the loader logs of these is a table of all of them, for a terminal.
+    faults[:] = _misfits(model, info) or faults
+    model.eval()
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
+    return Model(model, {"dtype": ", ".join(dtypes)}, faults, _method(model))
+
+
+def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
+    """Tensors that the weights lack, have in another shape, or have in vain: how many, and the first in the model's order."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    order = {name: number for number, name in enumerate(shapes)}
+    misfits = []
+    if missing := sorted(info["missing_keys"], key=lambda name: order.get(name, len(order))):
+        misfits.append(
+            f"config.json wants tensor {missing[0]} {shapes.get(missing[0], '')}{_more(missing)}, not in the weights"
+        )
+    if other := sorted(info["mismatched_keys"], key=lambda each: order.get(each[0], len(order))):
+        name, stored, wanted = other[0]
+        misfits.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
+    if unknown := sorted(info["unexpected_keys"]):
+        misfits.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
+    return misfits + [" ".join(str(each).split()) for each in info["error_msgs"]]
+
+
+def _more(names: list[Any]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _method(model: Any) -> str | None:
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return None
+    return str(getattr(quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method))
+
+
+@contextmanager
+def alarms() -> Iterator[list[str]]:
+    """Collect the log records that `_ALARMS` names while a loader runs."""
+    faults: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if any(alarm in text for alarm in _ALARMS):
+                faults.append(text.strip().splitlines()[0])
+
+    listener, logger = Listener(logging.WARNING), logging.getLogger("transformers")
+    logger.addHandler(listener)
+    try:
+        yield faults
+    finally:
+        logger.removeHandler(listener)
+
+
+def _dense(module: torch.nn.Linear) -> Tensor:
+    if hasattr(module, "weight_packed") or hasattr(module, "weight_scale"):
+        from compressed_tensors.compressors import decompress_module
+
+        module = copy.deepcopy(module)
+        decompress_module(module)
+    state = getattr(module.weight, "quant_state", None)
+    if state is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return torch.as_tensor(dequantize_4bit(module.weight.data, state))
+    return module.weight.data
+
+
+def damage(artifact: Path) -> str | None:
+    """Shards that are cut short, or that disagree with each other or with their index."""
+    shard_of: dict[str, str] = {}
+    for path in sorted(artifact.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as tensors:  # type: ignore[no-untyped-call]
+                names = list(tensors.keys())
+        except SafetensorError as error:
+            if fault := machine_fault(error):
+                raise fault from error
+            return f"{path.name} is not a whole safetensors file ({error})"
+        for name in names:
+            if name in shard_of:
+                return f"tensor {name} is in {shard_of[name]} and in {path.name}"
+            shard_of[name] = path.name
+    index = artifact / "model.safetensors.index.json"
+    if index.is_file():
+        listed: dict[str, Any] = json.loads(index.read_text())["weight_map"]
+        astray = sorted(name for name in listed.keys() | shard_of.keys() if listed.get(name) != shard_of.get(name))
+        if astray:
+            return f"{index.name} and the shards disagree on tensor {astray[0]}"
+    return None
