@@ -5,20 +5,18 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import transformers
-from optimum import intel
 
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
-from catalog.formats import FORMATS
+from catalog.formats import FORMATS, LOADABLE
 from catalog.libraries import installed, known
 from catalog.tasks import TASKS
 from flows.manifest.schema import schema
+from gates.clients.client import client_of
 from quantizers.parts import exporter_of, layout_of
 from quantizers.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = {"transformers": transformers, "optimum.intel": intel}
 
 
 def offered(node: object) -> set[str]:
@@ -59,6 +57,12 @@ def test_behind_every_format_is_code(name: str) -> None:
         assert callable(exporter_of(name).export) and callable(exporter_of(name).require)
 
 
+@pytest.mark.parametrize("name", LOADABLE)
+def test_behind_every_format_is_a_client(name: str) -> None:
+    client = client_of(name)
+    assert callable(client.load) and callable(client.damage) and all(map(callable, client.TOKENIZERS.values()))
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_behind_every_engine_is_a_function(name: str) -> None:
     module, _, function = ENGINES[name].entry_point.partition(":")
@@ -69,7 +73,7 @@ def test_behind_every_engine_is_a_function(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_stock_class_is_there(name: str, task: str) -> None:
     module, _, stock = FORMATS[name].loader(task).rpartition(".")
-    assert hasattr(CLIENTS[module], stock)
+    assert hasattr(import_module(module), stock)
 
 
 def test_every_library_whose_version_goes_into_keys_is_installed() -> None:
