@@ -12,6 +12,7 @@ COPY flows flows
 COPY quantizers quantizers
 COPY gates gates
 COPY publishers publishers
+COPY quantmill quantmill
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt --editable .
 COPY manifests manifests
 USER miller

@@ -1,0 +1,1 @@
+"""What users of releases import beside the stock clients. Nothing that is judged is loaded with it."""
