@@ -70,8 +70,14 @@ class Format:
     """Where it can be judged: `GPU` and `NPU` are OpenVINO's names, which loaders of torch do not know."""
     group_sizes: tuple[int, ...] = ()
     """Weights per scale that it holds; empty: any."""
+    architectures: tuple[str, ...] = ()
+    """Model types that it holds; empty: all that its loader takes."""
     symmetric: tuple[str, ...] = ()
     """Integer dtypes that it holds without zero points alone."""
+    scale_bits: int = 16
+    """Bits of a scale."""
+    zero_bits: int | None = None
+    """Bits of a group's zero point; None: as many as of a weight."""
     mixes: bool = False
     """Whether each linear may have a dtype of its own."""
     embeddings: tuple[str, ...] = ()
@@ -93,6 +99,10 @@ class Format:
     def holds(self, engine: str) -> tuple[str, ...]:
         """The dtypes that an engine can write it with; none if it does not write it."""
         return tuple(name for name in self.dtypes if engine in self.engines and name in ENGINES[engine].dtypes)
+
+    def group_bits(self, symmetric: bool, bits: int) -> int:
+        """Bits of what a group of weights of so many bits shares: its scale, and its zero point."""
+        return self.scale_bits + (0 if symmetric else self.zero_bits or bits)
 
     def loader(self, task: str) -> str:
         """Full name of the stock class that loads it."""
@@ -135,6 +145,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("bitsandbytes",),
             method="bitsandbytes",
+            scale_bits=32,
             # What it has kernels for.
             group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
         ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS, LOADABLE, ORIGINAL
@@ -42,3 +44,13 @@ def installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "absent"
+
+
+def source(package: str, *path: str) -> str | None:
+    """The text of one file of a package that is not imported for it: importing takes seconds and hundreds of megabytes."""
+    spec = find_spec(package)
+    for directory in (spec and spec.submodule_search_locations) or ():
+        file = Path(directory, *path)
+        if file.is_file():
+            return file.read_text("utf-8")
+    return None

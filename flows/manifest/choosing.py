@@ -26,8 +26,6 @@ _QUALITY: dict[tuple[int, bool], Quality] = {
 }
 _INPUTS = 4096
 """Inputs of a typical linear: what a scale for each output channel is shared by."""
-_SCALE = {"bitsandbytes": 32}
-"""Bits of a scale; 16 in other formats."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +58,6 @@ def choice(recipe: Recipe) -> Choice:
 def bits_per_weight(recipe: Recipe, inputs: int = _INPUTS) -> float:
     """Return the bits that a weight of a linear with so many inputs takes, its share of scale and zero point included."""
     width = recipe.ratio * DTYPES[recipe.dtype].bits + (1 - recipe.ratio) * 8
-    zero = 0 if recipe.symmetric else recipe.bits
-    return width + (_SCALE.get(recipe.format, 16) + zero) / (inputs if recipe.group_size == -1 else recipe.group_size)
+    return width + FORMATS[recipe.format].group_bits(recipe.symmetric, recipe.bits) / (
+        inputs if recipe.group_size == -1 else recipe.group_size
+    )

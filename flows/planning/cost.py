@@ -57,7 +57,6 @@ _SMALL = Process(55 * MB, 0.6)
 """Those that import no torch."""
 _STREAMING = Process(645 * MB, 7.5)
 _SCORING = Process(565 * MB, 6.5)
-_SCORING_IR = Process(725 * MB, 8.0)
 _EXPORTED = Process(10 * MB, 0.5)
 """What tracing a block for the exporter takes."""
 _WHOLE = {
@@ -80,10 +79,21 @@ _CALIBRATED = 45 * MB
 """Compiled loops and their scratch."""
 _PROBED = 24 * 2048
 """Tokens that run through all blocks, on the mean, while sensitivities are measured."""
-_IR = Process(120 * MB, 7.5)
-"""What making IR of an artifact adds."""
-_IR_COPIES = 1.9
-"""Copies of the artifact that are held when IR is put together."""
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What making a format of a finished artifact of another one adds."""
+
+    process: Process
+    block: Process
+    """For each block."""
+    copies: float
+    """Copies of the artifact that are held meanwhile."""
+
+
+_EXPORTS = {"openvino": _Export(Process(120 * MB, 7.5), _EXPORTED, 1.9)}
+"""By format."""
 
 _FLOAT32_RATE, _BFLOAT16_RATE = 6e10, 1e11
 """Operations a second of a core when text is scored: the original in float32, an artifact in what its loader takes."""
@@ -109,11 +119,21 @@ class _Scoring:
     """For each weight that is held against the original's."""
     compared: int = 0
     """Bytes for each weight of the largest tensor meanwhile."""
+    copies: int = 1
+    """Of weights that stay packed, in memory."""
+    long: int = 0
+    """Bytes for each logit of the long row."""
 
 
-_ORIGINAL = _Scoring(_SCORING, _FLOAT32_RATE, logit=2e-8, layer=6e-4)
-_ARTIFACT = _Scoring(_SCORING, _BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12)
-_ARTIFACT_IR = _Scoring(_SCORING_IR, _BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12)
+_ORIGINAL = _Scoring(_SCORING, _FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
+_COMPILED = Process(725 * MB, 8.0)
+_ARTIFACTS = {
+    "transformers": _Scoring(_SCORING, _BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12),
+    "optimum.intel": _Scoring(
+        _COMPILED, _BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12, copies=2, long=4
+    ),
+}
+"""By the module of the client."""
 
 
 def cores() -> int:
@@ -154,7 +174,8 @@ def weights_bytes(original: Original, rung: Rung) -> int:
         out, features = tensor.shape
         groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
         bits = recipe.ratio * DTYPES[dtypes[name.removesuffix(".weight")]].bits + (1 - recipe.ratio) * 8
-        total += int(tensor.elements * bits / 8) + groups * (2 if recipe.symmetric else 3)
+        shared = FORMATS[recipe.format].group_bits(recipe.symmetric, recipe.bits)
+        total += int(tensor.elements * bits / 8) + groups * shared // 8
     return total
 
 
@@ -170,9 +191,12 @@ def quantizing(work: Sequence[tuple[Job, Rung]]) -> Cost:
     if calibrated := [(job, rung.recipe) for job, rung in work if rung.recipe.calibrated]:
         memory += _calibrated_memory(shape, calibrated)
         seconds += _pass_seconds(shape, calibrated[0][0]) + len(calibrated) * _rounding_seconds(shape)
-    for size in (size for (_, rung), size in zip(work, sizes, strict=True) if FORMATS[rung.recipe.format].made_from):
-        held = _STREAMING.memory_bytes + _IR.memory_bytes + layers * _EXPORTED.memory_bytes + _IR_COPIES * size
-        memory, seconds = max(memory, int(held)), seconds + _IR.seconds + layers * _EXPORTED.seconds
+    for (_, rung), size in zip(work, sizes, strict=True):
+        if FORMATS[rung.recipe.format].made_from:
+            export = _EXPORTS[rung.recipe.format]
+            held = export.process.memory_bytes + layers * export.block.memory_bytes + int(export.copies * size)
+            memory = max(memory, _STREAMING.memory_bytes + held)
+            seconds += export.process.seconds + layers * export.block.seconds
     return Cost(memory, sum(sizes), seconds)
 
 
@@ -218,7 +242,8 @@ def scoring_original(job: Job) -> Cost:
     shape, evaluation = shape_of(job.original), job.manifest.evaluation
     documents, tokens = _rows(evaluation, shape)
     # Weights as they are stored stay mapped while they are widened.
-    memory = _ORIGINAL.process.memory_bytes + shape.bytes + 4 * shape.elements + 6 * _long_logits(evaluation, shape)
+    memory = _ORIGINAL.process.memory_bytes + shape.bytes + 4 * shape.elements
+    memory += _ORIGINAL.long * _long_logits(evaluation, shape)
     kept = documents * tokens * min(shape.vocabulary, 73) * 8
     return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, evaluation, documents * tokens, 4))
 
@@ -227,11 +252,11 @@ def gating(job: Job, rung: Rung, artifact_bytes: int) -> Cost:
     """Price the evidence on one artifact, if the first look decides; of tasks and of speed nothing is known before."""
     shape, evaluation, made = shape_of(job.original), job.manifest.evaluation, FORMATS[rung.recipe.format]
     documents, tokens = _rows(evaluation, shape)
-    scoring = _ARTIFACT_IR if made.made_from else _ARTIFACT
-    held = (2 if made.made_from else 1) * artifact_bytes if made.small_in_memory else shape.bytes
+    scoring = _ARTIFACTS[made.client.module]
+    held = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
     # The original's weights are mapped to be compared with.
     memory = scoring.process.memory_bytes + shape.bytes + held + scoring.compared * shape.largest
-    memory += (4 if made.made_from else 0) * _long_logits(evaluation, shape)
+    memory += scoring.long * _long_logits(evaluation, shape)
     read = interim_looks(documents)[0] * tokens
     return Cost(memory, 0, _scoring_seconds(scoring, shape, evaluation, read, 2))
 

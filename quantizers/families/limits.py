@@ -48,15 +48,17 @@ def refusal(model_type: str, quantized: Collection[str], format_: str) -> str | 
     if lost:
         return (
             f"transformers cannot load {some(lost)} of a {model_type} from format compressed-tensors: it initializes the "
-            f"modules that hold them by weights that are not there; use format {_others(format_)}, or add these layers to skip"
+            f"modules that hold them by weights that are not there; use format {_others(format_, model_type)}, or add these "
+            "layers to skip"
         )
     if model_type in TRANSPOSED:
         return (
             f"the linears of a {model_type} are Conv1D modules, which format compressed-tensors cannot hold; use format "
-            f"{_others(format_)}"
+            f"{_others(format_, model_type)}"
         )
     return None
 
 
-def _others(format_: str) -> str:
-    return " or ".join(name for name in FORMATS if name != format_)
+def _others(format_: str, model_type: str) -> str:
+    able = (name for name, row in FORMATS.items() if not row.architectures or model_type in row.architectures)
+    return " or ".join(name for name in able if name != format_)

@@ -10,7 +10,6 @@ from flows.planning.preflight.files import Subject
 from flows.planning.preflight.structure import stored_as
 from quantizers.families import family_of
 from quantizers.families.limits import TRANSPOSED
-from quantizers.families.mixture import MATRICES
 from quantizers.families.tensors import LAYOUTS, is_tied, tensors
 from quantizers.linears import Linears
 from quantizers.recipe import Recipe
@@ -82,16 +81,6 @@ def stacks(linears: Linears, recipe: Recipe) -> list[list[str]]:
         if match := _EXPERT.match(name):
             groups.setdefault((match[1], "" if recipe.engine == "nncf" else match[2]), []).append(name)
     return list(groups.values())
-
-
-def is_mixture(subject: Subject) -> bool:
-    """Whether experts are stored one by one, or tensors of all of them are."""
-    return any(_EXPERT.match(name.removesuffix(".weight")) for name in subject.tensors)
-
-
-def is_known_mixture(subject: Subject) -> bool:
-    """Whether the matrices of its experts are known here as linears."""
-    return subject.config["model_type"] in MATRICES
 
 
 def _likely(subject: Subject) -> dict[str, int]:

@@ -10,15 +10,15 @@ from functools import lru_cache
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
-from catalog.libraries import installed
 from flows.manifest.model import Auto, Target
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.finding import Problem
-from flows.planning.preflight.installed import exported
-from flows.planning.preflight.linears import experts, is_known_mixture, is_mixture, seen, stacks
+from flows.planning.preflight.linears import experts, seen, stacks
 from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
 from quantizers.families.limits import refusal
+from quantizers.formats import limits
+from quantizers.formats.limits import Facts
 from quantizers.linears import Linears, Misfit, quantized, unmatched
 from quantizers.recipe import Recipe
 
@@ -100,26 +100,20 @@ def _calibrates(subject: Subject, recipe: Recipe) -> Problem | None:
 
 
 def _exports(subject: Subject, recipe: Recipe) -> Problem | None:
-    if recipe.format != "openvino":
+    """What a format that is made from another one does not take."""
+    facts = Facts(
+        subject.directory,
+        subject.config,
+        {name: tensor.shape for name, tensor in subject.tensors.items()},
+        seen(subject).linears.inputs,
+        ENGINES[recipe.engine].streams,
+    )
+    if (text := limits.refusal(recipe.format, facts)) is None:
         return None
-    kind, types = subject.config["model_type"], exported()
-    able = [name for name in FORMATS if name != "openvino" and refusal(kind, subject.tensors, name) is None]
+    others = [name for name in FORMATS if name != recipe.format]
+    able = [n for n in others if not refusal(facts.kind, subject.tensors, n) and not limits.refusal(n, facts)]
     advice = f"use format {' or '.join(able)}" if able else "name another model"
-    if types is not None and kind not in types:
-        versions = f"optimum-intel {installed('optimum-intel')} with transformers {installed('transformers')}"
-        return Problem(f"{versions} exports no model_type {kind!r} for text generation; {advice}", ("format",))
-    if not ENGINES[recipe.engine].streams:
-        return None
-    stacked = next((name for name, tensor in subject.tensors.items() if len(tensor.shape) == 3), None)
-    if stacked or (is_mixture(subject) and not is_known_mixture(subject)):
-        what = f"{stacked} is no matrix" if stacked else "it is a mixture of experts of a kind not known here"
-        return Problem(f"cannot be written as OpenVINO IR from a {kind}: {what}; {advice}", ("format",))
-    odd = next((name for name, size in seen(subject).linears.inputs.items() if size % 2), None)
-    if odd:
-        size = seen(subject).linears.inputs[odd]
-        text = f"{odd} has {size} inputs, an odd number, which OpenVINO's 4-bit types cannot hold row by row; {advice}"
-        return Problem(text, ("format",))
-    return None
+    return Problem(f"{text}; {advice}", ("format",))
 
 
 _RULES: tuple[Callable[[Subject, Recipe], Problem | None], ...] = (_calibrates, _exports, _fits, _tied)

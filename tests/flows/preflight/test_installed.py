@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.planning.preflight import installed
+from quantizers.formats.openvino import limits
 
 
 def test_types_and_classes_are_those_of_transformers() -> None:
@@ -28,7 +29,7 @@ def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers()
         least, most = (getattr(made, f"{end}_TRANSFORMERS_VERSION", None) for end in ("MIN", "MAX"))
         if export and (not least or Version(str(least)) <= ours) and (not most or ours <= Version(str(most))):
             kinds.add(kind)
-    assert installed.exported() == frozenset(kinds)
+    assert limits.exported() == frozenset(kinds)
 
 
 def test_tasks_of_the_harness_are_known_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +40,7 @@ def test_tasks_of_the_harness_are_known_and_kept(tmp_path: Path, monkeypatch: py
 
 
 def test_a_source_that_is_not_as_expected_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "_source", lambda *_: "NAMES = build()\n")
+    for module in (installed, limits):
+        monkeypatch.setattr(module, "source", lambda *_: "NAMES = build()\n")
     assert installed._table("modeling_auto", "NAMES") is None
-    assert installed.exported.__wrapped__() is None
+    assert limits.exported.__wrapped__() is None
