@@ -72,13 +72,16 @@ def _kind(block: nn.Module) -> tuple[Any, ...]:
 
 
 def _merged(kinds: dict[tuple[Any, ...], tuple[Group, ...]]) -> tuple[Group, ...]:
-    """The groups of all kinds of blocks; where two kinds differ about the same linears, nothing absorbs for these."""
+    """The groups of all kinds of blocks; where two kinds differ about the same linears, nothing absorbs for these.
+
+    Experts that all tokens of one block reach are experts still: in another they may read too few.
+    """
     merged: dict[tuple[str, ...], Group] = {}
     for groups in kinds.values():
         for group in groups:
             before = merged.setdefault(group.linears, group)
             if before != group:
-                merged[group.linears] = Group(group.linears)
+                merged[group.linears] = Group(group.linears, experts=before.experts or group.experts)
     return tuple(merged.values())
 
 

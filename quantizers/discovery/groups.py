@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from catalog.foreign_errors import machine_fault
 from quantizers.discovery.probe import Probe, Run
 from quantizers.families.family import Group, Kind, RowList
 from quantizers.model.skeleton import linear_shape
@@ -192,7 +193,9 @@ def norm_kind(module: nn.Module) -> Kind | None:
             bare = _answer(module, read)
         finally:
             weight.copy_(kept)
-    except (TypeError, RuntimeError, ValueError, AttributeError):
+    except (TypeError, RuntimeError, ValueError, AttributeError) as error:
+        if fault := machine_fault(error):
+            raise fault from error
         return None  # it is called with more than hidden states: a norm with a gate, a convolution
     if bare is None or with_weight is None or bare.shape != read.shape:
         return None

@@ -12,11 +12,12 @@ from bench import tiny
 from catalog.errors import EnvironmentFault
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.blocks import first_inputs
-from quantizers.discovery.family import find_family
+from quantizers.discovery.family import _merged, find_family
 from quantizers.discovery.structure import find_structure
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
+from quantizers.families.family import Group
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
 from quantizers.model.values import materialize
@@ -116,3 +117,10 @@ def test_memory_that_runs_out_says_nothing_of_the_model(
     monkeypatch.setattr(kind, "forward", out_of_memory)
     with pytest.raises(EnvironmentFault):
         find_family(checkpoint, skeleton)
+
+
+def test_experts_that_two_kinds_of_blocks_absorb_differently_are_experts_still() -> None:
+    linears = ("experts.0.up", "experts.1.up")
+    routed, read_by_all = Group(linears, "norm", "norm", experts=True), Group(linears)
+    assert _merged({("dense",): (read_by_all,), ("mixture",): (routed,)}) == (Group(linears, experts=True),)
+    assert _merged({("mixture",): (routed,), ("dense",): (read_by_all,)}) == (Group(linears, experts=True),)

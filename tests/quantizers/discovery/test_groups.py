@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quantizers.discovery.groups import find_groups
+from catalog.errors import EnvironmentFault
+from quantizers.discovery.groups import find_groups, norm_kind
 from quantizers.discovery.probe import Probe
 from quantizers.families.experts import unstack
 from quantizers.families.family import Group
@@ -151,3 +152,12 @@ def test_a_false_absorber_is_refused(what: str) -> None:
 def test_a_norm_that_two_groups_read_serves_them_as_one() -> None:
     groups = groups_of(lambda b, h: h + b.down(b.gate(x := b.norm(h)).tanh() * b.up(x)) + 0 * b.other(h))
     assert groups["gate"] == groups["up"]
+
+
+def test_a_norm_that_memory_runs_out_for_is_not_taken_for_another_kind_of_module() -> None:
+    class Large(nn.LayerNorm):
+        def forward(self, states: Tensor) -> Tensor:
+            return torch.empty(1 << 46, dtype=torch.float64)
+
+    with pytest.raises(EnvironmentFault, match="memory"):
+        norm_kind(Large(16))
