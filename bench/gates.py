@@ -5,7 +5,7 @@
 Documents are drawn from the recorded scores of damaged copies of the demo model, so their damage is known exactly; the
 tolerance is set to it (at), to twice it (half: the model is at half the tolerance) and to half of it (twice). What must
 hold: at the tolerance at most 5 % pass, at half at least 90 %, at twice none, and an identical copy always.
-`looks` judges after 64, 128 and 256 documents, and stops at the first decision.
+`looks` judges after 8, 16, ... and 256 documents, and stops at the first decision.
 """
 
 from __future__ import annotations

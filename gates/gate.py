@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gates.evidence import Document, Evidence
 from gates.results import GateVerdict
-from gates.statistics.sequential import confidence_at
+from gates.statistics.sequential import Look, look_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,10 +87,9 @@ class TextGate(Gate):
 
     def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
         """Judge both texts by as much confidence as this look may spend."""
-        spent = confidence_at(evidence.looks, evidence.available, confidence)
-        last = evidence.looks[-1] >= evidence.available
-        yield from self.over(name, evidence.documents, spent, last)
-        for verdict in self.over(CHAT + name, evidence.chat, spent, last) if evidence.chat else ():
+        look = look_at(evidence.looks, evidence.available, confidence)
+        yield from self.over(name, evidence.documents, look)
+        for verdict in self.over(CHAT + name, evidence.chat, look) if evidence.chat else ():
             assert verdict.shown
             label = f"{verdict.shown.label}, through the chat template"
             yield verdict.model_copy(
@@ -98,5 +97,5 @@ class TextGate(Gate):
             )
 
     @abstractmethod
-    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
-        """Judge documents; there may be none. `last`: no more are at hand."""
+    def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
+        """Judge documents; there may be none. Each limit must hold with the confidence of this look."""

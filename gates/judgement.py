@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor, log10
 
 from gates.results import NOTHING, GateVerdict, Outcome, Shown, Side
 from gates.statistics.estimate import Estimate
+from gates.statistics.sequential import HOPELESS, Look, Outlook, outlook, single
 
 _SIGN: dict[Side, str] = {"at most": "≤", "at least": "≥"}
 
@@ -32,26 +34,36 @@ class Wording:
     timed: bool = False
 
 
-def decide(estimate: Estimate, limit: float, side: Side, last: bool) -> Outcome:
-    """Compare an estimate with its limit; `last`: no more will be measured.
+def decide(estimate: Estimate, limit: float, side: Side, look: Look, ahead: Outlook | None) -> Outcome:
+    """Compare an estimate with its limit; `ahead`: what may come of documents not scored yet.
 
-    It passes when the unfavourable end of its interval is within the limit, and fails when the favourable one is beyond.
-    What bounds nothing, one document say, decides nothing.
+    It passes when the unfavourable end of its interval is within the limit. Beyond the limit it fails when the favourable
+    end is beyond, too, or the rest of the documents would hardly save it. What bounds nothing, one document say, decides
+    nothing.
     """
     if estimate.low is None and estimate.high is None:
         return "undecided"
-    sign = 1 if side == "at most" else -1
+    sign = _sign(side)
     worst, best = (estimate.high, estimate.low) if side == "at most" else (estimate.low, estimate.high)
     within = sign * estimate.value <= sign * limit
     if within and worst is not None and sign * worst <= sign * limit:
         return "passed"
-    if not within and (last or (best is not None and sign * best > sign * limit)):
+    ended = look.last or _hopeless(ahead)
+    if not within and (ended or (best is not None and sign * best > sign * limit)):
         return "failed"
     return "undecided"
 
 
-def row(name: str, wording: Wording, estimate: Estimate | None, limit: float, last: bool = True) -> GateVerdict:
-    """Judge an estimate and word what comes of it. Nothing measured is a failure."""
+def _sign(side: Side) -> int:
+    return 1 if side == "at most" else -1
+
+
+def _hopeless(ahead: Outlook | None) -> bool:
+    return ahead is not None and ahead.passing < HOPELESS
+
+
+def row(name: str, wording: Wording, estimate: Estimate | None, limit: float, look: Look | None = None) -> GateVerdict:
+    """Judge an estimate and word what comes of it. Nothing measured is a failure; without a look it was measured once."""
     if estimate is None:
         return GateVerdict(
             name=name,
@@ -62,30 +74,45 @@ def row(name: str, wording: Wording, estimate: Estimate | None, limit: float, la
             shown=shown(wording, None, None, limit),
             timed=wording.timed,
         )
+    look = look or single(estimate.confidence, estimate.documents)
+    ahead = outlook(estimate, limit, _sign(wording.side), look)
     worst = estimate.high if wording.side == "at most" else estimate.low
     return GateVerdict(
         name=name,
-        outcome=decide(estimate, limit, wording.side, last),
+        outcome=decide(estimate, limit, wording.side, look, ahead),
         value=estimate.value,
         interval=(estimate.low, estimate.high),
         confidence=estimate.confidence,
         limit=limit,
         side=wording.side,
-        sentence=_sentence(wording, estimate, worst, limit),
+        sentence=_sentence(wording, estimate, worst, limit, ahead),
         shown=shown(wording, estimate.value, worst, limit),
         timed=wording.timed,
+        scored=estimate.documents,
+        deciding=ahead and ahead.deciding,
+        detectable=ahead and ahead.detectable,
+        hopeless=_hopeless(ahead),
     )
 
 
-def _sentence(wording: Wording, estimate: Estimate, worst: float | None, limit: float) -> str:
+def _sentence(wording: Wording, estimate: Estimate, worst: float | None, limit: float, ahead: Outlook | None) -> str:
     number, over = wording.number, f"{estimate.documents} {wording.unit}"
     if estimate.documents == 1:
         over = f"1 {wording.unit.removesuffix('s')}"
     if worst is None:
-        bound = f"which {over} cannot bound at {estimate.confidence:.1%} confidence"
+        bound = f"which {over} cannot bound at {_percent(estimate.confidence)} confidence"
     else:
-        bound = f"{wording.side} {number.format(worst)} at {estimate.confidence:.1%} confidence over {over}"
-    return f"{wording.words} {number.format(estimate.value)}, {bound}, limit {number.format(limit)}"
+        bound = f"{wording.side} {number.format(worst)} at {_percent(estimate.confidence)} confidence over {over}"
+    told = f"{wording.words} {number.format(estimate.value)}, {bound}, limit {number.format(limit)}"
+    if ahead is None:
+        return told
+    decides = "no number of them decides" if ahead.deciding is None else f"{ahead.deciding} would decide"
+    return f"{told} (least detectable distance from it {number.format(ahead.detectable).removeprefix('+')}; {decides})"
+
+
+def _percent(confidence: float) -> str:
+    """Word a confidence with as many digits as its risk needs: 95%, 99.97%."""
+    return f"{100 - 100 * (1 - confidence):.{max(0, 1 - floor(log10(100 * (1 - confidence))))}f}%"
 
 
 def shown(wording: Wording, value: float | None, worst: float | None, limit: float) -> Shown:

@@ -83,6 +83,14 @@ class GateVerdict(_Frozen):
     """None for what is not a number: a check that no limit overrides."""
     timed: bool = False
     """Whether it was measured by the clock, so that it is never the same twice."""
+    scored: int | None = None
+    """Documents, items or turns that the estimate is made of."""
+    deciding: int | None = None
+    """How many would decide it if the value stays; None: it lies on the limit, or is no estimate."""
+    detectable: float | None = None
+    """Minimum detectable effect: the least distance from the limit that so many tell from none, four times in five."""
+    hopeless: bool = False
+    """Whether the documents that are left would hardly make it pass."""
 
     @property
     def worst(self) -> float | None:

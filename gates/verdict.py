@@ -15,9 +15,9 @@ def judge(evidence: Evidence, gates: Gates) -> Verdict:
 
     A gate passes only when the unfavourable end of its one-sided interval is within the tolerance (a test of
     non-inferiority), so each gate passes a model at or beyond its tolerance at most 1 - confidence of the time, and so
-    does the conjunction of all of them. While documents remain, a gate whose interval holds the tolerance is
-    `undecided`; when none remain, it is `undecided` if the estimate is within the tolerance, or nothing bounds it, and
-    `failed` if not.
+    does the conjunction of all of them. While documents remain that may still make it pass, a gate whose interval holds the
+    tolerance is `undecided`; when none remain, it is `undecided` if the estimate is within the tolerance, or nothing bounds
+    it, and `failed` if not.
     """
     judged = (row for name, gate in gates.asked() for row in gate.judge(name, evidence, gates.confidence))
     rows = (*_sanity(evidence), *judged)
@@ -25,7 +25,8 @@ def judge(evidence: Evidence, gates: Gates) -> Verdict:
     for row in rows:
         if row.outcome == "failed" or (row.outcome == "undecided" and outcome == "passed"):
             outcome = row.outcome
-    more = outcome == "undecided" and evidence.looks[-1] < evidence.available
+    hopeless = any(row.hopeless for row in rows if row.outcome == "undecided")
+    more = outcome == "undecided" and evidence.looks[-1] < evidence.available and not hopeless
     return Verdict(
         passed=outcome == "passed", outcome=outcome, more=more, sentence=_why(rows, outcome, evidence, more), gates=rows
     )
@@ -52,13 +53,19 @@ def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, evidence: Evidence, mo
         )
         return f"{gates}: {closest or 'it loads and generates'}."
     if outcome == "undecided":
-        hope = (
-            f"{evidence.available - evidence.looks[-1]} more documents are at hand"
-            if more
-            else "no more documents are at hand; give more evaluation text, or widen the tolerance"
-        )
+        hope = _hope(culprits, evidence.available - evidence.looks[-1], more)
         return f"Undecided at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}; {hope}."
     return f"Failed at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}."
+
+
+def _hope(culprits: list[GateVerdict], left: int, more: bool) -> str:
+    """Say how many documents are missing, and whether they are at hand."""
+    missing = [row.deciding - row.scored for row in culprits if row.deciding is not None and row.scored is not None]
+    wanted = f"some {max(max(missing), 1)} more would decide, and " if missing else ""
+    if more:
+        return f"{wanted}{left} more documents are at hand"
+    hand = f"the {left} more documents at hand hardly would" if left else "no more documents are at hand"
+    return f"{wanted}{hand}; give more evaluation text, or widen the tolerance"
 
 
 def _counted(number: int, what: str) -> str:

@@ -13,10 +13,11 @@ from gates.gate import Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
+from gates.statistics.sequential import Look
 
-TOP1 = Measure(lambda document: document.sums["agree"])
+TOP1 = Measure(lambda document: document.sums["agree"], share=True)
 """Share of positions where both rank the same token first."""
-FLIPS = Measure(lambda document: document.sums["lost"] + document.sums["gained"])
+FLIPS = Measure(lambda document: document.sums["lost"] + document.sums["gained"], share=True)
 """Share of positions that were right and are wrong, or were wrong and are right."""
 _WORDING = Wording(
     side="at least",
@@ -40,6 +41,6 @@ class Agreement(TextGate):
 
     min_top1: Fraction = Field(0.9, gt=0, le=1)
 
-    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
+    def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge the share over documents, each token counting once."""
-        yield row(name, _WORDING, TOP1.over(documents, confidence), self.min_top1, last)
+        yield row(name, _WORDING, TOP1.over(documents, look.confidence), self.min_top1, look)

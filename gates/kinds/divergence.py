@@ -12,6 +12,7 @@ from gates.gate import Plot, Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
+from gates.statistics.sequential import Look
 
 KLD = Measure(lambda document: document.sums["kld"])
 """Nats per token."""
@@ -34,9 +35,9 @@ class Divergence(TextGate):
 
     max_kld: float = Field(0.05, gt=0)
 
-    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
+    def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge the mean over documents, each token counting once."""
-        yield row(name, _WORDING, KLD.over(documents, confidence), self.max_kld, last)
+        yield row(name, _WORDING, KLD.over(documents, look.confidence), self.max_kld, look)
 
     def drawn_limit(self) -> float | None:
         """Where the limit stands in the plot."""

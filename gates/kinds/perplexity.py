@@ -14,6 +14,7 @@ from gates.gate import Plot, Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
+from gates.statistics.sequential import Look
 
 _LARGEST = 700.0
 """Nats whose exponential is still a float."""
@@ -55,9 +56,9 @@ class Perplexity(TextGate):
 
     max_increase: Fraction = Field(0.03, gt=0)
 
-    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
+    def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge the increase over documents, each token counting once."""
-        yield row(name, _WORDING, INCREASE.over(documents, confidence), self.max_increase, last)
+        yield row(name, _WORDING, INCREASE.over(documents, look.confidence), self.max_increase, look)
 
     def drawn_limit(self) -> float | None:
         """Where the limit stands in the plot, as a change of loss."""

@@ -1,17 +1,15 @@
 """Gate `tail`: the tokens that fare worst, which a mean over all of them hides.
 
-Tokens of one document fare alike, so a bound that took them as independent would be too narrow. Shares of tokens are
-therefore bounded as survey statistics does for clusters (Korn and Graubard, Survey Methodology 24, 1998): the exact
-binomial bound of Clopper and Pearson, for as many independent tokens as vary as much as the documents do. The quantile
-follows from the share of tokens above each value (Woodruff, Journal of the American Statistical Association 47, 1952).
+Shares of tokens are bounded for documents whose tokens fare alike (`gates.statistics.shares`). The quantile follows from
+the share of tokens above each value (Woodruff, Journal of the American Statistical Association 47, 1952).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from math import ceil
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -19,8 +17,11 @@ from gates.evidence import Document
 from gates.fraction import Fraction
 from gates.gate import Positions, TextGate, Tops
 from gates.judgement import Wording, row, shown
+from gates.kinds.agreement import FLIPS
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
+from gates.statistics.sequential import Look
+from gates.statistics.shares import independent, likeness
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,30 +85,30 @@ class Tail(TextGate):
             raise ValueError("asks for nothing: give at least one of max_p999, max_token and max_flips")
         return self
 
-    def over(self, name: str, documents: Sequence[Document], confidence: float, last: bool) -> Iterator[GateVerdict]:
+    def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge quantile, largest and turned choices, whichever are asked for."""
         if self.max_p999 is not None:
-            yield row(f"{name}.p999", _QUANTILE, quantile(documents, confidence), self.max_p999, last)
+            yield row(f"{name}.p999", _QUANTILE, quantile(documents, look.confidence), self.max_p999, look)
         if self.max_token is not None:
-            yield _token(f"{name}.token", documents, confidence, self.max_token, last)
+            yield _token(f"{name}.token", documents, self.max_token, look)
         if self.max_flips is not None:
-            turned = [document.sums["lost"] + document.sums["gained"] for document in documents]
-            yield row(f"{name}.flips", _FLIPS, rate(turned, documents, confidence), self.max_flips, last)
+            yield row(f"{name}.flips", _FLIPS, FLIPS.over(documents, look.confidence), self.max_flips, look)
 
 
-def _token(name: str, documents: Sequence[Document], confidence: float, limit: float, last: bool) -> GateVerdict:
+def _token(name: str, documents: Sequence[Document], limit: float, look: Look) -> GateVerdict:
     """Judge the largest divergence of the text at hand: while some of that is not scored, a larger one may come.
 
     No sample bounds the largest of other text; what it does bound is the share of tokens that diverge more.
     """
     if not documents:
-        return row(name, _TOKEN, None, limit)
+        return row(name, _TOKEN, None, limit, look)
+    confidence = look.confidence
     tail = _tail(documents, confidence)
     value = float(tail.values[0])
     more = "any share" if tail.risk <= 0 else f"at most {100 * (1 - tail.risk ** (1 / tail.independent)):.2g}%"
     return GateVerdict(
         name=name,
-        outcome="failed" if value > limit else "passed" if last else "undecided",
+        outcome="failed" if value > limit else "passed" if look.last else "undecided",
         value=value,
         interval=(value, value),
         confidence=confidence,
@@ -150,27 +151,6 @@ def quantile(documents: Sequence[Document], confidence: float) -> Estimate | Non
     return Estimate(value=value, low=low, high=high, confidence=confidence, documents=len(documents))
 
 
-def rate(counts: Sequence[float], documents: Sequence[Document], confidence: float) -> Estimate | None:
-    """Estimate the share of tokens that something happens to, from its count in each document; None without any."""
-    if not documents:
-        return None
-    import numpy as np
-    from scipy.special import betaincinv
-
-    events = np.array(counts, dtype=float)
-    sizes = np.array([document.tokens for document in documents], dtype=float)
-    value = float(events.sum() / sizes.sum())
-    risk = _risk(len(sizes), confidence)
-    low, high = None, None
-    if risk > 0:
-        likeness = _likeness(events.sum(), events @ events, events @ sizes, sizes)
-        tokens = _independent(float(likeness), sizes, risk)
-        hits = value * tokens
-        low = float(betaincinv(hits, tokens - hits + 1, risk)) if value > 0 else 0.0
-        high = float(betaincinv(hits + 1, tokens - hits, 1 - risk)) if value < 1 else 1.0
-    return Estimate(value=value, low=low, high=high, confidence=confidence, documents=len(documents))
-
-
 @dataclass(frozen=True)
 class _Tail:
     """The largest divergences of all documents together."""
@@ -187,6 +167,8 @@ class _Tail:
 def _tail(documents: Sequence[Document], confidence: float) -> _Tail:
     import numpy as np
 
+    from gates.statistics.intervals import careful
+
     tops = [np.array(document.tops[TOP]) for document in documents]
     sizes = np.array([document.tokens for document in documents], dtype=float)
     cut = [top[-1] for top, document in zip(tops, documents, strict=True) if len(top) < document.tokens]
@@ -195,41 +177,13 @@ def _tail(documents: Sequence[Document], confidence: float) -> _Tail:
     ranks = np.concatenate([np.arange(len(top)) for top in tops])
     order = np.argsort(-values, kind="stable")
     order = order[values[order] >= max(cut, default=-np.inf)]
-    risk = _risk(len(sizes), confidence)
-    independent = 0.0
+    risk = careful(1 - confidence, len(sizes))
+    worth = 0.0
     if risk > 0:
         # Counts per document, squared and times its size, added up as one token after another is counted.
         reach = order[: int(REACH * ABOVE * sizes.sum()) + 1]
         reach = reach[values[reach] > 0]
         counted = np.arange(1, len(reach) + 1)
-        likeness = _likeness(counted, np.cumsum(2 * ranks[reach] + 1), np.cumsum(sizes[document_of[reach]]), sizes)
-        independent = _independent(float(np.max(likeness, initial=1)), sizes, risk)
-    return _Tail(values[order], int(sizes.sum()), independent, risk)
-
-
-def _risk(documents: int, confidence: float) -> float:
-    """Return the risk that a bound may take: a little less than it may, as in `gates.statistics.intervals`."""
-    return (1 - confidence) * (1 - 2 / sqrt(documents))
-
-
-def _likeness(total: Any, squares: Any, products: Any, sizes: NDArray[np.float64]) -> Any:
-    """Return how much more a share varies than if tokens were independent (the design effect), at least 1.
-
-    total, squares, products: sums over documents of counts, of their squares, and of counts times tokens.
-    """
-    import numpy as np
-
-    tokens, documents = sizes.sum(), len(sizes)
-    share = total / tokens
-    between = (squares - 2 * share * products + share**2 * (sizes @ sizes)) * documents / (documents - 1)
-    within = share * (1 - share) * tokens
-    return np.maximum(np.divide(between, within, out=np.ones_like(between), where=within > 0), 1)
-
-
-def _independent(likeness: float, sizes: NDArray[np.float64], risk: float) -> float:
-    """Return how many independent tokens tell as much, fewer for the documents' number being small."""
-    from scipy.special import stdtrit
-
-    tokens = float(sizes.sum())
-    few = stdtrit(max(tokens - 1, 1), 1 - risk) / stdtrit(len(sizes) - 1, 1 - risk)
-    return tokens / likeness * float(few) ** 2
+        alike = likeness(counted, np.cumsum(2 * ranks[reach] + 1), np.cumsum(sizes[document_of[reach]]), sizes)
+        worth = independent(float(np.max(alike, initial=1)), sizes, risk)
+    return _Tail(values[order], int(sizes.sum()), worth, risk)

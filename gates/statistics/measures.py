@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gates.evidence import Document
 from gates.statistics.estimate import Estimate
+from gates.statistics.shares import share
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,18 @@ class Measure:
 
     amount: Callable[[Document], float]
     transform: Callable[[float], float] = float
+    share: bool = False
+    """Whether the number counts tokens: then no document that differs proves that none does (`gates.statistics.shares`)."""
 
     def over(self, documents: Sequence[Document], confidence: float) -> Estimate | None:
         """Estimate it; None when there are no documents."""
         if not documents:
             return None
+        amounts, sizes = [self.amount(d) for d in documents], [d.tokens for d in documents]
+        if self.share:
+            return share(amounts, sizes, confidence)
         from gates.statistics.intervals import estimate
 
-        measured = estimate([self.amount(d) for d in documents], [d.tokens for d in documents], confidence)
+        measured = estimate(amounts, sizes, confidence)
         numbers = {"value": measured.value, "low": measured.low, "high": measured.high}
         return measured.model_copy(update={k: None if v is None else self.transform(v) for k, v in numbers.items()})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gates.statistics.intervals import estimate
+from gates.statistics.intervals import careful, estimate, refused
 
 
 def test_bounds_hold_at_their_confidence_for_skewed_documents() -> None:
@@ -52,3 +52,25 @@ def test_higher_confidence_is_wider() -> None:
     y = np.random.default_rng(3).random(40)
     narrow, wide = estimate(y, np.ones(40), 0.9), estimate(y, np.ones(40), 0.99)
     assert wide.low < narrow.low and narrow.high < wide.high  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("documents", [8, 16, 64])
+def test_bounds_hold_at_small_risks_for_documents_of_unequal_length(documents: int) -> None:
+    """Looks at few documents take a share of the risk: bounds must hold there, not only at 5 %."""
+    rng = np.random.default_rng(4)
+    missed = 0
+    for _ in range(2000):
+        tokens = np.exp(rng.uniform(np.log(16), np.log(256), documents)).round()
+        y = tokens * rng.lognormal(-0.08, 0.4, documents)
+        missed += bool(refused(y - tokens, 0.01))
+    assert missed <= 40
+
+
+def test_a_bound_is_where_documents_begin_to_refuse() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.integers(16, 256, 24).astype(float)
+    y = x * rng.lognormal(0, 0.4, 24)
+    risk = careful(0.05, 24)
+    high = estimate(y, x, 0.95).high
+    assert high is not None
+    assert refused(y - 1.001 * high * x, risk) and not refused(y - 0.999 * high * x, risk)

@@ -10,7 +10,6 @@ import pytest
 from catalog.tasks import TASKS
 from gates.evidence import Check, Document, Evidence, Sizes, Speed, TaskScores
 from gates.spec import Gates
-from gates.statistics.sequential import confidence_at, interim_looks
 from gates.summary import summarize
 from gates.verdict import judge
 
@@ -95,20 +94,11 @@ def test_undecided_asks_for_more_only_while_there_is_more() -> None:
 
 def test_unlucky_start_is_undecided_while_there_is_more() -> None:
     rows = documents(40, kld=0.0505)
-    assert outcome(evidence(rows, available=160), "divergence", divergence={"max_kld": 0.05}) == "undecided"
+    assert outcome(evidence(rows, available=1000), "divergence", divergence={"max_kld": 0.05}) == "undecided"
     assert outcome(evidence(rows), "divergence", divergence={"max_kld": 0.05}) == "failed"
     assert (
         outcome(evidence(documents(40, kld=0.1), available=160), "divergence", divergence={"max_kld": 0.05}) == "failed"
     )
-
-
-def test_early_looks_spend_part_of_the_risk() -> None:
-    assert confidence_at((100,), 100, 0.95) == pytest.approx(0.95)
-    plan = interim_looks(512)
-    assert plan == (64, 128, 256, 512)
-    spent = sum(1 - confidence_at(plan[: i + 1], 512, 0.95) for i in range(len(plan)))
-    assert spent == pytest.approx(0.05)
-    assert interim_looks(90) == (90,) and interim_looks(122) == (64, 122) and interim_looks(1) == (1,)
 
 
 @pytest.mark.parametrize("name", SANITY)

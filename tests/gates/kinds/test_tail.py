@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from gates.evaluation import scoring
 from gates.evidence import Document
 from gates.kinds import tail
-from gates.kinds.tail import quantile, rate
+from gates.kinds.tail import quantile
 from gates.results import GateVerdict
 from gates.spec import Gates
+from gates.statistics.shares import share
 from gates.verdict import judge
 from tests.gates.test_verdict import OFF, evidence
 
@@ -83,7 +84,7 @@ def test_the_bounds_of_the_quantile_hold_at_their_confidence(alike: float, numbe
 
 
 def test_bounds_as_if_tokens_were_independent_would_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "_likeness", lambda *sums: np.ones(1))
+    monkeypatch.setattr(tail, "likeness", lambda *sums: np.ones(1))
     rng, true = np.random.default_rng(1), np.exp(TRUE)
     estimates = [quantile(documents(lognormal(rng, 64, 0.7)), 0.95) for _ in range(200)]
     assert sum(each is not None and each.high is not None and each.high < true for each in estimates) > 20
@@ -92,10 +93,9 @@ def test_bounds_as_if_tokens_were_independent_would_not_hold(monkeypatch: pytest
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 def test_the_bounds_of_a_share_hold_at_their_confidence(spread: float) -> None:
     rng, high, low = np.random.default_rng(2), 0, 0
-    text = documents(np.zeros((64, TOKENS)))
     for _ in range(300):
         shares = 0.002 * np.exp(rng.normal(-(spread**2) / 2, spread, 64))
-        estimate = rate(rng.binomial(TOKENS, shares).tolist(), text, 0.95)
+        estimate = share(rng.binomial(TOKENS, shares).tolist(), [TOKENS] * 64, 0.95)
         assert estimate and estimate.high is not None and estimate.low is not None
         high += estimate.high < 0.002
         low += estimate.low > 0.002
@@ -103,7 +103,7 @@ def test_the_bounds_of_a_share_hold_at_their_confidence(spread: float) -> None:
 
 
 def test_nothing_seen_is_no_proof_that_there_is_nothing() -> None:
-    estimate = rate([0.0] * 64, documents(np.zeros((64, TOKENS))), 0.95)
+    estimate = share([0.0] * 64, [TOKENS] * 64, 0.95)
     assert estimate and estimate.high is not None
     assert (estimate.value, estimate.low) == (0, 0) and 2.9 < estimate.high * 64 * TOKENS < 6
 
