@@ -29,7 +29,7 @@ from scipy.special import ndtr, stdtrit
 
 from bench.gates_models import noisy, original, rounded, rows
 from bench.table import Column, report, verdicts
-from gates.evaluation.loaders import Loaded
+from gates.clients.client import Loaded
 from gates.judgement import Wording, row
 from gates.statistics.intervals import careful, estimate, refused
 from gates.statistics.sequential import HOPELESS, interim_looks, look_at
