@@ -20,6 +20,7 @@ from flows.execution import requests
 from flows.execution.child import Network
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
+from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
 from flows.planning.preflight.planned import check_calibration, check_fetched, reading
@@ -191,16 +192,20 @@ def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
             f"{job.release}: the artifact or the baseline was damaged in the store during this run; run again to make it anew"
         )
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
+    risk = spend(job, rung, artifact.content, store)
     before: Entry[EvidenceResult] | None = None
     for documents in interim_looks(original.result.documents):
         step = job.evidence(rung, documents, artifact.content)
         request = requests.evidence(job, rung, documents, artifact, before, store)
         label = f"{job.target.name}: gate {rung.name}, {documents} documents"
         perform(store, step, label, request, network=network)
-        verdict = judge(evidence_of(store, step), job.manifest.gates)
+        verdict = judge(evidence_of(store, step), job.manifest.gates, risk)
         if not verdict.more:
             break
         before = step
+    allowed = 1 - job.manifest.gates.confidence
+    spent = allowed * spending(job.release, store).share
+    verdict = verdict.model_copy(update={"spent": spent, "allowed": allowed})
     page = verdict_page(job, rung, verdict, step, store)
     files = {"verdict.json": verdict.model_dump_json(indent=1), "verdict.html": page}
     result = Judged(**dict(verdict), evidence=step.key, content=artifact.content)

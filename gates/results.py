@@ -108,6 +108,12 @@ class Verdict(_Frozen):
     """Whether more documents are at hand and could decide."""
     sentence: str
     gates: tuple[GateVerdict, ...]
+    risk: float | None = None
+    """One-sided risk, taken here, of passing what is beyond a tolerance; None: by a version that did not say."""
+    spent: float | None = None
+    """The same for all that was tried for this release so far, this attempt with all its recipes included."""
+    allowed: float | None = None
+    """What the release may risk altogether, whatever is tried."""
 
 
 class Overlap(_Frozen):

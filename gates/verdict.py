@@ -10,16 +10,20 @@ from gates.results import GateVerdict, Outcome, Verdict
 from gates.spec import Gates
 
 
-def judge(evidence: Evidence, gates: Gates) -> Verdict:
+def judge(evidence: Evidence, gates: Gates, risk: float | None = None) -> Verdict:
     """Hold the evidence against the tolerances.
 
+    risk: one-sided, of passing what is beyond a tolerance; None: all that `gates.confidence` leaves. Where several are tried
+    for one release, each takes a share of it.
+
     A gate passes only when the unfavourable end of its one-sided interval is within the tolerance (a test of
-    non-inferiority), so each gate passes a model at or beyond its tolerance at most 1 - confidence of the time, and so
+    non-inferiority), so each gate passes a model at or beyond its tolerance at most `risk` of the time, and so
     does the conjunction of all of them. While documents remain that may still make it pass, a gate whose interval holds the
     tolerance is `undecided`; when none remain, it is `undecided` if the estimate is within the tolerance, or nothing bounds
     it, and `failed` if not.
     """
-    judged = (row for name, gate in gates.asked() for row in gate.judge(name, evidence, gates.confidence))
+    taken = 1 - gates.confidence if risk is None else risk
+    judged = (row for name, gate in gates.asked() for row in gate.judge(name, evidence, 1 - taken))
     rows = (*_sanity(evidence), *judged)
     outcome: Outcome = "passed"
     for row in rows:
@@ -28,7 +32,12 @@ def judge(evidence: Evidence, gates: Gates) -> Verdict:
     hopeless = any(row.hopeless for row in rows if row.outcome == "undecided")
     more = outcome == "undecided" and evidence.looks[-1] < evidence.available and not hopeless
     return Verdict(
-        passed=outcome == "passed", outcome=outcome, more=more, sentence=_why(rows, outcome, evidence, more), gates=rows
+        passed=outcome == "passed",
+        outcome=outcome,
+        more=more,
+        sentence=_why(rows, outcome, evidence, more),
+        gates=rows,
+        risk=taken,
     )
 
 

@@ -131,7 +131,9 @@ class Job:
         return self._once(VERDICT, rung, self._verdict)
 
     def _verdict(self, rung: Rung) -> dict[str, Any]:
-        return {
+        # One of several recipes is judged more strictly, for the first that passes is released.
+        recipes = {"recipes": len(self.target.rungs)} if len(self.target.rungs) > 1 else {}
+        return recipes | {
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
             "device": self.target.device,

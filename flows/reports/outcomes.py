@@ -45,6 +45,7 @@ def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[st
         row["why"] = verdict.result.sentence
     if verdict:
         row["passed"] = verdict.result.passed
+        row["risk"] = verdict.result.model_dump(include={"risk", "spent", "allowed"})
         row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
     if artifact:
         row["weights_bytes"] = artifact.result.weights_bytes
