@@ -22,6 +22,7 @@ from bench.models import LLAMA_1B, write_random
 from bench.process import measured
 from bench.table import Column, ratio, report
 from catalog.formats import LOADABLE
+from catalog.runtime import RuntimeOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Request
 
@@ -98,7 +99,7 @@ def serve(path: Path, format_name: str) -> None:
             with suppress(ImportError):
                 import_module(module)
         begun.update({what: memory(what) for what in ("VmRSS", "RssAnon")})
-        held.append(client.load(path, format_name, "CPU", "text-generation"))
+        held.append(client.load(path, format_name, RuntimeOptions(), "text-generation"))
         return memory("VmRSS") - begun["VmRSS"]
 
     def generate(tokens: int, new: int) -> float:

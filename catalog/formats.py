@@ -5,9 +5,10 @@ How its weights are laid out is code, in `quantizers.formats.<name>`, with under
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
@@ -39,7 +40,8 @@ class Runtime:
     package: str
     """What its user installs."""
     snippet: str
-    """Python that runs a release; `{where}` is its name, and the version if it is pinned."""
+    """Python that runs a release; `{where}` is its name, and the version if it is pinned; `{device}` and `{properties}`,
+    further arguments, are what it was judged with."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Format:
     """Further arguments of the client's `from_pretrained`, of models and tokenizers alike."""
     devices: tuple[str, ...] = ("CPU",)
     """Where it can be judged: `GPU` and `NPU` are OpenVINO's names, which loaders of torch do not know."""
+    computes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Dtypes of products on the CPU that its user can choose, the fastest where the CPU has the instructions first → the
+    arguments of the client's `from_pretrained` that choose it."""
+    properties: bool = False
+    """Whether the client takes properties of OpenVINO (`ov_config`)."""
     group_sizes: tuple[int, ...] = ()
     """Weights per scale that it holds; empty: any."""
     architectures: tuple[str, ...] = ()
@@ -114,7 +121,7 @@ _GENAI = """\
 import openvino_genai
 from huggingface_hub import snapshot_download
 
-pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), "CPU")
+pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}{properties})
 print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
 """
 
@@ -131,6 +138,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("compressed-tensors",),
             method="compressed-tensors",
+            computes={"bf16": {"dtype": "bfloat16"}, "fp32": {"dtype": "float32"}},
             mixes=True,
             # transformers unpacks it at the first forward.
             small_in_memory=False,
@@ -145,6 +153,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("bitsandbytes",),
             method="bitsandbytes",
+            # No `computes`: it multiplies in `bnb_4bit_compute_dtype` of config.json, whatever from_pretrained is told.
             scale_bits=32,
             # What it has kernels for.
             group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -163,6 +172,12 @@ FORMATS: dict[str, Format] = {
             libraries=("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
             binaries=("openvino_*.bin",),
             devices=("CPU", "GPU", "NPU"),
+            computes={
+                "int8": {"ov_config": {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 32}},
+                "bf16": {"ov_config": {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}},
+                "fp32": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}},
+            },
+            properties=True,
             mixes=True,
             embeddings=("int8",),
             stacks=True,

@@ -18,7 +18,8 @@ class Usage:
     """The class that they type."""
     snippet: str
     """Python that loads and runs a release. Filled in are `{where}`, arguments that name it: a name or a directory, and the
-    version if it is pinned; and `{directory}`, an expression for the directory it is in."""
+    version if it is pinned; `{runtime}`, further arguments of a model, which it was judged with; and `{directory}`, an
+    expression for the directory it is in."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ _TRANSFORMERS = "from transformers import {stock}, AutoTokenizer\n"
 _OPTIMUM_INTEL = "from optimum.intel import {stock}\nfrom transformers import AutoTokenizer\n"
 _TEXT_GENERATION = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
 inputs = tokenizer("The function returns", return_tensors="pt")
 tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from catalog.formats import LoadableName
+from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from gates.kinds.tasks import TaskConfiguration
 
@@ -72,7 +73,8 @@ class EvidenceRequest(BaseModel):
     tasks: Tasks = ()
     speed: bool = False
     """Whether to measure speed and memory beside the original in this run."""
-    device: str = "CPU"
+    runtime: RuntimeOptions = RuntimeOptions()
+    """What it is run with."""
 
 
 Request = Annotated[BaselineRequest | EvidenceRequest, Field(discriminator="step")]

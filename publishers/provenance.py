@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.foreign_errors import machine_fault
 from catalog.formats import FormatName
+from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from publishers.errors import PublishError
 
@@ -51,6 +52,7 @@ class Provenance(BaseModel):
     task: TaskName
     format: FormatName
     source: Origin
+    runtime: RuntimeOptions = RuntimeOptions()
     recipe: dict[str, Any]
     calibration: dict[str, Any] | None
     evaluation: dict[str, Any]

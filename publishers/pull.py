@@ -58,7 +58,7 @@ def pull(destination: Destination, name: str, version: str | None = None, to: Pa
         commit=release.commit,
         directory=directory,
         files=files,
-        snippet=snippet(provenance.format, provenance.task, *loaded_by),
+        snippet=snippet(provenance.format, provenance.task, *loaded_by, runtime=provenance.runtime),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from catalog.destinations import checked
 from catalog.formats import FormatName
+from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 
 Address = Annotated[str, AfterValidator(checked)]
@@ -45,6 +46,8 @@ class Subject(BaseModel):
     source: Source
     format: FormatName
     task: TaskName = "text-generation"
+    runtime: RuntimeOptions = RuntimeOptions()
+    """What it was judged with."""
     recipe: dict[str, Any]
     """The explicit recipe."""
     calibration: dict[str, Any] | None

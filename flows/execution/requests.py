@@ -132,7 +132,7 @@ def evidence(
         previous=before and store.out(before),
         tasks=_tasks(job),
         speed=job.manifest.gates.speed is not None,
-        device=job.target.device,
+        runtime=job.runtime(rung),
     )
 
 
@@ -152,6 +152,7 @@ def publish(
         ),
         format=rung.recipe.format,
         task=said.model.task,
+        runtime=job.runtime(rung),
         recipe=rung.recipe.model_dump(mode="json"),
         calibration=calibration if rung.recipe.calibrated else None,
         evaluation={"where": said.evaluation.where, **job.baseline.inputs["evaluation"]},

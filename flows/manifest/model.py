@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 
 from catalog.destinations import DESTINATIONS, checked, kind_of
 from catalog.dtypes import DTYPES, DtypeName
-from catalog.formats import Device
+from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from gates.fraction import Fraction
 from gates.spec import Gates
@@ -219,8 +219,8 @@ class Target(_Part):
 
     name: str
     """Key below `targets:`; the last part of the release's name."""
-    device: Device = "CPU"
-    """Device the artifact is judged on."""
+    runtime: RuntimeOptions = RuntimeOptions()
+    """What the artifact is judged with; `flows.planning.runtime` says what `compute: auto` stands for."""
     rungs: tuple[Rung, ...] = Field(min_length=1)
     """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder.
     Of a search: its base, until `flows.planning.mixed_precision` knows better."""

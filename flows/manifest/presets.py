@@ -88,8 +88,8 @@ def name_of(recipe: Recipe) -> str:
     """Return a name that tells a recipe's parts, such as `w4-awq-compensated-asym-g64`. Presets are named so too.
 
     In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is all that
-    the format holds, what the library of a codebook uses, 64, or a whole channel), share of `dtype`, whether linears differ
-    in dtype, whether embeddings are in int8. `skip` is not told.
+    the format holds, what the library of a codebook uses, 64, or of int8 a whole channel, which is `cw` of others), share of
+    `dtype`, whether linears differ in dtype, whether embeddings are in int8. `skip` is not told.
     """
     dtype, engine, format_ = DTYPES[recipe.dtype], ENGINES[recipe.engine], FORMATS[recipe.format]
     # AWQ by itself is a search of the scales and of the clipping range.
@@ -97,13 +97,15 @@ def name_of(recipe: Recipe) -> str:
     said = (recipe.transform, recipe.range, recipe.rounding)
     done: list[str] = [part for part in said if part is not None and part not in (usual, "nearest")]
     plain = None if dtype.codebook else engine.plain
-    usual_group = format_.group_sizes[0] if len(format_.group_sizes) == 1 else 64 if dtype.codebook else -1
+    usual_group = 64 if dtype.codebook else -1 if dtype.bits == 8 else None
+    if len(format_.group_sizes) == 1:
+        usual_group = format_.group_sizes[0]
     parts = [
         format_.prefix or engine.prefix,
         dtype.label,
         *(done or (plain,)),
         None if recipe.symmetric else "asym",
-        None if recipe.group_size == usual_group else f"g{recipe.group_size}",
+        None if recipe.group_size == usual_group else "cw" if recipe.group_size == -1 else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
         "mixed" if recipe.overrides else None,
         "e8" if recipe.embeddings else None,

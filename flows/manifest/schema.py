@@ -17,6 +17,7 @@ from catalog.formats import DEVICES
 from flows.manifest.form import Form
 from flows.manifest.model import Auto
 from flows.manifest.presets import shipped
+from flows.manifest.runtime import RunsWith
 from quantizers.recipe import Recipe
 
 FILE = Path(__file__).parents[2] / "manifests" / "schema.json"
@@ -32,10 +33,18 @@ def schema() -> dict[str, Any]:
         "description": "A preset: one that is shipped, or one of the nearest targets.yaml.",
         "anyOf": [{"enum": list(shipped().recipes)}, {"type": "string"}],
     }
-    device = {
-        "description": "Device the artifact is judged on; GPU and NPU with format openvino.",
-        "enum": list(DEVICES),
-        "default": "CPU",
+    runtime = {
+        "device": {
+            "description": "Device the artifact is judged on; GPU and NPU with format openvino.",
+            "enum": list(DEVICES),
+            "default": "CPU",
+        },
+        "ov_config": {
+            "description": "Properties of OpenVINO that the artifact is judged with, by name, such as PERFORMANCE_HINT.",
+            "type": "object",
+            "additionalProperties": {"type": ["string", "integer", "boolean"]},
+        },
+        "runtime": RunsWith.model_json_schema(),
     }
     auto = {
         "description": "A budget of quality or of size; dtypes are searched for, the recipe says how weights are rounded.",
@@ -46,7 +55,7 @@ def schema() -> dict[str, Any]:
     definitions["Recipe"] = {
         **rung,
         "title": "Recipe",
-        "properties": {**rung["properties"], "auto": auto, "device": device},
+        "properties": {**rung["properties"], "auto": auto, **runtime},
     }
     definitions["Ladder"] = {
         "title": "Ladder",
@@ -56,7 +65,7 @@ def schema() -> dict[str, Any]:
         "required": ["ladder"],
         "properties": {
             "ladder": {"type": "array", "minItems": 1, "items": {"anyOf": [named, {"$ref": "#/$defs/Rung"}]}},
-            "device": device,
+            **runtime,
         },
     }
     form["properties"]["targets"]["additionalProperties"] = {

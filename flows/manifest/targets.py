@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
-from catalog.formats import DEVICES, FORMATS
+from catalog.formats import FORMATS
 from flows.manifest.errors import choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.model import Auto, Rung, Search, Target
 from flows.manifest.names import fault
 from flows.manifest.presets import Presets, name_of, recipe_at
+from flows.manifest.runtime import RUNTIME, refuse_unfit, runtime_of
 from flows.manifest.scalars import kind_of
 from flows.manifest.yaml_source import Key, Source
 from quantizers.recipe import Recipe, mixing
@@ -45,25 +46,19 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
     if not isinstance(written, str | dict):
         raise source.error(key, f"is {kind_of(written)}{_FORMS}")
     fields = {"preset": written} if isinstance(written, str) else dict(written)
-    device = fields.pop("device", "CPU")
-    if device not in DEVICES:
-        raise source.error((*key, "device"), f"is {device!r}{choices(DEVICES)}{nearest(device, DEVICES)}")
+    runtime = runtime_of(source, key, fields)
     search = None
     if "ladder" in fields:
         rungs = _ladder(source, key, fields, presets)
     else:
         auto = fields.pop("auto", None)
-        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", "device", *_RECIPE)),)
+        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", *RUNTIME, *_RECIPE)),)
         if auto is not None:
             search = _search(source, key, auto, rungs[0].recipe)
             rungs = (Rung(name=f"auto-{rungs[0].name}", recipe=search.base),)
     for rung in rungs:
-        able = FORMATS[rung.recipe.format].devices
-        if device not in able:
-            raise source.error(
-                (*key, "device"), f"is {device}, which format {rung.recipe.format} does not run on{choices(able)}"
-            )
-    return Target(name=name, device=device, rungs=rungs, search=search)
+        refuse_unfit(source, key, runtime, rung.recipe)
+    return Target(name=name, runtime=runtime, rungs=rungs, search=search)
 
 
 def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:

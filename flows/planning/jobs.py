@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalog.destinations import kind_of
+from catalog.formats import FORMATS
+from catalog.runtime import RuntimeOptions
 from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.kinds import (
     BASELINE,
@@ -21,6 +23,7 @@ from flows.planning.kinds import (
     Documents,
     Judged,
 )
+from flows.planning.runtime import resolved
 from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
 from flows.step import Kind, Result, Step
@@ -119,7 +122,7 @@ class Job:
             "content": content,
             "baseline": self.baseline.key,
             "documents": documents,
-            "device": self.target.device,
+            **self._runs_with(rung),
             "speed": self.manifest.gates.speed is not None,
             "measured": sorted(SUMS | TOPS),
             "tools": versions("evidence", format=rung.recipe.format),
@@ -136,12 +139,22 @@ class Job:
         return recipes | {
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
-            "device": self.target.device,
+            **self._runs_with(rung),
             # A gate that is not asked for is not in the key, so that a new kind of gate judges nothing anew.
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "evaluator": versions("evidence", format=rung.recipe.format),
             "tools": versions("verdict"),
         }
+
+    def runtime(self, rung: Rung) -> RuntimeOptions:
+        """What the artifact of a rung is run with, on the machine that plans."""
+        return resolved(self.target.runtime, FORMATS[rung.recipe.format])
+
+    def _runs_with(self, rung: Rung) -> dict[str, Any]:
+        """What keys say of that: the device, and what is asked for beside it if anything is."""
+        said = self.runtime(rung).said
+        said.pop("device", None)
+        return {"device": self.target.runtime.device, **({"runtime": said} if said else {})}
 
     def publish(self, rung: Rung) -> Step[Published]:
         """Releasing the artifact of a rung that passed."""
@@ -164,7 +177,7 @@ class Job:
             "calibration": self.calibration
             and {**self.calibration.inputs["source"], **self.manifest.calibration.reading},
             "evaluation": {**self.evaluation.inputs["source"], **self.baseline.inputs["evaluation"]},
-            "device": self.target.device,
+            **self.target.runtime.model_dump(mode="json", exclude_none=True),
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "publish": {"to": list(publish.to), "private": publish.private},
         }

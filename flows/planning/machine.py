@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from catalog.errors import EnvironmentFault
+from catalog.formats import FORMATS
 from catalog.libraries import installed
 from flows.planning.cost import weights_bytes
 from flows.planning.plan import Plan, Planned
@@ -37,6 +38,16 @@ def openvino_devices() -> tuple[str, ...]:
     return tuple(Core().available_devices)
 
 
+@cache
+def _capabilities() -> tuple[str, ...]:
+    """Dtypes that OpenVINO multiplies in on this CPU, such as BF16."""
+    try:
+        from openvino import Core
+    except ImportError:
+        return ()
+    return tuple(Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def memory_bytes() -> int:
     """Memory and swap of this machine, or what its control group is limited to (Linux, cgroup v2)."""
     total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
@@ -61,7 +72,7 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
     """
     making = [planned for planned in plan.stale if planned.steps != ("publish",)]
     # One of each kind: in a thousand manifests the same work stands many times.
-    kinds = {(p.job.quantize(p.rung).key, p.job.baseline.key, p.job.target.device): p for p in making}.values()
+    kinds = {(p.job.quantize(p.rung).key, p.job.baseline.key, p.job.target.runtime): p for p in making}.values()
     memory = memory_bytes()
     problems = [
         f"{planned.job.manifest.path}: targets.{planned.job.target.name}: {problem}"
@@ -78,12 +89,17 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
 
 def _unfit(planned: Planned, memory: int) -> Iterator[str]:
     job, rung = planned.job, planned.rung
-    device, calibration = job.target.device, job.manifest.calibration
+    device, calibration = job.target.runtime.device, job.manifest.calibration
     if device != "CPU" and device not in {name.split(".")[0] for name in openvino_devices()}:
         devices = ", ".join(openvino_devices()) or "none"
         yield (
             f"device {device} is not on this machine, where OpenVINO finds {devices}. Run where the device and its driver are, "
             "or name another one; --target does the other targets alone."
+        )
+    if job.runtime(rung).compute == "bf16" and FORMATS[rung.recipe.format].properties and "BF16" not in _capabilities():
+        yield (
+            "runtime.compute bf16: OpenVINO multiplies no bfloat16 on this CPU, and would use float32 without a word. Name "
+            "fp32 or int8, or auto for the fastest of those that it has."
         )
     if rung.recipe.calibrated and not _can_calibrate_on(calibration.device):
         yield (

@@ -70,7 +70,7 @@ class Predictions:
             self._sizes[artifact] = weights_bytes(job.original, planned.rung)
         size = self._sizes[artifact]
         if "gate" in planned.steps:
-            work = ("gate", artifact, job.baseline.key, job.target.device)
+            work = ("gate", artifact, job.baseline.key, job.runtime(planned.rung).model_dump_json())
             if work not in self._prices:
                 self._prices[work] = gating(job, planned.rung, size)
             yield work

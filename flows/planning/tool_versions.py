@@ -19,7 +19,7 @@ STEP_VERSIONS = {
     "quantize": 6,
     "evidence": 2,
     "verdict": 4,
-    "publish": 2,
+    "publish": 3,
 }
 
 _WITHOUT_MODEL: dict[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from catalog.formats import LOADABLE, ORIGINAL
+from catalog.runtime import RuntimeOptions
 from gates.evidence import Check
 
 
@@ -90,10 +91,14 @@ def client_of(format_: str) -> Client:
     return cast(Client, import_module(f"gates.clients.{LOADABLE[format_].client.module.replace('.', '_')}"))
 
 
-def load(path: Path, format_: str, device: str, task: str) -> Loaded:
-    """Load an artifact as its user will, with the client's own defaults. Raises whatever the client raises."""
+def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded:
+    """Load an artifact as its user will, with the client's own defaults but for what `runtime` says.
+
+    Raises whatever the client raises.
+    """
     row = LOADABLE[format_]
-    loaded = client_of(format_).load(path, row.loader(task), device, **dict(row.options))
+    options = {**dict(row.options), **runtime.arguments(row)}
+    loaded = client_of(format_).load(path, row.loader(task), runtime.device, **options)
     if row.method != loaded.method:
         loaded.faults.append(
             f"loads with quantization {loaded.method or 'none'}, where {row.method or 'none'} is what was made"

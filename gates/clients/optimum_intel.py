@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Trans
 @dataclass
 class Model(transformers.Model):
     """A compiled graph behind the interface of transformers."""
+
+    cache: TemporaryDirectory[str] | None = field(default=None, kw_only=True)
+    """Where it is kept compiled, if that was asked for; gone with the model."""
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Fold the constants below each matrix product's second input with OpenVINO itself."""
@@ -71,6 +75,11 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
             f"device {device}: OpenVINO finds none on this machine ({', '.join(present)} is there). Run where it is, with "
             "its driver, or name another device for this target."
         )
+    cache = None
+    if "CACHE_DIR" in options.get("ov_config", {}):
+        # What is compiled is nobody's but this process's, and a step leaves nothing beside its results.
+        cache = TemporaryDirectory(prefix="quantmill-openvino-")
+        options = {**options, "ov_config": {**options["ov_config"], "CACHE_DIR": cache.name}}
     with transformers.alarms() as faults:
         model = stock_class(loader).from_pretrained(
             path, device=device, local_files_only=True, trust_remote_code=False, **options
@@ -79,7 +88,7 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
     compiled = model.request.get_compiled_model()
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
     runtime = {name: str(compiled.get_property(name)) for name in _HINTS if name in supported}
-    return Model(model, runtime, faults)
+    return Model(model, runtime, faults, cache=cache)
 
 
 def damage(artifact: Path) -> str | None:

@@ -150,7 +150,7 @@ def _examine(
     tokenizer = _tokenizer(request, original, limit, findings)
     loaded = None
     with findings.attempt("loads"):
-        loaded = load(request.artifact, request.format, request.device, request.task)
+        loaded = load(request.artifact, request.format, request.runtime, request.task)
         detail = (
             loaded.faults[0]
             if loaded.faults
@@ -179,7 +179,7 @@ def _examine(
     if request.speed and not previous:
         with findings.attempt("speed"):
             findings.speed = speed.measure(
-                request.model, request.artifact, request.format, request.device, request.task, long["ids"].tolist()
+                request.model, request.artifact, request.format, request.runtime, request.task, long["ids"].tolist()
             )
     if request.tasks and not previous:
         with findings.attempt("tasks"):

@@ -18,6 +18,7 @@ from typing import IO, Any
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import machine_fault
 from catalog.formats import ORIGINAL
+from catalog.runtime import RuntimeOptions
 from gates.evidence import Speed
 from gates.progress import report
 
@@ -27,13 +28,19 @@ _MARK, _FAULT = "measured:", "the machine is at fault:"
 
 
 def measure(
-    model: Path, artifact: Path, format_: str, device: str, task: str, row: list[int], turns: int = TURNS
+    model: Path,
+    artifact: Path,
+    format_: str,
+    runtime: RuntimeOptions,
+    task: str,
+    row: list[int],
+    turns: int = TURNS,
 ) -> Speed:
     """Measure loading, decoding and peak memory of both, in turns.
 
     row: token ids, at least one; decoding begins with the first.
     """
-    meters = [_Meter(model, ORIGINAL.name, "CPU", task, row), _Meter(artifact, format_, device, task, row)]
+    meters = [_Meter(model, ORIGINAL.name, RuntimeOptions(), task, row), _Meter(artifact, format_, runtime, task, row)]
     try:
         loads = [meter.ask("load")["seconds"] for meter in meters]
         seconds: tuple[list[float], list[float]] = ([], [])
@@ -60,14 +67,14 @@ def measure(
 class _Meter:
     """A process that holds one model and answers one line per request."""
 
-    def __init__(self, path: Path, format_: str, device: str, task: str, row: list[int]) -> None:
+    def __init__(self, path: Path, format_: str, runtime: RuntimeOptions, task: str, row: list[int]) -> None:
         command = [
             sys.executable,
             "-m",
             "gates.evaluation.speed",
             str(path),
             format_,
-            device,
+            runtime.model_dump_json(),
             task,
             json.dumps(row[:1]),
         ]
@@ -101,7 +108,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) -> None:
+def _serve(path: Path, format_: str, runtime: str, task: str, *, row: list[int]) -> None:
     import torch
 
     from gates.clients import client
@@ -114,9 +121,10 @@ def _serve(path: Path, format_: str, device: str, task: str, *, row: list[int]) 
     def decode() -> None:
         held[0].generate(torch.tensor([row[:1]]), NEW_TOKENS, through_ends=True)
 
+    options = RuntimeOptions.model_validate_json(runtime)
     held: list[client.Loaded] = []
     work: dict[str, Any] = {
-        "load": lambda: seconds(lambda: held.append(client.load(path, format_, device, task))),
+        "load": lambda: seconds(lambda: held.append(client.load(path, format_, options, task))),
         "decode": lambda: seconds(decode),
         "peak": lambda: {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
     }

@@ -68,6 +68,8 @@ class Evidence(_Part):
 
     loader: str
     """The stock class that loaded the artifact."""
+    runtime: dict[str, str] = {}
+    """How it computed, as it said itself: dtype, or OpenVINO's properties."""
     row_tokens: int
     """Tokens per document at most."""
     documents: tuple[Any, ...] = Field(min_length=1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from catalog.formats import FORMATS
+from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 
 LOCAL = """\
@@ -16,30 +18,54 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 """
 
 
-def snippet(format_: str, task: str, name: str, version: str | None = None, home: Path | None = None) -> str:
+def snippet(
+    format_: str,
+    task: str,
+    name: str,
+    version: str | None = None,
+    home: Path | None = None,
+    *,
+    runtime: RuntimeOptions | None = None,
+) -> str:
     """Python that loads and runs a release, by name or from a directory, whose path is absolute.
 
-    `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub.
+    `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub; `runtime` is what it
+    was judged with.
     """
-    row = FORMATS[format_]
+    row, runtime = FORMATS[format_], runtime or RuntimeOptions()
+    arguments = {"device": runtime.device} if runtime.device != "CPU" else {}
     code = TASKS[task].clients[row.client.module].snippet
     where = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
     directory = _literal(name) if Path(name).is_absolute() else f"snapshot_download({_where(name, version)})"
     if "{directory}" in code and not Path(name).is_absolute():
         code = f"from huggingface_hub import snapshot_download\n{code}"
-    code = code.format(where=where, directory=directory)
+    further = "".join(f", {key}={_python(value)}" for key, value in (arguments | runtime.arguments(row)).items())
+    code = code.format(where=where, directory=directory, runtime=further)
     return code if home is None else f"{LOCAL.format(home=_literal(str(home)))}\n{code}"
 
 
-def runtimes(format_: str, name: str) -> list[tuple[str, str, str]]:
-    """Other programs that run a release: name, package, and Python that runs it."""
+def runtimes(format_: str, name: str, runtime: RuntimeOptions) -> list[tuple[str, str, str]]:
+    """Other programs that run a release: name, package, and Python that runs it as it was judged."""
+    row = FORMATS[format_]
+    properties = "".join(
+        f", {key}={_python(value)}" for key, value in runtime.arguments(row).get("ov_config", {}).items()
+    )
+    device = _literal(runtime.device)
     return [
-        (each.name, each.package, each.snippet.format(where=_where(name, None))) for each in FORMATS[format_].runtimes
+        (each.name, each.package, each.snippet.format(where=_where(name, None), device=device, properties=properties))
+        for each in row.runtimes
     ]
 
 
 def _where(name: str, version: str | None) -> str:
     return _literal(name) if version is None else f"{_literal(name)}, revision={_literal(version)}"
+
+
+def _python(value: Any) -> str:
+    """A string, number, truth or mapping as Python."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)}: {_python(each)}" for key, each in value.items()) + "}"
+    return _literal(value) if isinstance(value, str) else repr(value)
 
 
 def _literal(text: str) -> str:

@@ -88,10 +88,10 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
-        snippet=snippet(subject.format, subject.task, subject.name),
-        runtimes=runtimes(subject.format, subject.name),
+        snippet=snippet(subject.format, subject.task, subject.name, runtime=subject.runtime),
+        runtimes=runtimes(subject.format, subject.name, subject.runtime),
         packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
-        manifest=_yaml({"targets": {subject.target: {key: subject.recipe[key] for key in _ordered(subject.recipe)}}}),
+        manifest=_yaml({"targets": {subject.target: _target(subject)}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
     )
@@ -104,6 +104,13 @@ def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _ordered(recipe: Mapping[str, Any]) -> list[str]:
     return [key for key in RECIPE_LABELS if key in recipe] + sorted(recipe.keys() - RECIPE_LABELS.keys())
+
+
+def _target(subject: Subject) -> dict[str, Any]:
+    """The recipe, and what it was judged with, as a target of a manifest."""
+    said = subject.runtime.said
+    compute = {"runtime": {"compute": said.pop("compute")}} if "compute" in said else {}
+    return {**{key: subject.recipe[key] for key in _ordered(subject.recipe)}, **said, **compute}
 
 
 def _recipe_word(key: str, value: Any) -> str:

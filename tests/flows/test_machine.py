@@ -38,7 +38,7 @@ def test_a_device_that_is_not_here_is_refused_before_any_work(
     verb: str, manifest: Callable[[str], Path], tmp_path: Path
 ) -> None:
     assert "NPU" not in machine.openvino_devices()
-    wanted = manifest("{int8: w8-rtn, npu: {preset: ov-w4-g64, device: NPU}}")
+    wanted = manifest("{int8: w8-rtn, npu: {preset: ov-w4-rtn-cw, device: NPU}}")
     refused = quantmill(verb, wanted, home=tmp_path / "home")
     assert refused.code == 4, refused.stdout + refused.stderr
     assert "targets.npu: device NPU is not on this machine" in refused.stderr and "CPU" in refused.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import EnvironmentFault
+from catalog.runtime import RuntimeOptions
 from flows.execution import child
 from gates.evaluation.speed import measure
 from tests.gates.conftest import Bench
@@ -43,4 +44,6 @@ def test_too_little_memory_is_no_verdict(bench: Bench, tmp_path: Path, monkeypat
 @pytest.mark.slow
 def test_a_device_that_is_missing_is_not_slow(bench: Bench) -> None:
     with pytest.raises(EnvironmentFault, match="NPU"):
-        measure(bench.model, bench.artifact, "openvino", "NPU", "text-generation", [1, 2, 3], turns=1)
+        measure(
+            bench.model, bench.artifact, "openvino", RuntimeOptions(device="NPU"), "text-generation", [1, 2, 3], turns=1
+        )

@@ -56,9 +56,21 @@ def test_sound_ir_passes(bench: Bench, exported: Path, tmp_path: Path) -> None:
     assert evidence.runtime["EXECUTION_DEVICES"] and evidence.summary and 0 < evidence.summary.kld.value < 0.01
 
 
+def test_it_runs_with_what_the_target_says(
+    bench: Bench, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runtime = {"compute": "fp32", "ov_config": {"KV_CACHE_PRECISION": "f32", "CACHE_DIR": "cache"}}
+    evidence = bench.evidence(exported, tmp_path / "out", format="openvino", runtime=runtime)
+    assert judge(evidence, GATES).passed, judge(evidence, GATES).sentence
+    assert evidence.runtime["DYNAMIC_QUANTIZATION_GROUP_SIZE"] == "0"
+    assert "float" in evidence.runtime["KV_CACHE_PRECISION"] and "float" in evidence.runtime["INFERENCE_PRECISION_HINT"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "what is compiled stays nowhere"
+
+
 def test_a_device_that_is_not_there_is_no_verdict(bench: Bench, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="NPU"):
-        bench.evidence(exported, tmp_path / "out", format="openvino", device="NPU")
+        bench.evidence(exported, tmp_path / "out", format="openvino", runtime={"device": "NPU"})
     assert not list((tmp_path / "out").iterdir())
 
 

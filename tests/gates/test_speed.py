@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.runtime import RuntimeOptions
 from gates.evaluation.speed import measure
 from gates.kinds.speed import ratio
 from tests.gates.conftest import Bench
@@ -12,7 +13,7 @@ from tests.gates.conftest import Bench
 @pytest.mark.slow
 def test_both_are_measured_in_turn(bench: Bench) -> None:
     speed = measure(
-        bench.model, bench.artifact, "compressed-tensors", "CPU", "text-generation", list(range(40)), turns=4
+        bench.model, bench.artifact, "compressed-tensors", RuntimeOptions(), "text-generation", list(range(40)), turns=4
     )
     for seconds in (speed.decode_seconds, speed.decode_seconds_original):
         assert len(seconds) == 4 and min(seconds) > 0

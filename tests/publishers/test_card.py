@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,35 @@ def test_openvino_names_its_library_and_genai(artifact: Path, model: Path, tmp_p
     card = card_of(artifact, model, tmp_path, format="openvino")
     assert metadata_of(card)["library_name"] == "openvino"
     assert "OVModelForCausalLM.from_pretrained" in card and "openvino_genai.LLMPipeline" in card
+
+
+def test_a_release_is_loaded_as_it_was_judged(artifact: Path, model: Path, tmp_path: Path) -> None:
+    runtime: dict[str, Any] = {
+        "compute": "fp32",
+        "device": "CPU",
+        "ov_config": {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": True},
+    }
+    text = card_of(artifact, model, tmp_path, format="openvino", runtime=runtime)
+    optimum, genai = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    properties = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, **runtime["ov_config"]}
+    typed = ast.literal_eval(re.search(r"from_pretrained\(.*ov_config=(\{.*?\})\)", optimum)[1])
+    assert typed == properties and "device=" not in optimum
+    assert 'tokenizer = AutoTokenizer.from_pretrained("acme/demo-int4")' in optimum
+    assert (
+        '"CPU", INFERENCE_PRECISION_HINT="f32", DYNAMIC_QUANTIZATION_GROUP_SIZE=0, PERFORMANCE_HINT="LATENCY"' in genai
+    )
+    assert "on CPU, with products in fp32, as the code above runs it" in text
+    [target] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    said = yaml.safe_load(target)["targets"]["int4"]
+    assert said["runtime"] == {"compute": "fp32"} and said["ov_config"] == runtime["ov_config"]
+
+
+def test_the_dtype_of_products_and_the_device_are_in_the_code(artifact: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "gpu").mkdir()
+    bf16 = card_of(artifact, model, tmp_path, runtime={"compute": "bf16"})
+    assert 'AutoModelForCausalLM.from_pretrained("acme/demo-int4", dtype="bfloat16")' in bf16
+    gpu = card_of(artifact, model, tmp_path / "gpu", format="openvino", runtime={"device": "GPU"})
+    assert 'device="GPU")' in gpu and ', "GPU")' in gpu
 
 
 def test_linears_of_another_type_are_summed_up_and_given_in_full_below(

@@ -13,6 +13,7 @@ from flows.manifest.model import Manifest
 from flows.planning.preflight import configuration, files, recipe, structure, tokenizer
 from flows.planning.preflight.files import State, Subject
 from flows.planning.preflight.finding import Finding, Problem
+from flows.planning.preflight.properties import check_properties
 from flows.planning.preflight.texts import check_disjoint, check_files
 from flows.planning.sources import Original
 
@@ -27,6 +28,7 @@ def check(manifest: Manifest, *, allow_path: bool = False) -> None:
         with finding.readable((section, "files")):
             check_files(finding, section, getattr(manifest, section))
     check_disjoint(finding, manifest)
+    check_properties(finding)
 
 
 def check_directory(finding: Finding, directory: Path) -> None:

@@ -88,7 +88,7 @@ def test_targets_resolve_to_explicit_recipes(room: Path) -> None:
         ("w4-rtn-g64.2", Recipe(group_size=64, skip=("lm_head", "*.down_proj"))),
         ("w4-teq-compensated-g128", Recipe(transform="teq", rounding="compensated")),
     ]
-    assert {name: target.device for name, target in targets.items() if target.device != "CPU"} == {"igpu": "GPU"}
+    assert {name: target.runtime.device for name, target in targets.items() if target.runtime.said} == {"igpu": "GPU"}
     assert targets["igpu"].rungs[0].recipe.ratio == 0.8
 
 

@@ -18,7 +18,7 @@ MACHINES = (
         lambda room: None,
         ("device NPU is not on this machine",),
         "",
-        targets("{format: openvino, group_size: 32, device: NPU}"),
+        targets("{format: openvino, group_size: -1, device: NPU}"),
         4,
     ),
     Input("no CUDA", longer, ("calibration.device cuda is not on this machine",), "", AWQ % "cuda", 4),

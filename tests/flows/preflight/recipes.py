@@ -3,6 +3,8 @@
 from tests.flows.manifest.wrong.case import MODEL, TARGETS, TEXTS
 from tests.flows.preflight.case import Input, config, model, nothing, targets, weights
 
+IR = "ov-w4-g32"
+
 
 def tied(room) -> None:
     config(tie_word_embeddings=True)(room)
@@ -139,5 +141,32 @@ RECIPES = (
         ("is 1 MB, and target int4 takes about",),
         "memory",
         MODEL + TEXTS + TARGETS + "memory: 1MB\n",
+    ),
+    *(
+        Input(
+            name,
+            nothing,
+            says,
+            f"targets.t.ov_config.{key}",
+            targets(f"{{preset: {IR}, ov_config: {{{key}: {value}}}}}"),
+        )
+        for name, key, value, says in (
+            (
+                "a property that OpenVINO does not have",
+                "PERFORMANCE_HINTS",
+                "LATENCY",
+                ("is no property of CPU", "can be set", "did you mean 'PERFORMANCE_HINT'?"),
+            ),
+            ("a property that is only read", "FULL_DEVICE_NAME", "Xeon", ("is only read",)),
+            ("a property of no such value", "PERFORMANCE_HINT", "FAST", ("is 'FAST'", "OpenVINO refuses", "LATENCY")),
+            ("a precision of no cache", "KV_CACHE_PRECISION", "u9", ("is 'u9'", "u8, u4")),
+        )
+    ),
+    Input(
+        "a property that no device has, of one that is not here",
+        nothing,
+        ("is no property of GPU", "did you mean"),
+        "targets.t.ov_config.PERF_HINT",
+        targets(f"{{preset: {IR}, device: GPU, ov_config: {{PERF_HINT: LATENCY}}}}"),
     ),
 )
