@@ -8,10 +8,11 @@ or, in a share 1 - correlation of cases, as another of like length. All eight ru
 a tenth or at twice. What must hold: at the tolerance at most 5 % of nights release anything, at half at least 90 %, at
 twice none; documents at most 0.7 of what was scored before on average, and half where damage is far within.
 
-`looks`, over all nights, is what is built: 8, 16, 32, ... documents, the risk divided among rungs and looks, no more
-documents once they would hardly save it. The others, over a tenth of the nights: `before`: 64, 128, each rung at the full
-5 %; `betting` (Waudby-Smith and Ramdas, Journal of the Royal Statistical Society B 86, 2024): a mixture of bets that looks
-after every document, divergences per document clipped at four times the tolerance, the risk divided among rungs.
+`looks`, over all nights, is what is built: 8, 16, 32, ... documents, the risk of a release's first attempt divided among
+rungs and looks, no more documents once they would hardly save it. The others, over a tenth of the nights: `before`: 64,
+128, each rung at the full 5 %; `betting` (Waudby-Smith and Ramdas, Journal of the Royal Statistical Society B 86, 2024): a
+mixture of bets that looks after every document, divergences per document clipped at four times the tolerance, the same
+risk divided among rungs.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ from bench.gates_models import noisy, original, rounded, rows
 from bench.table import Column, report, verdicts
 from gates.clients.client import Loaded
 from gates.judgement import Wording, row
-from gates.statistics.intervals import careful, estimate, refused
-from gates.statistics.sequential import HOPELESS, interim_looks, look_at
+from gates.statistics.estimate import careful
+from gates.statistics.intervals import estimate, refused
+from gates.statistics.sequential import HOPELESS, interim_looks, look_at, spent
 
 Array = NDArray[np.float64]
 RUNGS, DOCUMENTS, RISK = 8, 128, 0.05
+FIRST_ATTEMPT = 0.5
+"""Share of the risk that the first attempt at a release may take (`flows.planning.error_budget`)."""
 CORRELATIONS = (0.5, 0.8, 0.95, 0.99)
 CASES = {"at": 1.0, "half": 2.0, "tenth": 10.0, "twice": 0.5}
 SHORTEST = 16
@@ -116,7 +120,7 @@ Judged = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 def looks(amounts: Array, tokens: Array, tolerance: float) -> Judged:
     """Judge as the gates do; the standard error is the plain one where they take what the bound implies."""
-    return _at(amounts, tokens, tolerance, interim_looks(DOCUMENTS), RISK / RUNGS, HOPELESS)
+    return _at(amounts, tokens, tolerance, interim_looks(DOCUMENTS), FIRST_ATTEMPT * RISK / RUNGS, HOPELESS)
 
 
 def before(amounts: Array, tokens: Array, tolerance: float) -> Judged:
@@ -131,10 +135,12 @@ def _at(
     amounts, tokens = amounts.reshape(-1, DOCUMENTS), tokens.reshape(-1, DOCUMENTS)
     passed, scored, left = np.zeros(len(amounts), bool), np.full(len(amounts), DOCUMENTS), np.arange(len(amounts))
     for number, count in enumerate(plan):
-        taken = careful((count - (plan[number - 1] if number else 0)) / DOCUMENTS * risk, count)
+        previous = plan[number - 1] if number else 0
+        share = spent(count, DOCUMENTS) - spent(previous, DOCUMENTS) if hopeless else (count - previous) / DOCUMENTS
+        taken = careful(share * risk, count)
         y, x = amounts[left, :count], tokens[left, :count]
         passes = refused(y - tolerance * x, taken)
-        last = careful((plan[-1] - plan[-2]) / DOCUMENTS * risk, DOCUMENTS)
+        last = careful((1 - spent(plan[-2], DOCUMENTS)) * risk, DOCUMENTS)
         fails = refused(tolerance * x - y, taken) if hopeless is None else _chance(y, x, tolerance, last) < hopeless
         passed[left[passes]] = True
         scored[left[passes | fails]] = count
@@ -156,7 +162,7 @@ def betting(amounts: Array, tokens: Array, tolerance: float) -> Judged:
     weight = tokens / tokens.max()
     excess = weight * (np.minimum(amounts / tokens / tolerance, CLIP) - 1)
     shares = np.array([0.1, 0.25, 0.5, 0.75, 0.99])
-    won = _wealth(-excess, shares / (CLIP - 1)) >= np.log(RUNGS / RISK)
+    won = _wealth(-excess, shares / (CLIP - 1)) >= np.log(RUNGS / (FIRST_ATTEMPT * RISK))
     lost = _wealth(np.maximum(excess, -1), shares) >= np.log(1 / RISK)
     first = np.where(won.any(-1), won.argmax(-1), DOCUMENTS)
     last = np.where(lost.any(-1), lost.argmax(-1), DOCUMENTS)
@@ -183,7 +189,7 @@ def climbed(judged: Judged) -> tuple[float, float]:
 def agreement(pool: Pool, rng: np.random.Generator, nights: int = 20) -> float:
     """Return the share of rungs on which the gates themselves, look by look, come to what `looks` does."""
     wording = Wording(side="at most", words="", number="{:g}", label="", figure="{:g}")
-    plan, same, confidence = interim_looks(DOCUMENTS), 0, 1 - RISK / RUNGS
+    plan, same, confidence = interim_looks(DOCUMENTS), 0, 1 - FIRST_ATTEMPT * RISK / RUNGS
     for case in CASES.values():
         amounts, tokens = pool.night(rng, nights, 0.5)
         tolerance = case * pool.truth(0.5)

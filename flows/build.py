@@ -13,16 +13,33 @@ from catalog.errors import Fault
 from flows import tasks
 from flows.execution.lock import at_work, heavy
 from flows.execution.steps import known
+from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Rung
 from flows.planning.batches import batches
 from flows.planning.jobs import Job
-from flows.planning.kinds import EVIDENCE
+from flows.planning.kinds import EVIDENCE, Judged
 from flows.planning.memory import claim, remember
 from flows.planning.plan import Plan, Planned, plan_job, verdict_of
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.step import Entry, Step
-from flows.store import Store
+from flows.store import Record, Store
 from flows.tasks import StepsFailed, isolated
+
+
+@dataclass(frozen=True)
+class Passed:
+    """An artifact that passed its gates, now or in an earlier run."""
+
+    job: Job
+    rung: Rung
+    verdict: Record[Judged]
+    now: bool
+    """Whether it was judged in this run."""
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """What its loading, scoring and judging have in common with those of others."""
+        return self.job.baseline.key, self.rung.recipe.format, fingerprint(self.job.runtime(self.rung).said)
 
 
 @dataclass
@@ -34,6 +51,8 @@ class Run:
     """Whether steps that failed too often are tried again."""
     failed: list[Fault] = field(default_factory=list)
     """What stopped each piece of work that failed."""
+    passed: list[Passed] = field(default_factory=list)
+    """What is to be released, once all is judged and the controls were refused."""
     _tried: dict[Entry, bool] = field(default_factory=dict)
     """Steps before any recipe, and whether each is done."""
 
@@ -67,6 +86,7 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
             models.setdefault(planned.job.baseline, []).append(planned.job)
         for jobs in models.values():
             build_model(jobs, run)
+        release(run)
         if run.failed:
             raise StepsFailed(run.failed)
 
@@ -75,28 +95,50 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
 
 
 def build_model(jobs: list[Job], run: Run) -> None:
-    """Prepare the jobs of one model, then make, judge and release, until none has a rung left to try."""
+    """Prepare the jobs of one model, then make and judge, until none has a rung left to try."""
     ready = [job for job in jobs if all(run.prepared(job, step) for step in job.prepared)]
     while todo := [planned for job in ready if (planned := run.planned(job)).state == "stale"]:
         for label, work in batches([planned for planned in todo if planned.steps[0] != "publish"]):
             with isolated(label, run.failed):
                 tasks.quantize(work, label, run.store)
-        ready = [planned.job for planned in todo if judge_and_release(planned, run)]
+        ready = [planned.job for planned in todo if judged(planned, run)]
 
 
-def judge_and_release(planned: Planned, run: Run) -> bool:
-    """Judge an artifact and release it if it passes; return whether the job may go on: to its next rung, or anew."""
+def judged(planned: Planned, run: Run) -> bool:
+    """Judge an artifact, which is to be released if it passes; return whether the job may go on: to its next rung, or anew."""
     job, rung, store = planned.job, planned.rung, run.store
     with isolated(job.release, run.failed):
         lost = void_if_lost(job, rung, store)
         if known(store, job.quantize(rung)) is None:
             return lost  # if there was none before either, it could not be made, which was told
-        verdict = verdict_of(job, rung, store) or tasks.gate(job, rung, store)
+        before = verdict_of(job, rung, store)
+        verdict = before or tasks.gate(job, rung, store)
         if verdict.result.passed:
-            tasks.publish(job, rung, verdict, store)
+            run.passed.append(Passed(job, rung, verdict, now=before is None))
         remember(job, store)
         return not verdict.result.passed
     return False
+
+
+def release(run: Run) -> None:
+    """Release what passed, unless something that is known to be bad passes, too.
+
+    One control goes each way of loading and scoring that was gone in this run, or that has none yet.
+    """
+    ways: dict[tuple[str, str, str], list[Passed]] = {}
+    for passed in run.passed:
+        ways.setdefault(passed.path, []).append(passed)
+    for way in ways.values():
+        first = next((passed for passed in way if passed.now), way[0])
+        refused = False
+        with isolated(first.job.release, run.failed):
+            tasks.control(first.job, first.rung, run.store, anew=first.now)
+            refused = True
+        if not refused:
+            return
+    for passed in run.passed:
+        with isolated(passed.job.release, run.failed):
+            tasks.publish(passed.job, passed.rung, passed.verdict, run.store)
 
 
 def void_if_lost(job: Job, rung: Rung, store: Store) -> bool:

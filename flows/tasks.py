@@ -30,6 +30,7 @@ from flows.scrubbing import in_our_words
 from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
+from gates.control import refused
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.statistics.sequential import interim_looks
 from gates.verdict import judge
@@ -48,6 +49,10 @@ class StepsFailed(StepFault):
         super().__init__("; ".join(map(str, failed)))
         self.failed = tuple(failed)
         """What stopped each piece of work, of its own kind."""
+
+
+class ControlPassed(StepFault):
+    """What is known to be bad passed its gates, so that passing says nothing."""
 
 
 @contextmanager
@@ -212,6 +217,29 @@ def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     record = note(store, job.verdict(rung), result, files)
     note_outcome(job, rung, record, store)
     return record
+
+
+@_step("control", "control of {job.release} {rung.name}")
+def control(job: Job, rung: Rung, store: Store, *, anew: bool) -> None:
+    """Put a spoiled copy of an artifact that passed through its gates. Raises ControlPassed when they let it pass, too.
+
+    anew: whether to do so although it was done before, because the gates were used in this run.
+    """
+    artifact = known(store, job.quantize(rung))
+    if artifact is None:
+        raise DamagedEntry(
+            f"{job.release}: the artifact was damaged in the store during this run; run again to make it anew"
+        )
+    step = job.control(rung, artifact.content)
+    request = requests.control(job, rung, artifact, store)
+    perform(store, step, f"{job.target.name}: control", request, anew=anew)
+    verdict = judge(evidence_of(store, step), job.manifest.gates)
+    if not refused(verdict):
+        raise ControlPassed(
+            f"{job.release}: a copy of {rung.name} that was spoiled on purpose passed its gates ({verdict.sentence}), so they "
+            "do not see what they judge, and nothing is released in this run. Either the tolerances allow anything, or the "
+            f"loader or the scoring is broken: see {store.out(step) / 'evidence.json'}"
+        )
 
 
 @_network_step("publish", "publish {job.release}")

@@ -86,7 +86,7 @@ def row(name: str, wording: Wording, estimate: Estimate | None, limit: float, lo
         limit=limit,
         side=wording.side,
         sentence=_sentence(wording, estimate, worst, limit, ahead),
-        shown=shown(wording, estimate.value, worst, limit),
+        shown=shown(wording, estimate.value, worst, limit, ahead),
         timed=wording.timed,
         scored=estimate.documents,
         deciding=ahead and ahead.deciding,
@@ -115,7 +115,9 @@ def _percent(confidence: float) -> str:
     return f"{100 - 100 * (1 - confidence):.{max(0, 1 - floor(log10(100 * (1 - confidence))))}f}%"
 
 
-def shown(wording: Wording, value: float | None, worst: float | None, limit: float) -> Shown:
+def shown(
+    wording: Wording, value: float | None, worst: float | None, limit: float, ahead: Outlook | None = None
+) -> Shown:
     """Word the numbers of a row; None: there is none."""
     bare = {"value": value, "worst": worst}
     missing = any(number is None and "{" + name in wording.cell for name, number in bare.items())
@@ -124,6 +126,7 @@ def shown(wording: Wording, value: float | None, worst: float | None, limit: flo
         measured=NOTHING if value is None else wording.figure.format(value),
         bound=(NOTHING if value is None else "unbounded") if worst is None else wording.figure.format(worst),
         allowed=f"{_SIGN[wording.side]} {wording.figure.format(limit)}",
+        detects=wording.figure.format(ahead.detectable).removeprefix("+") if ahead else NOTHING,
         column=wording.column,
         cell=NOTHING if missing else wording.cell.format(**bare),
     )

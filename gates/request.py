@@ -75,6 +75,8 @@ class EvidenceRequest(BaseModel):
     """Whether to measure speed and memory beside the original in this run."""
     runtime: RuntimeOptions = RuntimeOptions()
     """What it is run with."""
+    control: bool = False
+    """Whether to spoil a copy of the artifact and score that (`gates.control`): a gate that sees anything refuses it."""
 
 
 Request = Annotated[BaselineRequest | EvidenceRequest, Field(discriminator="step")]

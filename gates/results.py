@@ -58,6 +58,8 @@ class Shown(_Frozen):
     """The unfavourable end of the interval."""
     allowed: str
     """The limit, with the side it is on."""
+    detects: str = NOTHING
+    """The least distance from the limit that so many documents tell from none."""
     column: str | None = None
     """Heading in a table of many targets; None: it stands in none."""
     cell: str = NOTHING

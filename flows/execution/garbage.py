@@ -120,6 +120,8 @@ def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
         yield job.verdict(rung)
         yield job.publish(rung)
         yield from scorings(job, rung, store)
+        if artifact := store.record(job.quantize(rung)):
+            yield job.control(rung, artifact.content)
 
 
 def _released(store: Store) -> Iterator[Record[Published]]:

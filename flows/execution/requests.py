@@ -17,6 +17,7 @@ from flows.store import Record, Store
 from gates.request import BaselineRequest, EvidenceRequest, TaskRequest
 from gates.request import Evaluation as Rows
 from gates.results import EvidenceResult
+from gates.statistics.sequential import FIRST
 from publishers import request as publishing
 from quantizers import request as quantizing
 
@@ -134,6 +135,11 @@ def evidence(
         speed=job.manifest.gates.speed is not None,
         runtime=job.runtime(rung),
     )
+
+
+def control(job: Job, rung: Rung, artifact: Record[Artifact], store: Store) -> EvidenceRequest:
+    """Ask for the scores of a spoiled copy of the artifact."""
+    return evidence(job, rung, FIRST, artifact, None, store).model_copy(update={"control": True})
 
 
 def publish(

@@ -13,6 +13,7 @@ from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.kinds import (
     BASELINE,
     CONTAMINATION,
+    CONTROL,
     EVIDENCE,
     PUBLISH,
     QUANTIZE,
@@ -128,6 +129,17 @@ class Job:
             "tools": versions("evidence", format=rung.recipe.format),
         }
         return EVIDENCE.step(inputs)
+
+    def control(self, rung: Rung, content: str) -> Step[EvidenceResult]:
+        """Scoring a spoiled copy of one artifact, these very bytes: nothing is released while its gates let that pass."""
+        inputs = {
+            "artifact": self.quantize(rung).key,
+            "content": content,
+            "baseline": self.baseline.key,
+            **self._runs_with(rung),
+            "tools": versions("evidence", format=rung.recipe.format),
+        }
+        return CONTROL.step(inputs)
 
     def verdict(self, rung: Rung) -> Step[Judged]:
         """Judging one artifact by the manifest's gates, with as many documents as that takes."""

@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "sensitivity": 4,
     "quantize": 6,
     "evidence": 2,
-    "verdict": 4,
+    "verdict": 5,
     "publish": 3,
 }
 

@@ -65,6 +65,17 @@ class Loaded(ABC):
         """The model as lm-evaluation-harness takes it (`lm_eval.api.model.LM`)."""
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """Where a weight file holds a matrix, row after row."""
+
+    file: Path
+    offset: int
+    """Of its first byte in the file."""
+    rows: int
+    row_bytes: int
+
+
 TokenizerCheck = Callable[[Path, Any, list[str]], Check]
 
 
@@ -84,6 +95,9 @@ class Client(Protocol):
 
     def damage(self, artifact: Path) -> str | None:
         """What is broken in the weight files of a directory, before anything is loaded; None when they are whole."""
+
+    def matrices(self, artifact: Path) -> Iterator[Matrix]:
+        """Yield where whole weight files hold the matrices of linears, codes or numbers, as they are stored."""
 
 
 def client_of(format_: str) -> Client:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 from torch import Tensor
 
 from catalog.errors import EnvironmentFault
 from gates.clients import transformers
-from gates.clients.client import stock_class
+from gates.clients.client import Matrix, stock_class
 from gates.evidence import Check
 
 TEXTS = 8
@@ -22,6 +24,7 @@ CHARACTERS = 400
 """Of each text: the graphs cut off what exceeds the model's context, the tokenizer beside it does not."""
 
 _HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
+_WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
 
 
@@ -94,6 +97,17 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
 def damage(artifact: Path) -> str | None:
     """Nothing is known of a .bin by itself: OpenVINO refuses one that is shorter than its .xml says."""
     return None
+
+
+def matrices(artifact: Path) -> Iterator[Matrix]:
+    """Constants of two dimensions or more that are codes or numbers of 16 bits at most, embeddings among them."""
+    for layer in ElementTree.parse(artifact / "openvino_model.xml").iterfind("./layers/layer[@type='Const']/data"):
+        shape = [int(size) for size in (layer.get("shape") or "").split(",") if size]
+        if layer.get("element_type") not in _WEIGHTS or len(shape) < 2:
+            continue
+        rows, size = prod(shape[:-1]), int(layer.get("size", "0"))
+        if rows > 1 and size % rows == 0:
+            yield Matrix(artifact / "openvino_model.bin", int(layer.get("offset", "0")), rows, size // rows)
 
 
 def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:

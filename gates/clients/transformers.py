@@ -6,10 +6,12 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from catalog.foreign_errors import machine_fault
-from gates.clients.client import Loaded, TokenizerCheck, stock_class
+from gates.clients.client import Loaded, Matrix, TokenizerCheck, stock_class
 
 TOKENIZERS: Mapping[str, TokenizerCheck] = {}
 DRAWN = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -182,3 +184,17 @@ def damage(artifact: Path) -> str | None:
         if astray:
             return f"{index.name} and the shards disagree on tensor {astray[0]}"
     return None
+
+
+def matrices(artifact: Path) -> Iterator[Matrix]:
+    """Tensors of two dimensions or more whose names number a block: embeddings and heads are left as they are."""
+    for path in sorted(artifact.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if not re.search(r"(^|\.)[0-9]+\.", name) or len(tensor["shape"]) < 2:
+                continue
+            start, end = tensor["data_offsets"]
+            if (rows := prod(tensor["shape"][:-1])) > 1:
+                yield Matrix(path, 8 + length + start, rows, (end - start) // rows)

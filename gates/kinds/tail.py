@@ -19,7 +19,7 @@ from gates.gate import Positions, TextGate, Tops
 from gates.judgement import Wording, row, shown
 from gates.kinds.agreement import FLIPS
 from gates.results import GateVerdict
-from gates.statistics.estimate import Estimate
+from gates.statistics.estimate import Estimate, careful
 from gates.statistics.sequential import Look
 from gates.statistics.shares import independent, likeness
 
@@ -166,8 +166,6 @@ class _Tail:
 
 def _tail(documents: Sequence[Document], confidence: float) -> _Tail:
     import numpy as np
-
-    from gates.statistics.intervals import careful
 
     tops = [np.array(document.tops[TOP]) for document in documents]
     sizes = np.array([document.tokens for document in documents], dtype=float)

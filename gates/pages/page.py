@@ -64,13 +64,18 @@ def render(
 
 
 def _row(gate: GateVerdict) -> dict[str, Any]:
-    """One gate, with its numbers as shares of the limit for its bar."""
-    span = 1.5 * abs(gate.limit or 1)
+    """One gate, with estimate, interval and limit as places on its bar, in percent of a width that holds them all."""
+    low, high = gate.interval or (None, None)
+    ends = [number for number in (gate.value, low, high, gate.limit) if number is not None]
+    least = min(0.0, *ends)
+    width = 1.1 * (max(0.0, *ends) - least) or 1.0
 
-    def share(number: float | None) -> float | None:
-        return None if number is None else round(100 * min(max(number, 0) / span, 1), 1)
+    def at(number: float | None, otherwise: float) -> float:
+        return otherwise if number is None else round(100 * (number - least) / width, 1)
 
-    return {"gate": gate, "fill": share(gate.value) or 0, "tick": share(gate.worst), "mark": round(100 / 1.5, 1)}
+    interval = gate.interval and {"left": at(low, 0.0), "right": at(high, 100.0)}
+    value = None if gate.value is None else at(gate.value, 0.0)
+    return {"gate": gate, "value": value, "interval": interval, "limit": at(gate.limit, 0.0)}
 
 
 def _plots(attempts: Sequence[Attempt], gates: Gates, references: Sequence[Reference]) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -17,3 +19,8 @@ class Estimate(BaseModel):
     """Upper bound at the one-sided `confidence`; None: the documents cannot bound it."""
     confidence: float
     documents: int
+
+
+def careful(risk: float, documents: int) -> float:
+    """Return the risk that a bound may take so as to hold at `risk` over so few documents; none when it is 0 or less."""
+    return risk * (1 - 2 / sqrt(documents))

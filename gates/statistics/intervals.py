@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from gates.statistics.estimate import Estimate
+from gates.statistics.estimate import Estimate, careful
 
 Array = NDArray[np.float64]
 
@@ -46,11 +46,6 @@ def estimate(amounts: ArrayLike, sizes: ArrayLike, confidence: float) -> Estimat
     elif risk > 0:
         low, high = _bound(y, x, value, -spread, risk), _bound(y, x, value, spread, risk)
     return Estimate(value=value, low=low, high=high, confidence=confidence, documents=documents)
-
-
-def careful(risk: float, documents: int) -> float:
-    """Return the risk that a bound may take so as to hold at `risk` over so few documents; none when it is 0 or less."""
-    return risk * (1 - 2 / sqrt(documents))
 
 
 def _bound(y: Array, x: Array, value: float, step: float, risk: float) -> float | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import sqrt
 from statistics import NormalDist
 
-from gates.statistics.estimate import Estimate
+from gates.statistics.estimate import Estimate, careful
 
 FIRST = 8
+LATER = 1.5
+"""How much of the risk is kept for later looks; 1: each takes as much as the documents that it adds."""
 HOPELESS = 0.1
 """Chance of passing in the end below which no more documents are scored."""
 REJECTION = 0.05
@@ -16,6 +18,8 @@ REJECTION = 0.05
 POWER = 0.8
 """Of the smallest distance from the limit that documents are said to detect."""
 _NORMAL = NormalDist()
+_MOST = 10**9
+"""Documents beyond which a value counts as lying on its limit."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,24 @@ def look_at(taken: tuple[int, ...], available: int, confidence: float) -> Look:
     """Return the last of the looks `taken`, which together are as sure as `confidence`, one-sided.
 
     Judging several times until it passes would wave a bad model through more often than once in twenty. The risk
-    1 - confidence is therefore divided among the looks in proportion to the documents each adds (a Bonferroni form of
-    alpha spending, Lan and DeMets 1983), which holds whatever the dependence between looks. One look at everything
-    spends it all. `bench/nights.py` compares this with equal shares and with betting.
+    1 - confidence is therefore divided among the looks: with a share s of all documents, s ** `LATER` of it is spent (the
+    power family of Kim and DeMets 1987, in a Bonferroni form, which holds whatever the dependence between looks). So one look
+    at everything spends it all, and few documents must be very clear. `bench/nights.py` compares this with betting.
     """
     before = taken[-2] if len(taken) > 1 else 0
-    planned = interim_looks(available)
+    planned = (0, *interim_looks(available))
+    risk = 1 - confidence
     return Look(
-        confidence=1 - (1 - confidence) * (taken[-1] - before) / available,
-        final=1 - (1 - confidence) * (available - (planned[-2] if len(planned) > 1 else 0)) / available,
+        confidence=1 - risk * (spent(taken[-1], available) - spent(before, available)),
+        final=1 - risk * (1 - spent(planned[-2], available)),
         documents=taken[-1],
         available=available,
     )
+
+
+def spent(documents: int, available: int) -> float:
+    """Return the share of the risk that looks at up to so many documents spend."""
+    return float((documents / available) ** LATER)
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,25 @@ def outlook(estimate: Estimate, limit: float, sign: int, look: Look) -> Outlook 
     unseen = error * sqrt(1 - n / every)
     passing = _NORMAL.cdf((room - margin) / unseen) if unseen > 0 else float(room >= margin)
     sure = look.final if room > 0 else 1 - REJECTION
-    deciding = ceil(n * (_NORMAL.inv_cdf(sure) * error / room) ** 2) if room else None
     detectable = (_NORMAL.inv_cdf(POWER) + _quantile(estimate.confidence, n)) * error
-    return Outlook(passing, deciding, detectable)
+    return Outlook(passing, _deciding(abs(room), error * sqrt(n), 1 - sure), detectable)
+
+
+def _deciding(room: float, spread: float, risk: float) -> int | None:
+    """Return the least number of documents, of that standard deviation, whose bound at `risk` is within `room`."""
+
+    def enough(documents: int) -> bool:
+        return _quantile(1 - careful(risk, documents), documents) * spread <= room * sqrt(documents)
+
+    few, many = 4, 5  # four bound nothing
+    while not enough(many):
+        few, many = many, 2 * many
+        if many > _MOST:
+            return None
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many
 
 
 def _quantile(confidence: float, documents: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gates.statistics.estimate import Estimate
+from gates.statistics.estimate import Estimate, careful
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +23,6 @@ def share(counts: Sequence[float], sizes: Sequence[int], confidence: float) -> E
         return None
     import numpy as np
     from scipy.special import betaincinv
-
-    from gates.statistics.intervals import careful
 
     counted, tokens = np.array(counts, dtype=float), np.array(sizes, dtype=float)
     value = float(counted.sum() / tokens.sum())

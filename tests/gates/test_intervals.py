@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gates.statistics.intervals import careful, estimate, refused
+from gates.statistics.estimate import careful
+from gates.statistics.intervals import estimate, refused
 
 
 def test_bounds_hold_at_their_confidence_for_skewed_documents() -> None:

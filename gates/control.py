@@ -1,0 +1,75 @@
+"""The control: an artifact known to be bad, which the gates must refuse on the very path that sound ones take.
+
+It is a copy of the artifact in which every matrix of every block has its rows in reverse: files, sizes, names and every
+single number stay plausible, and the model says nothing any more. It is loaded by the stock loader, scored on the first
+documents and judged, so that a loader that reads other files, scores of something else, and a judgement that lets
+everything pass are all seen. It says that the gates see, not how sharply.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catalog.formats import LOADABLE
+from gates.errors import GateError
+from gates.gate import CHAT, TextGate
+from gates.request import EvidenceRequest
+from gates.results import Verdict
+from gates.spec import KINDS
+from gates.statistics.sequential import FIRST
+
+
+@contextmanager
+def planted(request: EvidenceRequest, out: Path) -> Iterator[EvidenceRequest]:
+    """Yield the request for a spoiled copy of its artifact, which lies below `out` as long as it is scored."""
+    copy = out / "spoiled"
+    try:
+        spoil(request.artifact, copy, request.format)
+        few = request.evaluation.model_copy(update={"max_documents": FIRST})
+        changes = {"artifact": copy, "control": False, "evaluation": few, "tasks": (), "speed": False}
+        yield request.model_copy(update=changes)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def spoil(artifact: Path, copy: Path, format_: str) -> None:
+    """Copy an artifact with the rows of its matrices in reverse. Raises GateError when it holds none."""
+    from gates.clients.client import client_of
+
+    weights = {path for pattern in LOADABLE[format_].weights for path in artifact.glob(pattern)}
+    shutil.copytree(artifact, copy, copy_function=lambda a, b: (shutil.copy if Path(a) in weights else _linked)(a, b))
+    spoiled = 0
+    for matrix in client_of(format_).matrices(copy):
+        with matrix.file.open("r+b") as file:
+            file.seek(matrix.offset)
+            stored = file.read(matrix.rows * matrix.row_bytes)
+            rows = (
+                stored[row * matrix.row_bytes : (row + 1) * matrix.row_bytes] for row in reversed(range(matrix.rows))
+            )
+            file.seek(matrix.offset)
+            file.write(b"".join(rows))
+        spoiled += 1
+    if not spoiled:
+        raise GateError(f"{artifact}: no matrix of a block is stored in it, so no copy can be spoiled as a control.")
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+def refused(verdict: Verdict) -> bool:
+    """Whether the gates refused a spoiled copy, and not by checks of its files alone where text was to be judged."""
+    of_text = [row.outcome for row in verdict.gates if _of_text(row.name)]
+    return verdict.outcome != "passed" and (not of_text or any(outcome != "passed" for outcome in of_text))
+
+
+def _of_text(name: str) -> bool:
+    kind = KINDS.get(name.removeprefix(CHAT).partition(".")[0])
+    return kind is not None and issubclass(kind, TextGate)
