@@ -30,10 +30,9 @@ from flows.scrubbing import in_our_words
 from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
-from gates.control import refused
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.statistics.sequential import interim_looks
-from gates.verdict import judge
+from gates.verdict import judge, refused
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from catalog.formats import LOADABLE
+from gates.clients.client import client_of
 from gates.errors import GateError
-from gates.gate import CHAT, TextGate
 from gates.request import EvidenceRequest
-from gates.results import Verdict
-from gates.spec import KINDS
 from gates.statistics.sequential import FIRST
 
 
@@ -38,8 +36,6 @@ def planted(request: EvidenceRequest, out: Path) -> Iterator[EvidenceRequest]:
 
 def spoil(artifact: Path, copy: Path, format_: str) -> None:
     """Copy an artifact with the rows of its matrices in reverse. Raises GateError when it holds none."""
-    from gates.clients.client import client_of
-
     weights = {path for pattern in LOADABLE[format_].weights for path in artifact.glob(pattern)}
     shutil.copytree(artifact, copy, copy_function=lambda a, b: (shutil.copy if Path(a) in weights else _linked)(a, b))
     spoiled = 0
@@ -62,14 +58,3 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy(source, target)
-
-
-def refused(verdict: Verdict) -> bool:
-    """Whether the gates refused a spoiled copy, and not by checks of its files alone where text was to be judged."""
-    of_text = [row.outcome for row in verdict.gates if _of_text(row.name)]
-    return verdict.outcome != "passed" and (not of_text or any(outcome != "passed" for outcome in of_text))
-
-
-def _of_text(name: str) -> bool:
-    kind = KINDS.get(name.removeprefix(CHAT).partition(".")[0])
-    return kind is not None and issubclass(kind, TextGate)

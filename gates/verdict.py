@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from catalog.tasks import TASKS
 from gates.evidence import Check, Evidence
+from gates.gate import CHAT, TextGate
 from gates.results import GateVerdict, Outcome, Verdict
-from gates.spec import Gates
+from gates.spec import KINDS, Gates
 
 
 def judge(evidence: Evidence, gates: Gates, risk: float | None = None) -> Verdict:
@@ -39,6 +40,17 @@ def judge(evidence: Evidence, gates: Gates, risk: float | None = None) -> Verdic
         gates=rows,
         risk=taken,
     )
+
+
+def refused(verdict: Verdict) -> bool:
+    """Whether a spoiled copy (`gates.control`) was refused, and not by checks of its files alone where text was to be judged."""
+    of_text = [row.outcome for row in verdict.gates if _of_text(row.name)]
+    return verdict.outcome != "passed" and (not of_text or any(outcome != "passed" for outcome in of_text))
+
+
+def _of_text(name: str) -> bool:
+    kind = KINDS.get(name.removeprefix(CHAT).partition(".")[0])
+    return kind is not None and issubclass(kind, TextGate)
 
 
 def _sanity(evidence: Evidence) -> Iterator[GateVerdict]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from gates.control import refused, spoil
+from gates.control import spoil
 from gates.errors import GateError
 from gates.spec import Gates
-from gates.verdict import judge
+from gates.verdict import judge, refused
 from tests.gates.conftest import Bench
 
 
