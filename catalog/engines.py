@@ -24,14 +24,22 @@ class Engine:
     dtypes: tuple[str, ...] = tuple(DTYPES)
     choices: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     """What it takes of a recipe's field; a field that is absent here it takes whatever it says."""
+    plain_only: tuple[str, ...] = ()
+    """Dtypes that it does nothing to but round."""
     group_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Group sizes it makes a dtype with; any, of a dtype that is absent here."""
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Choices of a recipe's field that read calibration text in this engine, besides those that always do."""
+    families: bool = True
+    """Whether a calibrated recipe needs to know the architecture's blocks."""
     streams: bool = False
     """Whether it makes any number of recipes in one pass over the model, each linear in a dtype of its own."""
     ratio: tuple[str, ...] = ()
     """Dtypes of which it stores a share of the weights, the rest in int8."""
     prefix: str | None = None
     """How names of its recipes begin, where the format's do not begin otherwise."""
+    word: str | None = None
+    """What names say before what is done to the weights, where the format's own engine does it by the same words."""
     plain: str | None = "rtn"
     """What names say where a recipe does nothing but round."""
 
@@ -53,9 +61,14 @@ ENGINES: dict[str, Engine] = {
             "quantizers.engines.nncf:export",
             ("nncf",),
             dtypes=("int4", "int8"),
-            choices={"transform": (None,), "range": ("minmax",), "rounding": ("nearest",)},
+            # AWQ, scale estimation and GPTQ, by the names that these have in other engines.
+            choices={"transform": (None, "awq")},
+            plain_only=("int8",),
             group_sizes={"int8": (-1,)},
+            reads={"range": ("mse",)},
+            families=False,
             ratio=("int4",),
+            word="nncf",
             plain=None,
         ),
     )

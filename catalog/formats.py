@@ -93,6 +93,8 @@ class Format:
     """Whether it holds the experts that transformers stacks; else these are kept as they are."""
     made_from: str | None = None
     """The format that the streaming engine lays weights out in first, of which it makes this one when that is whole."""
+    vllm: bool = False
+    """Whether vLLM reads it where the weights are as `catalog.vllm` says."""
     small_in_memory: bool = True
     """Whether the client keeps the weights packed; if not, the artifact is small on disk alone."""
     runtimes: tuple[Runtime, ...] = ()
@@ -140,6 +142,7 @@ FORMATS: dict[str, Format] = {
             method="compressed-tensors",
             computes={"bf16": {"dtype": "bfloat16"}, "fp32": {"dtype": "float32"}},
             mixes=True,
+            vllm=True,
             # transformers unpacks it at the first forward.
             small_in_memory=False,
         ),

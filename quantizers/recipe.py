@@ -89,7 +89,9 @@ class Recipe(BaseModel):
     @property
     def calibrated(self) -> bool:
         """Whether the recipe reads calibration text."""
-        return self.transform is not None or self.rounding == "compensated"
+        reads = ENGINES[self.engine].reads
+        own = any(getattr(self, field) in choices for field, choices in reads.items())
+        return own or self.transform is not None or self.rounding == "compensated"
 
     @field_validator("overrides")
     @classmethod
@@ -148,6 +150,15 @@ class Recipe(BaseModel):
             if (chosen := getattr(self, field)) not in choices:
                 allowed = ", ".join(choice or "null" for choice in choices)
                 raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
+        if self.dtype in engine.plain_only and (self.transform, self.range, self.rounding) != (
+            None,
+            "minmax",
+            "nearest",
+        ):
+            raise ValueError(
+                f"dtype {self.dtype} is rounded to nearest and nothing else in engine {self.engine}: leave transform, range and "
+                "rounding out, or use engine streaming"
+            )
         if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
             raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
         if self.ratio != 1.0 and self.dtype not in engine.ratio:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from catalog import vllm
 from catalog.dtypes import DTYPES
+from catalog.engines import ENGINES
 from catalog.formats import FORMATS
 from quantizers.recipe import Recipe
 
@@ -40,19 +42,26 @@ class Choice:
     small_in_memory: bool
     """Whether its stock client keeps the weights packed: then it also runs faster; if not, it is small on disk alone."""
     devices: tuple[str, ...]
+    vllm: str | None
+    """Whether vLLM reads it, by its rules: `yes`, the version from which it does, or why not; None: of another format."""
 
 
 def choice(recipe: Recipe) -> Choice:
     """Return what a recipe gives and takes."""
     format_ = FORMATS[recipe.format]
-    slow = recipe.transform == "teq" or (recipe.engine == "neural-compressor" and recipe.calibrated)
+    slow = recipe.transform == "teq" or (recipe.calibrated and not ENGINES[recipe.engine].streams)
     return Choice(
         bits_per_weight(recipe),
         _QUALITY[recipe.bits, recipe.rounding == "compensated"],
         "slow" if slow else "medium" if recipe.calibrated else "fast",
         format_.small_in_memory,
         format_.devices,
+        _vllm(recipe) if format_.vllm else None,
     )
+
+
+def _vllm(recipe: Recipe) -> str:
+    return vllm.refusal(recipe.bits, recipe.group_size) or vllm.since(recipe.symmetric) or "yes"
 
 
 def bits_per_weight(recipe: Recipe, inputs: int = _INPUTS) -> float:

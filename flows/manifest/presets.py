@@ -103,7 +103,7 @@ def name_of(recipe: Recipe) -> str:
     parts = [
         format_.prefix or engine.prefix,
         dtype.label,
-        *(done or (plain,)),
+        *((engine.word, *done) if done else (plain,)),
         None if recipe.symmetric else "asym",
         None if recipe.group_size == usual_group else "cw" if recipe.group_size == -1 else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",

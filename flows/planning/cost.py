@@ -64,6 +64,8 @@ _WHOLE = {
     "neural-compressor": (Process(730 * MB, 12.0), Process(0, 0.0), 3.0, 4.5e7),
 }
 """Engines that hold the model whole: their process, each block, peak over the model's bytes, and bytes a second."""
+_WHOLE_READING = {("nncf", "nearest"): (2.0, 4.6e6), ("nncf", "compensated"): (3.0, 1.7e6)}
+"""Of those, what changes with calibration text, by rounding: peak over the model's bytes, and bytes a second."""
 
 _DOWNLOAD = 2e7
 """Bytes a second from the Hub and to it; what yours is nobody can know."""
@@ -185,6 +187,8 @@ def quantizing(work: Sequence[tuple[Job, Rung]]) -> Cost:
     sizes, layers = [weights_bytes(job.original, rung) for _, rung in work], len(shape.blocks)
     if not ENGINES[rung.recipe.engine].streams:
         process, block, copies, rate = _WHOLE[rung.recipe.engine]
+        if rung.recipe.calibrated:
+            copies, rate = _WHOLE_READING.get((rung.recipe.engine, rung.recipe.rounding), (copies, rate))
         memory = process.memory_bytes + layers * block.memory_bytes + int(copies * shape.bytes)
         return Cost(memory, sum(sizes), process.seconds + layers * block.seconds + shape.bytes / rate)
     memory, seconds = _STREAMING.memory_bytes, _STREAMING.seconds + len(work) * shape.bytes / _STREAMED

@@ -15,6 +15,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from catalog import vllm
+from catalog.dtypes import DTYPES
 from catalog.formats import FORMATS
 from catalog.tasks import TASKS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
@@ -91,6 +93,8 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         snippet=snippet(subject.format, subject.task, subject.name, runtime=subject.runtime),
         runtimes=runtimes(subject.format, subject.name, subject.runtime),
         packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
+        ran=_ran(subject, evidence),
+        vllm=_vllm(subject) if format_.vllm else None,
         manifest=_yaml({"targets": {subject.target: _target(subject)}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
@@ -104,6 +108,27 @@ def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _ordered(recipe: Mapping[str, Any]) -> list[str]:
     return [key for key in RECIPE_LABELS if key in recipe] + sorted(recipe.keys() - RECIPE_LABELS.keys())
+
+
+def _vllm(subject: Subject) -> str:
+    """What vLLM's rules say of the weights. It was not run: it is no client that judges."""
+    recipe = subject.recipe
+    if refused := vllm.refusal(DTYPES[recipe["dtype"]].bits, recipe["group_size"]):
+        return f"It is not for vLLM: {refused}."
+    since = vllm.since(recipe["symmetric"])
+    return f"By the rules of vLLM{f', from {since}' if since else ''}, that reads it packed; it was not run there."
+
+
+def _ran(subject: Subject, evidence: Evidence) -> str:
+    """How it was run when it was judged: what was asked for, and what the client said of itself."""
+    asked, words = subject.runtime, ""
+    if asked.said:
+        products = f", with products in {asked.compute}" if asked.compute else ""
+        words = f", on {asked.device}{products}, as the code above runs it"
+    # OpenVINO shows its types so.
+    told = {name: re.sub(r"<Type: '(\w+)'>", r"\1", value) for name, value in sorted(evidence.runtime.items())}
+    said = ", ".join(f"{name} {value}" for name, value in told.items())
+    return f"{words} ({said})" if said else words
 
 
 def _target(subject: Subject) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Engine nncf: OpenVINO IR through optimum-intel's exporter and NNCF's weight compression, data-free.
+"""Engine nncf: OpenVINO IR through optimum-intel's exporter and NNCF's weight compression.
 
-Every setting of the compression is passed explicitly, since optimum-intel otherwise picks a recipe by the model's name.
+A recipe's `transform: awq` is NNCF's AWQ, `range: mse` its scale estimation, `rounding: compensated` its GPTQ; these run the
+exported graph over the calibration rows, and a share of weights in int8 is then chosen by activations, too. Every setting
+of the compression is passed explicitly, since optimum-intel otherwise picks a recipe by the model's name.
 """
 
 from __future__ import annotations
@@ -9,9 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from nncf import Dataset, compress_weights
 from optimum import intel
+from torch import Tensor
 
 from catalog.tasks import TASKS
+from quantizers.calibration.text import read_rows
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats.openvino import export as openvino_export
@@ -44,7 +50,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         scratch = out / ".work" / target
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        _export(request.model, scratch, recipe, skeleton, names[target])
+        _export(request, scratch, recipe, skeleton, names[target])
         tokenizer.convert(request.model, scratch)
         copy_companions(request.model, scratch, checkpoint.config)
         ir.write_configuration(scratch, recipe)
@@ -56,7 +62,8 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
 def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
     """Arguments of OVWeightQuantizationConfig that a recipe stands for; `skipped` are module names."""
     scope = {"patterns": [f".*{ir.node(name)}/.*" for name in skipped], "validate": False} if skipped else None
-    shared = {"bits": recipe.bits, "sym": recipe.symmetric, "ignored_scope": scope, "quant_method": "default"}
+    method = "awq" if recipe.transform == "awq" else "default"
+    shared = {"bits": recipe.bits, "sym": recipe.symmetric, "ignored_scope": scope, "quant_method": method}
     if recipe.dtype == "int8":
         return shared | {"group_size": -1, "ratio": 1.0}
     return shared | {
@@ -64,9 +71,19 @@ def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
         "ratio": recipe.ratio,
         "all_layers": False,
         "backup_precision": "int8_asym",
-        "sensitivity_metric": "weight_quantization_error" if recipe.ratio < 1 else None,
+        "sensitivity_metric": _metric(recipe),
+        # What is not asked for stays unsaid: NNCF writes what it is told into the graph.
+        "scale_estimation": recipe.range == "mse" or None,
+        "gptq": recipe.rounding == "compensated" or None,
         "group_size_fallback": "error",
     }
+
+
+def _metric(recipe: Recipe) -> str | None:
+    """What NNCF ranks linears by where some are to stay in int8; its own default with and without text."""
+    if recipe.ratio == 1:
+        return None
+    return "max_activation_variance" if recipe.calibrated else "weight_quantization_error"
 
 
 def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,14 +96,39 @@ def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kept))
 
 
-def _export(model: Path, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    exported = getattr(intel, TASKS[skeleton.task].clients["optimum.intel"].stock).from_pretrained(
-        model,
+def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
+    stock = getattr(intel, TASKS[skeleton.task].clients["optimum.intel"].stock)
+    compression = intel.OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names)))
+    exported = stock.from_pretrained(
+        request.model,
         export=True,
         compile=False,
         use_cache=True,
         local_files_only=True,
-        quantization_config=intel.OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names))),
+        **({"load_in_8bit": False} if recipe.calibrated else {"quantization_config": compression}),
     )
+    if recipe.calibrated:
+        rows = _rows(exported.model, request, skeleton)
+        compress_weights(
+            exported.model, dataset=Dataset(rows), **compression.to_nncf_dict() | {"subset_size": len(rows)}
+        )
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])
+
+
+def _rows(graph: Any, request: Request, skeleton: Skeleton) -> list[dict[str, Any]]:
+    """The calibration rows as the graph's inputs, each by itself."""
+    assert request.calibration is not None
+    inputs = {name for port in graph.inputs for name in port.names}
+
+    def fed(row: Tensor) -> dict[str, Any]:
+        ids = row[None].numpy()
+        whole = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        return {name: value for name, value in whole.items() if name in inputs}
+
+    return [fed(row) for row in read_rows(request.calibration, request.model, skeleton.model.config.vocab_size)]

@@ -86,6 +86,24 @@ def test_the_dtype_of_products_and_the_device_are_in_the_code(artifact: Path, mo
     assert 'device="GPU")' in gpu and ', "GPU")' in gpu
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "By the rules of vLLM, that reads it packed"),
+        ({"symmetric": False}, "By the rules of vLLM, from 0.8.5, that reads it packed"),
+        ({"dtype": "int3"}, "It is not for vLLM: vLLM reads 4 and 8 bits, not 3."),
+        (
+            {"group_size": 256},
+            "It is not for vLLM: vLLM reads a scale per channel or per 32, 64, 128 weights, not per 256.",
+        ),
+    ],
+)
+def test_what_vllm_reads_is_said(
+    changes: dict[str, Any], words: str, artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    assert words in card_of(artifact, model, tmp_path, recipe={**RECIPE, **changes})
+
+
 def test_linears_of_another_type_are_summed_up_and_given_in_full_below(
     artifact: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,8 @@ def listings(rows: list[dict[str, Any]]) -> list[Rows]:
             )
             engine = "" if row["engine"] == "streaming" else f", made by {row['engine']}"
             title = f"{row['format']}{engine}. Loads in {client}, on {', '.join(row['devices'])}; {where}."
-            made[group] = Rows(("preset", ">bits", "quality", "making"), title=title)
-        made[group].add(row["preset"], f"{row['bits_per_weight']:.2f}", row["quality"], row["making"])
+            columns = ("preset", ">bits", "quality", "making", *(("vLLM",) if row["vllm"] else ()))
+            made[group] = Rows(columns, title=title)
+        vllm = ((row["vllm"] if row["vllm"][0].isdigit() or row["vllm"] == "yes" else "no"),) if row["vllm"] else ()
+        made[group].add(row["preset"], f"{row['bits_per_weight']:.2f}", row["quality"], row["making"], *vllm)
     return list(made.values())

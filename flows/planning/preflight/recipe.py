@@ -85,7 +85,8 @@ def _tied(subject: Subject, recipe: Recipe) -> Problem | None:
 def _calibrates(subject: Subject, recipe: Recipe) -> Problem | None:
     """What a table of the architecture refuses; without a table, its blocks are found by running them."""
     kind, streams = subject.config["model_type"], ENGINES[recipe.engine].streams
-    if not recipe.calibrated or (streams and kind not in FAMILIES):
+    needs = ENGINES[recipe.engine].families
+    if not recipe.calibrated or not needs or (streams and kind not in FAMILIES):
         return None
     try:
         family = family_of(subject.config)

@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from quantizers.engines.nncf import settings
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
-from quantizers.request import Result
+from quantizers.recipe import Recipe
+from quantizers.request import Calibration, Request, Result
 from tests.quantizers.models import DEMO, make_llama, request
 
 pytestmark = pytest.mark.xdist_group("nncf")
@@ -43,6 +45,53 @@ def test_the_stock_loader_reads_it_and_it_is_close_to_the_original(made):
         quantized = model(**tokens).logits.log_softmax(-1)
         divergence = (original.exp() * (original - quantized)).sum(-1).mean()
         assert 0 <= divergence < most, (target, divergence)
+
+
+@pytest.fixture(scope="module")
+def aware(tmp_path_factory) -> Path:
+    """NNCF's AWQ, scale estimation and GPTQ over a few rows of the demo's calibration text, and nearest beside it."""
+    out = tmp_path_factory.mktemp("aware")
+    grid = IR | {"group_size": 64}
+    recipes = {"nearest": grid, "aware": grid | {"transform": "awq", "range": "mse", "rounding": "compensated"}}
+    text = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=96)
+    targets = {name: Recipe(**recipe) for name, recipe in recipes.items()}
+    run(Request(model=MODEL, targets=targets, calibration=text), out)
+    return out
+
+
+@pytest.mark.slow
+def test_what_reads_calibration_text_diverges_less(aware):
+    from optimum.intel import OVModelForCausalLM
+
+    text = json.loads((DEMO / "evaluation.jsonl").read_text().splitlines()[0])["text"]
+    tokens = AutoTokenizer.from_pretrained(MODEL)(text, return_tensors="pt", truncation=True, max_length=200)
+    original = AutoModelForCausalLM.from_pretrained(MODEL).float()(**tokens).logits.log_softmax(-1)
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "KV_CACHE_PRECISION": "f32"}
+
+    def divergence(target: str) -> float:
+        model = OVModelForCausalLM.from_pretrained(aware / target, local_files_only=True, ov_config=dict(exact))
+        quantized = model(**tokens).logits.log_softmax(-1)
+        return (original.exp() * (original - quantized)).sum(-1).mean().item()
+
+    assert divergence("aware") < 0.8 * divergence("nearest")
+
+
+def test_each_choice_of_a_recipe_is_a_choice_of_the_library():
+    plain = settings(Recipe(**IR), ())
+    assert plain["scale_estimation"] is plain["gptq"] is None
+    assert plain["quant_method"] == "default" and plain["sensitivity_metric"] is None
+    aware = settings(Recipe(**IR, transform="awq", range="mse", rounding="compensated", ratio=0.8), ())
+    assert aware["quant_method"] == "awq" and aware["scale_estimation"] and aware["gptq"]
+    assert aware["sensitivity_metric"] == "max_activation_variance"
+    assert settings(Recipe(**IR, ratio=0.8), ())["sensitivity_metric"] == "weight_quantization_error"
+
+
+@pytest.mark.parametrize("choice", [{"transform": "awq"}, {"range": "mse"}, {"rounding": "compensated"}])
+def test_choices_read_text_and_are_not_for_int8(choice):
+    assert Recipe(**IR, **choice).calibrated and not Recipe(**IR).calibrated
+    assert not Recipe(format="openvino", range="mse").calibrated, "ours measures the error of weights"
+    with pytest.raises(ValueError, match="rounded to nearest and nothing else"):
+        Recipe(**RECIPES["int8"], **choice)
 
 
 def test_genai_generates_what_the_tokenizer_reads(made):

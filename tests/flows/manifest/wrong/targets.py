@@ -88,10 +88,17 @@ TARGETS_AND_NAMES = (
     Wrong("a ratio above one", target("{preset: ov-w4-g64, ratio: 80}"), 5, "targets.t.ratio", ("at most 1",)),
     Wrong(
         "what an engine would ignore",
-        target("\n    preset: ov-w4-g64\n    transform: awq"),
+        target("\n    preset: ov-w4-g64\n    transform: teq"),
         7,
         "targets.t.transform",
         ("not for engine nncf",),
+    ),
+    Wrong(
+        "what an engine does to no such dtype",
+        target("\n    preset: ov-w8\n    transform: awq"),
+        7,
+        "targets.t.transform",
+        ("rounded to nearest and nothing else in engine nncf",),
     ),
     Wrong("skip that is a word", target("{preset: w4-rtn-g32, skip: lm_head}"), 5, "targets.t.skip", ("a list",)),
     Wrong(
