@@ -56,7 +56,17 @@ def say(programs: list[str], scratch: Path, **environment: str) -> list[str]:
 @pytest.fixture(scope="session")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     """The demo model, really quantized into every format, by the quantizers' door."""
-    scratch = tmp_path_factory.mktemp("quantized")
+    return quantized(tmp_path_factory.mktemp("quantized"))
+
+
+@pytest.fixture(scope="session")
+def released(subjects: dict[str, Subject], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose local hub holds all of them, as acme/demo-TARGET."""
+    return published(subjects, tmp_path_factory.mktemp("released"))
+
+
+def quantized(scratch: Path) -> dict[str, Subject]:
+    """The demo model in every format."""
     request = scratch / "request.json"
     request.write_text(json.dumps({"model": str(MODEL), "targets": TARGETS}))
     subprocess.run([sys.executable, "-m", "quantizers", str(request), str(scratch / "out")], cwd=ROOT, check=True)
@@ -74,10 +84,8 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     return made
 
 
-@pytest.fixture(scope="session")
-def released(subjects: dict[str, Subject], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store whose local hub holds all of them, as acme/demo-TARGET."""
-    scratch = tmp_path_factory.mktemp("released")
+def published(subjects: dict[str, Subject], scratch: Path) -> Path:
+    """The directory of a store whose local hub holds them."""
     for target, subject in subjects.items():
         Local("", scratch / "home").publish(stage(subject, scratch / target, scratch / "home"))
     return scratch / "home"
