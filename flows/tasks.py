@@ -32,7 +32,7 @@ from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.statistics.sequential import interim_looks
-from gates.verdict import judge, refused
+from gates.verdict import judge, slipped
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)
@@ -232,12 +232,11 @@ def control(job: Job, rung: Rung, store: Store, *, anew: bool) -> None:
     step = job.control(rung, artifact.content)
     request = requests.control(job, rung, artifact, store)
     perform(store, step, f"{job.target.name}: control", request, anew=anew)
-    verdict = judge(evidence_of(store, step), job.manifest.gates)
-    if not refused(verdict):
+    if how := slipped(judge(evidence_of(store, step), job.manifest.gates)):
         raise ControlPassed(
-            f"{job.release}: a copy of {rung.name} that was spoiled on purpose passed its gates ({verdict.sentence}), so they "
-            "do not see what they judge, and nothing is released in this run. Either the tolerances allow anything, or the "
-            f"loader or the scoring is broken: see {store.out(step) / 'evidence.json'}"
+            f"{job.release}: a copy of {rung.name} that was spoiled on purpose passed its gates ({how}), so they do not see what "
+            "they judge, and nothing is released in this run. Either the tolerances allow anything, or the loader or the "
+            f"scoring is broken: see {store.out(step) / 'evidence.json'}"
         )
 
 

@@ -54,6 +54,10 @@ class Sample(_Frozen):
     prompt: str
     original: str
     artifact: str
+    tokens: int = 0
+    """Of the original's continuation, the one that ends it included."""
+    same: int = 0
+    """Tokens that both begin with alike."""
 
 
 class TaskScores(_Frozen):

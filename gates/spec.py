@@ -11,6 +11,7 @@ from gates.fraction import Fraction
 from gates.gate import Gate
 from gates.kinds.agreement import Agreement
 from gates.kinds.divergence import Divergence
+from gates.kinds.generation import Generation
 from gates.kinds.perplexity import Perplexity
 from gates.kinds.size import Size
 from gates.kinds.speed import Speed
@@ -28,6 +29,7 @@ class Gates(BaseModel):
     perplexity: Perplexity | None = Perplexity()
     agreement: Agreement | None = None
     tail: Tail | None = None
+    generation: Generation | None = None
     tasks: dict[str, Task] = {}
     size: Size | None = Size()
     speed: Speed | None = None

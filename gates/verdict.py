@@ -42,10 +42,15 @@ def judge(evidence: Evidence, gates: Gates, risk: float | None = None) -> Verdic
     )
 
 
-def refused(verdict: Verdict) -> bool:
-    """Whether a spoiled copy (`gates.control`) was refused, and not by checks of its files alone where text was to be judged."""
-    of_text = [row.outcome for row in verdict.gates if _of_text(row.name)]
-    return verdict.outcome != "passed" and (not of_text or any(outcome != "passed" for outcome in of_text))
+def slipped(verdict: Verdict) -> str | None:
+    """Return what a spoiled copy (`gates.control`) got past; None when it was refused, and not by checks of its files alone.
+
+    Where text is judged, something that it is judged by must have refused it.
+    """
+    of_text = [row for row in verdict.gates if _of_text(row.name)]
+    if verdict.outcome != "passed" and (not of_text or any(row.outcome != "passed" for row in of_text)):
+        return None
+    return "; ".join(row.sentence for row in of_text) or verdict.sentence
 
 
 def _of_text(name: str) -> bool:

@@ -17,7 +17,7 @@ STEP_VERSIONS = {
     "baseline": 1,
     "sensitivity": 4,
     "quantize": 6,
-    "evidence": 2,
+    "evidence": 3,
     "verdict": 5,
     "publish": 3,
 }

@@ -29,7 +29,13 @@ def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Che
     greedy = probes.continuations(loaded, prompts, sample=False)
     drawn = probes.continuations(loaded, prompts, sample=True)
     samples = tuple(
-        Sample(prompt=tokenizer.decode(prompt), original=tokenizer.decode(original), artifact=tokenizer.decode(own))
+        Sample(
+            prompt=tokenizer.decode(prompt),
+            original=tokenizer.decode(original),
+            artifact=tokenizer.decode(own),
+            tokens=min(len(original) + 1, probes.NEW_TOKENS),
+            same=probes.alike(original, own),
+        )
         for prompt, original, own in zip(asked.prompts, asked.greedy, greedy, strict=True)
     )
     ours, theirs = probes.repetition(drawn), probes.repetition(asked.sampled)

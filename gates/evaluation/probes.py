@@ -6,7 +6,7 @@ them, so that a small model's own habit of repeating itself is not blamed on its
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -55,6 +55,12 @@ def repetition(texts: tuple[tuple[int, ...], ...]) -> float:
         total += len(pairs)
         repeated += len(pairs) - len(set(pairs))
     return repeated / total if total else 0.0
+
+
+def alike(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Return how many tokens two continuations begin with alike; where both end there, their end is one more."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+    return same + (len(first) == len(second) == same and same < NEW_TOKENS)
 
 
 def long_row(rows: list[Tensor], row_tokens: int, context: int) -> Tensor:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from gates.control import spoil
 from gates.errors import GateError
 from gates.spec import Gates
-from gates.verdict import judge, refused
+from gates.verdict import judge, slipped
 from tests.gates.conftest import Bench
 
 
@@ -19,7 +19,7 @@ def test_the_control_is_refused_by_what_was_measured_and_leaves_nothing_behind(b
     before = (bench.artifact / "model.safetensors").read_bytes()
     evidence = bench.evidence(bench.artifact, tmp_path / "out", control=True)
     verdict = judge(evidence, Gates())
-    assert refused(verdict)
+    assert slipped(verdict) is None
     assert {"divergence", "perplexity"} <= {row.name for row in verdict.gates if row.outcome == "failed"}
     assert len(evidence.documents) == 8 and all(
         check.passed for check in evidence.checks if check.name in ("loads", "files")
@@ -45,7 +45,8 @@ def test_the_control_is_refused_whatever_documents_are_drawn(bench: Bench, tmp_p
         drawn = [evidence.documents[index] for index in rng.integers(0, len(evidence.documents), 8)]
         verdict = judge(evidence.model_copy(update={"documents": tuple(drawn), "looks": (8,), "chat": ()}), Gates())
         caught += (
-            refused(verdict) and next(row for row in verdict.gates if row.name == "divergence").outcome == "failed"
+            slipped(verdict) is None
+            and next(row for row in verdict.gates if row.name == "divergence").outcome == "failed"
         )
     assert caught == 200
 
@@ -53,8 +54,10 @@ def test_the_control_is_refused_whatever_documents_are_drawn(bench: Bench, tmp_p
 def test_gates_that_let_anything_pass_are_told_from_those_that_see(bench: Bench, tmp_path: Path) -> None:
     evidence = bench.evidence(bench.artifact, tmp_path / "out", control=True)
     anything = {"divergence": {"max_kld": 1e6}, "perplexity": {"max_increase": 1e9}}
-    assert not refused(judge(evidence, Gates.model_validate(anything)))
-    assert refused(judge(evidence, Gates.model_validate({"divergence": None, "perplexity": None})))  # by its weights
+    assert "KL divergence" in str(slipped(judge(evidence, Gates.model_validate(anything))))
+    assert (
+        slipped(judge(evidence, Gates.model_validate({"divergence": None, "perplexity": None}))) is None
+    )  # by its weights
 
 
 def test_what_holds_no_matrix_cannot_be_spoiled(tmp_path: Path) -> None:
