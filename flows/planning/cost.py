@@ -252,8 +252,11 @@ def scoring_original(job: Job) -> Cost:
     return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, evaluation, documents * tokens, 4))
 
 
-def gating(job: Job, rung: Rung, artifact_bytes: int) -> Cost:
-    """Price the evidence on one artifact, if the first look decides; of tasks and of speed nothing is known before."""
+def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None) -> Cost:
+    """Price the evidence on one artifact; of tasks and of speed nothing is known before.
+
+    scored: documents until it is decided; None: the first look decides.
+    """
     shape, evaluation, made = shape_of(job.original), job.manifest.evaluation, FORMATS[rung.recipe.format]
     documents, tokens = _rows(evaluation, shape)
     scoring = _ARTIFACTS[made.client.module]
@@ -261,7 +264,7 @@ def gating(job: Job, rung: Rung, artifact_bytes: int) -> Cost:
     # The original's weights are mapped to be compared with.
     memory = scoring.process.memory_bytes + shape.bytes + held + scoring.compared * shape.largest
     memory += scoring.long * _long_logits(evaluation, shape)
-    read = interim_looks(documents)[0] * tokens
+    read = (scored or interim_looks(documents)[0]) * tokens
     return Cost(memory, 0, _scoring_seconds(scoring, shape, evaluation, read, 2))
 
 

@@ -108,8 +108,10 @@ def test_scoring_is_predicted(tmp_path: Path) -> None:
     single = job(tmp_path, "rtn", "1.1 B")
     rung = single.target.rungs[0]
     assert close(scoring_original(single), 7.2e9, 390), scoring_original(single)
-    cost = gating(single, rung, weights_bytes(single.original, rung))
+    made = weights_bytes(single.original, rung)
+    cost = gating(single, rung, made, 64)
     assert close(cost, 4.8e9, 170), cost
+    assert gating(single, rung, made).seconds < 0.6 * cost.seconds, "the first look is at eight of them"
 
 
 def test_targets_of_one_pass_are_predicted_together(tmp_path: Path) -> None:
