@@ -7,18 +7,22 @@ from pathlib import Path
 import torch
 
 from gates.clients.client import Loaded, load_original
-from gates.evaluation import scoring
-from gates.evaluation.baseline import load_tokenizer, rows_of
+from gates.evaluation import scoring, texts
+from gates.evaluation.baseline import load_tokenizer
 from gates.evidence import Document
-from gates.request import Evaluation
+from gates.tasks import measured
+from gates.tasks.contract import Asked
 
 DEMO = Path(__file__).parents[1] / "manifests" / "demo"
+TASK = measured("text-generation")
 
 
 def rows(documents: int | None = None) -> list[torch.Tensor]:
     """Tokenize the demo's evaluation texts, 256 tokens each at most."""
-    evaluation = Evaluation(documents=DEMO / "evaluation.jsonl", tokens=256, max_documents=documents)
-    return rows_of(evaluation, load_tokenizer(DEMO / "model"))
+    model = DEMO / "model"
+    asked = Asked(model, load_tokenizer(model), 256, model)
+    data = texts.read(DEMO / "evaluation.jsonl")[:documents]
+    return [row["ids"] for row in TASK.rows(data, asked) if row is not None]
 
 
 def original() -> Loaded:
@@ -48,9 +52,12 @@ def _weights(loaded: Loaded) -> list[torch.Tensor]:
     return [module.weight for module in loaded.model.model.modules() if isinstance(module, torch.nn.Linear)]
 
 
-def scores(first: Loaded, second: Loaded, texts: list[torch.Tensor]) -> list[Document]:
+def scores(first: Loaded, second: Loaded, rows: list[torch.Tensor]) -> list[Document]:
     """Score every row with both models, through what a baseline stores."""
-    return [
-        scoring.compare(index, scoring.describe(ids, first.logits(ids), index), second.logits(ids))
-        for index, ids in enumerate(texts)
-    ]
+    return [score(index, ids, first.logits(ids), second.logits(ids)) for index, ids in enumerate(rows)]
+
+
+def score(index: int, ids: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> Document:
+    """Compare all logits of both models on a document."""
+    described = scoring.describe(first[:-1], ids[1:], index)
+    return TASK.document(index, scoring.compare(described, second[:-1], ids[1:]))

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.gates_models import original, rounded, rows
+from bench.gates_models import original, rounded, rows, score
 from gates.evaluation import scoring
 
 KEPT = (16, 64, 128, 512)
@@ -30,7 +30,7 @@ def divergences(first: torch.Tensor, artifact: torch.Tensor, ids: torch.Tensor, 
         lumped = (top_p.exp() * (top_p - top_q)).sum() + (rest_p.exp() * (rest_p - rest_q)).sum()
         estimates[f"lumped {kept}"] = float(lumped)
         scoring.KEPT = kept
-        estimates[f"drawn {kept}"] = scoring.compare(0, scoring.describe(ids, first, seed), artifact).sums["kld"]
+        estimates[f"drawn {kept}"] = score(seed, ids, first, artifact).sums["kld"]
     return estimates
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from catalog import sentence_transformers
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.tasks import TASKS
@@ -42,6 +43,10 @@ class Runtime:
     snippet: str
     """Python that runs a release; `{where}` is its name, and the version if it is pinned; `{device}` and `{properties}`,
     further arguments, are what it was judged with."""
+    task: str = "text-generation"
+    """What it does with a release."""
+    needs: str | None = None
+    """A file without which it is not shown."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,22 @@ pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}{prope
 print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
 """
 
+_SENTENCES = """\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({{where}}{backend})
+vectors = model.encode(["A mill grinds grain into flour.", "The miller sleeps."])
+print(model.similarity(vectors, vectors).tolist())
+"""
+
+
+def _sentences(backend: str = "") -> Runtime:
+    snippet = _SENTENCES.format(backend=backend and f', backend="{backend}"')
+    return Runtime(
+        "sentence-transformers", "sentence-transformers", snippet, "feature-extraction", sentence_transformers.LIST
+    )
+
+
 FORMATS: dict[str, Format] = {
     format_.name: format_
     for format_ in (
@@ -141,6 +162,7 @@ FORMATS: dict[str, Format] = {
             libraries=("compressed-tensors",),
             method="compressed-tensors",
             computes={"bf16": {"dtype": "bfloat16"}, "fp32": {"dtype": "float32"}},
+            runtimes=(_sentences(),),
             mixes=True,
             vllm=True,
             # transformers unpacks it at the first forward.
@@ -157,6 +179,7 @@ FORMATS: dict[str, Format] = {
             libraries=("bitsandbytes",),
             method="bitsandbytes",
             # No `computes`: it multiplies in `bnb_4bit_compute_dtype` of config.json, whatever from_pretrained is told.
+            runtimes=(_sentences(),),
             scale_bits=32,
             # What it has kernels for.
             group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -185,7 +208,7 @@ FORMATS: dict[str, Format] = {
             embeddings=("int8",),
             stacks=True,
             made_from="compressed-tensors",
-            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", _GENAI),),
+            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", _GENAI), _sentences("openvino")),
             prefix="ov",
         ),
     )

@@ -107,7 +107,8 @@ def texts(job: Job, step: Step[Documents], store: Store) -> None:
     said: tuple[str, Texts] = ("evaluation", manifest.evaluation)
     name, source = said if step == job.evaluation else ("calibration", manifest.calibration)
     network: Network = "none" if source.files else "token"
-    perform(store, step, f"{job.original.name}: {name} text", requests.texts(step, source, store), network=network)
+    request = requests.texts(step, source, manifest.model.task, store)
+    perform(store, step, f"{job.original.name}: {name} text", request, network=network)
 
 
 @_step("contamination", "contamination for {job.original.name}")
@@ -120,7 +121,7 @@ def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
         return
     assert job.calibration
     read = reading(job.manifest.calibration, job.calibration, store)
-    held_out = reading(job.manifest.evaluation, job.evaluation, store)
+    held_out = reading(job.manifest.evaluation, job.evaluation, store, next(iter(job.manifest.columns)))
     assert read and held_out
     try:
         check_calibration(job, store)

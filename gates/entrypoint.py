@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
-from catalog.tasks import TASKS
 from gates.control import planted
+from gates.evaluation import baseline, compare
 from gates.evidence import Evidence
 from gates.request import BaselineRequest, EvidenceRequest
 from gates.results import Baseline
@@ -17,9 +16,9 @@ def run(request: BaselineRequest | EvidenceRequest, out: Path) -> Baseline | Evi
 
     Raises `GateError` for a request, text or original at fault. An artifact at fault is evidence, not an error.
     """
-    if isinstance(request, EvidenceRequest) and request.control:
+    if isinstance(request, BaselineRequest):
+        return baseline.run(request, out)
+    if request.control:
         with planted(request, out) as spoiled:
-            return run(spoiled, out)
-    module = "baseline" if isinstance(request, BaselineRequest) else "compare"
-    ran: Baseline | Evidence = import_module(f"{TASKS[request.task].evidence}.{module}").run(request, out)
-    return ran
+            return compare.run(spoiled, out)
+    return compare.run(request, out)

@@ -16,12 +16,12 @@ class _Frozen(BaseModel):
 
 
 class Document(_Frozen):
-    """One document of held-out text, scored by both models: what the kinds of gates keep of its predicted positions."""
+    """One row of held-out data, scored by both models: what the kinds of gates keep of its positions."""
 
     index: int
     """Place among the distinct evaluation texts, from 0."""
     tokens: int
-    """Predicted positions: tokens of the row but the first."""
+    """Positions at which both were compared, which its sums are over: a text's tokens but the first, say, or one."""
     sums: dict[str, float]
     """By name (`gates.gate.Gate.sums`): numbers that add up over positions."""
     tops: dict[str, tuple[float, ...]] = {}
@@ -87,22 +87,23 @@ class Speed(_Frozen):
     """Peak resident bytes of the process that did nothing else."""
 
 
-class Summary(_Frozen):
-    """Over all scored documents, each token counting once."""
+class Summary(BaseModel):
+    """Over all scored documents, each position counting once: what `catalog.tasks` lists for the task, by name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Estimate | float]
 
     tokens: int
-    perplexity_original: float
-    perplexity: float
-    increase: Estimate
-    """Relative increase of perplexity."""
-    loss_change: Estimate
-    """Change in negative log-likelihood per token, in nats."""
-    kld: Estimate
-    """KL divergence from the original per token, in nats."""
-    agreement: Estimate
-    """Share of positions where both rank the same token first."""
-    flips: Estimate
-    """Share of positions that were right and are wrong, or were wrong and are right."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each as one number."""
+        return {name: q.value if isinstance(q, Estimate) else q for name, q in self.__pydantic_extra__.items()}
+
+    def estimate(self, name: str) -> Estimate | None:
+        """Return a quantity that has bounds; None when it was not measured."""
+        value = self.__pydantic_extra__.get(name)
+        return value if isinstance(value, Estimate) else None
 
 
 class Evidence(_Frozen):

@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from gates.evidence import Document, Evidence
 from gates.results import GateVerdict
+from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look, look_at
 
 if TYPE_CHECKING:
@@ -25,24 +26,46 @@ CHAT = "chat."
 
 @dataclass(frozen=True)
 class Positions:
-    """What both models say at the scored positions of one document; each tensor of shape (positions,)."""
+    """What both models say at the scored positions of one row; each tensor of shape (positions,)."""
 
-    targets: Tensor
-    """int64: the true tokens."""
+    targets: Tensor | None
+    """int64: the true tokens, or classes; None where nobody knows them."""
     first_original: Tensor
-    """int64: the token that the original ranks first."""
+    """int64: the token, or class, that the original ranks first."""
     first: Tensor
-    """int64: the token that the artifact ranks first."""
-    loss_original: Tensor
-    """float64: negative log-likelihood of the true token under the original, in nats."""
-    loss: Tensor
+    """int64: what the artifact ranks first."""
+    loss_original: Tensor | None
+    """float64: negative log-likelihood of the target under the original, in nats."""
+    loss: Tensor | None
     """float64: the same under the artifact."""
     kld: Tensor
     """float64: KL divergence of the artifact from the original, in nats."""
 
+    @property
+    def count(self) -> int:
+        """Positions compared."""
+        return len(self.kld)
 
-Sums = Mapping[str, Callable[[Positions], float]]
-Tops = Mapping[str, Callable[[Positions], Sequence[float]]]
+
+@dataclass(frozen=True)
+class Embedded:
+    """What both models' vectors of one text say, by themselves and beside those of a collection."""
+
+    cosine: float
+    """Of the artifact's vector with the original's."""
+    overlap: float
+    """Share of the ten nearest of the collection that stay among them."""
+    correlation: float
+    """Spearman's, of the similarities to the collection."""
+    count: int = 1
+    """Positions compared."""
+
+
+Sums = Mapping[str, Callable[[Any], float]]
+"""Of what a task compares a row as: `Positions`, or an object of its own."""
+Tops = Mapping[str, Callable[[Any], Sequence[float]]]
+Measures = Mapping[str, Measure]
+Numbers = Mapping[str, Callable[[Sequence[Document]], float]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,7 @@ class Plot:
     label: str
     """Of the axis."""
     measure: str
-    """Field of `gates.evidence.Summary` that holds its mean and bounds."""
+    """Quantity of `gates.evidence.Summary` that is its mean, with bounds."""
     amount: Callable[[Document], float]
     """Summed over the document's positions."""
 
@@ -67,6 +90,12 @@ class Gate(BaseModel, ABC):
     """What evidence keeps of every document, asked for or not, by name: numbers that add up over positions."""
     tops: ClassVar[Tops] = {}
     """The same for numbers that are kept one by one."""
+    labelled: ClassVar[bool] = False
+    """Whether these are about what is known to be true, so that rows without it have none."""
+    measures: ClassVar[Measures] = {}
+    """What a summary tells of the sums, with bounds, by name."""
+    numbers: ClassVar[Numbers] = {}
+    """What it tells without bounds; there is a document."""
     plot: ClassVar[Plot | None] = None
     """What a verdict's page draws of it."""
 

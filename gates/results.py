@@ -19,18 +19,18 @@ class _Frozen(BaseModel):
 class Baseline(_Frozen):
     """`OUT_DIR/result.json` of a `baseline` step."""
 
+    # Stores keep what earlier versions reported.
+    model_config = ConfigDict(extra="ignore")
+
     documents: int
     """Documents scored, one file below `documents/` each."""
     left_out: int
-    """Texts of fewer than two tokens: they predict nothing."""
+    """Rows that there is nothing to compare on, such as texts of fewer than two tokens."""
     tokens: int
-    """Predicted positions."""
+    """Positions at which artifacts are compared, such as tokens that are predicted."""
     row_tokens: int
-    perplexity: float
     vocabulary: int
-    """Width of the logits."""
-    kept: int
-    """Log-probabilities kept per position, the largest first."""
+    """Tokens that the model knows."""
     chat: int = 0
     """Documents scored through the chat template, one file below `chat/` each."""
     weights_bytes: int
@@ -40,12 +40,12 @@ class Baseline(_Frozen):
 class EvidenceResult(_Frozen):
     """`OUT_DIR/result.json` of an `evidence` step."""
 
+    model_config = ConfigDict(extra="ignore")
+
     evidence: str = "evidence.json"
     documents: int
     available: int
     failed_checks: tuple[str, ...]
-    kld: float | None
-    perplexity: float | None
 
 
 class Shown(_Frozen):

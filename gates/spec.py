@@ -7,12 +7,16 @@ from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.tasks import TASKS
 from gates.fraction import Fraction
 from gates.gate import Gate
 from gates.kinds.agreement import Agreement
+from gates.kinds.cosine import Cosine
 from gates.kinds.divergence import Divergence
 from gates.kinds.generation import Generation
+from gates.kinds.neighbours import Neighbours
 from gates.kinds.perplexity import Perplexity
+from gates.kinds.similarity import Similarity
 from gates.kinds.size import Size
 from gates.kinds.speed import Speed
 from gates.kinds.tail import Tail
@@ -30,12 +34,21 @@ class Gates(BaseModel):
     agreement: Agreement | None = None
     tail: Tail | None = None
     generation: Generation | None = None
+    cosine: Cosine | None = None
+    neighbours: Neighbours | None = None
+    similarity: Similarity | None = None
     tasks: dict[str, Task] = {}
     size: Size | None = Size()
     speed: Speed | None = None
 
     confidence: Fraction = Field(0.95, gt=0.5, lt=1)
     """One-sided confidence with which a tolerance must hold."""
+
+    def of_task(self, task: str) -> Gates:
+        """Return these gates with the task's own defaults where nothing is written."""
+        unwritten = KINDS.keys() - self.model_fields_set - {"tasks"}
+        defaults = TASKS[task].defaults
+        return self.model_copy(update={kind: KINDS[kind]() if kind in defaults else None for kind in sorted(unwritten)})
 
     def asked(self) -> Iterator[tuple[str, Gate]]:
         """Return the gates that are asked for, with their names, in order."""
@@ -55,6 +68,14 @@ KINDS: dict[str, type[Gate]] = {
     name: kind for name, field in Gates.model_fields.items() if (kind := _kind(field.annotation))
 }
 """Every kind of gate by its key in a manifest."""
-SUMS = {name: amount for kind in KINDS.values() for name, amount in kind.sums.items()}
-TOPS = {name: amount for kind in KINDS.values() for name, amount in kind.tops.items()}
-"""What evidence keeps of every document."""
+
+
+def kept(task: str) -> list[str]:
+    """Return the names of what evidence keeps of every row of a task, asked for or not."""
+    kinds = [KINDS[name] for name in TASKS[task].gates]
+    return sorted(name for kind in kinds for name in (*kind.sums, *kind.tops))
+
+
+def harm_gate(task: str) -> str:
+    """Return the kind of gate that judges how far an artifact of a task is from its original."""
+    return next(name for name, kind in KINDS.items() if kind.plot and kind.plot.measure == TASKS[task].harm)

@@ -6,28 +6,21 @@ from collections.abc import Sequence
 
 from catalog.tasks import TASKS
 from gates.evidence import CONFIDENCE, Document, Summary
-from gates.kinds.agreement import FLIPS, TOP1
-from gates.kinds.divergence import KLD
-from gates.kinds.perplexity import INCREASE, LOSS_CHANGE, perplexity
-from gates.statistics.measures import Measure
-
-MEASURES: dict[str, Measure] = {
-    "increase": INCREASE,
-    "loss_change": LOSS_CHANGE,
-    "kld": KLD,
-    "agreement": TOP1,
-    "flips": FLIPS,
-}
-"""Fields of `Summary` that have bounds."""
+from gates.spec import KINDS
+from gates.statistics.estimate import Estimate
 
 
 def summarize(documents: Sequence[Document], task: str) -> Summary | None:
-    """Summarize scored documents by the measures of a task; None when there are none."""
+    """Summarize scored documents by what is measured of a task; None when there are none."""
     if not documents:
         return None
-    return Summary(
-        tokens=sum(document.tokens for document in documents),
-        perplexity_original=perplexity(documents, "loss_original"),
-        perplexity=perplexity(documents, "loss"),
-        **{name: MEASURES[name].over(documents, CONFIDENCE) for name in TASKS[task].measures},
-    )
+    row = TASKS[task]
+    # Rows without labels have no sums of the kinds that are about labels.
+    kinds = [KINDS[name] for name in row.gates if KINDS[name].sums.keys() <= documents[0].sums.keys()]
+    numbers = {name: number for kind in kinds for name, number in kind.numbers.items()}
+    measures = {name: measure for kind in kinds for name, measure in kind.measures.items()}
+    told: dict[str, float | Estimate | None] = {
+        name: numbers[name](documents) for name in row.numbers if name in numbers
+    }
+    told |= {name: measures[name].over(documents, CONFIDENCE) for name in row.measures if name in measures}
+    return Summary.model_validate({"tokens": sum(document.tokens for document in documents), **told})

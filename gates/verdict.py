@@ -77,7 +77,7 @@ def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, evidence: Evidence, mo
             if judged
             else f"Passed {checks}; no gate was asked for"
         )
-        return f"{gates}: {closest or 'it loads and generates'}."
+        return f"{gates}: {closest or 'it loads and runs'}."
     if outcome == "undecided":
         hope = _hope(culprits, evidence.available - evidence.looks[-1], more)
         return f"Undecided at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}; {hope}."

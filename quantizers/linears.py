@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import gcd
 
+from catalog.tasks import TASKS
 from quantizers.errors import QuantizeError, some
 from quantizers.recipe import Recipe
 
@@ -62,6 +63,11 @@ def quantized(recipe: Recipe, linears: Linears, stay: Collection[str]) -> tuple[
     _overridden(recipe, names)
     _stackable(recipe, names, linears.stacks)
     return names
+
+
+def heads(task: str, names: Collection[str]) -> frozenset[str]:
+    """Return those linears that are a task's head: small beside the rest, and all that it says passes through them."""
+    return frozenset(name for name in names if any(fnmatchcase(name, pattern) for pattern in TASKS[task].kept))
 
 
 def unmatched(patterns: Sequence[str], linears: Linears) -> str | None:

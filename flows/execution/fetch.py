@@ -1,21 +1,22 @@
 """Bring what a manifest names onto this machine: `python -m flows.execution.fetch REQUEST.json OUT_DIR`.
 
-`model` fetches a snapshot of a Hub model at a commit; `texts` writes documents of a data set or of local files as
-`OUT_DIR/documents.jsonl`, one object with the key `text` per line.
+`model` fetches a snapshot of a Hub model at a commit; `texts` writes rows of a data set or of local files as
+`OUT_DIR/documents.jsonl`, one object per line, with the key `text` or those of a task.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from catalog.tasks import TASKS, TEXT, Column, TaskName
 from flows.errors import FetchError
-from flows.files.documents import DocumentError, documents
+from flows.files.documents import DocumentError, picked, rows
 from flows.planning.kinds import Documents, Fetched
 from flows.planning.sources import PATTERNS, ask_hub
 from publishers.destinations.client import apply_hub_settings
@@ -36,6 +37,10 @@ class Request(BaseModel):
     split: str | None = None
     files: tuple[Path, ...] = ()
     column: str = "text"
+    columns: dict[str, str] | None = None
+    """Of rows of evaluation: the task's name for each value to the key that it is under; None: texts alone."""
+    task: TaskName = "text-generation"
+    """Whose rows these are."""
     cache: Path
     """Cache directory, in the layout of huggingface_hub."""
 
@@ -59,11 +64,10 @@ def fetch_texts(request: Request, out: Path) -> Documents:
     count = characters = 0
     try:
         with (out / "documents.jsonl").open("w", encoding="utf-8") as file:
-            for text in _documents(request):
-                if text.strip():
-                    file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-                    count += 1
-                    characters += len(text)
+            for row in _rows(request):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+                characters += sum(len(value) for value in row.values() if isinstance(value, str))
     except DocumentError as error:
         raise FetchError(str(error)) from error
     if count == 0:
@@ -71,24 +75,30 @@ def fetch_texts(request: Request, out: Path) -> Documents:
     return Documents(documents=count, characters=characters)
 
 
-def _documents(request: Request) -> Iterator[str]:
+def _rows(request: Request) -> Iterator[dict[str, Any]]:
+    named = request.columns or {"text": request.column}
+    known = {column.name: column for column in TASKS[request.task].columns}
+    columns = [(known.get(name, TEXT), key) for name, key in named.items()]
     for path in request.files:
-        yield from documents(path, request.column)
+        yield from rows(path, columns)
     if not request.files:
-        yield from _from_hub(request)
+        yield from _from_hub(request, columns)
 
 
-def _from_hub(request: Request) -> Iterator[str]:
+def _from_hub(request: Request, columns: Sequence[tuple[Column, str]]) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset
 
-    rows: Iterable[Any] = load_dataset(
+    loaded: Iterable[Any] = load_dataset(
         request.source, request.name, split=request.split, revision=request.revision, cache_dir=str(request.cache)
     )
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row.get(request.column), str):
+    (first, key), *_ = columns
+    for number, row in enumerate(loaded, 1):
+        if first.kind == "text" and not isinstance(row.get(key), str):
             has = ", ".join(sorted(row))
-            raise FetchError(f"{_where(request)}: row {number} has no text in column {request.column!r}; it has {has}")
-        yield row[request.column]
+            raise FetchError(f"{_where(request)}: row {number} has no text in column {key!r}; it has {has}")
+        values = picked(row, columns, f"{_where(request)}: row {number}")
+        if first.kind != "text" or values[first.name].strip():
+            yield values
 
 
 def _where(request: Request) -> str:

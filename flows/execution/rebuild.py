@@ -16,7 +16,7 @@ from flows.execution.lock import heavy
 from flows.execution.progress import watcher
 from flows.files.fingerprint import file_sha256
 from flows.planning.kinds import QUANTIZE, VERDICT, Artifact
-from flows.planning.sources import PATTERNS
+from flows.planning.sources import files_of
 from flows.step import Entry
 from flows.store import Record, Store
 from publishers.destinations.destination import open_destination
@@ -98,6 +98,6 @@ def _same_model(directory: Path, artifact: Record[Artifact], store: Store) -> No
     revision = artifact.inputs["model"]["revision"]
     if not revision.startswith("sha256:"):
         return
-    files = sorted({path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()})
+    files = files_of(directory)
     if f"sha256:{store.hashes.tree(directory, files)}" != revision:
         raise UsageError(f"the model in {directory} is no longer the one that was read ({revision}); put that one back")

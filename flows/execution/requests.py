@@ -32,11 +32,13 @@ def fetch(original: Original, store: Store) -> fetching.Request:
     return fetching.Request(what="model", source=original.id, revision=original.revision, cache=store.home / "sources")
 
 
-def texts(step: Step[Documents], source: Texts, store: Store) -> fetching.Request:
-    """Ask for documents."""
-    cache = store.home / "sources"
+def texts(step: Step[Documents], source: Texts, task: str, store: Store) -> fetching.Request:
+    """Ask for documents, or for rows of a task."""
+    cache, columns = store.home / "sources", step.inputs["source"].get("columns")
     if source.files:
-        return fetching.Request(what="texts", files=source.files, column=source.column, cache=cache)
+        return fetching.Request(
+            what="texts", files=source.files, column=source.column, columns=columns, task=task, cache=cache
+        )
     return fetching.Request(
         what="texts",
         source=source.source,
@@ -44,6 +46,8 @@ def texts(step: Step[Documents], source: Texts, store: Store) -> fetching.Reques
         name=source.name,
         split=source.split,
         column=source.column,
+        columns=columns,
+        task=task,
         cache=cache,
     )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from catalog.errors import InputError
+from catalog.tasks import KINDS, Column
 
 
 class DocumentError(InputError):
     """A data file that does not hold what its name and the manifest say; `str()` says what, where and what is allowed."""
+
+
+WORDS = Column("words", kind="texts")
 
 
 def documents(path: Path, column: str) -> Iterator[str]:
@@ -22,10 +26,44 @@ def documents(path: Path, column: str) -> Iterator[str]:
 
 def located(path: Path, column: str) -> Iterator[tuple[str, str]]:
     """Yield where each document of one file is, such as `a.jsonl:3`, and its text. Raises DocumentError."""
+    for where, row in _located(path, (column,)):
+        if (text := _text_of(row, column, where)).strip():
+            yield where, text
+
+
+def rows(path: Path, columns: Sequence[tuple[Column, str]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one file in order, those whose first value is an empty text left out.
+
+    columns: each with the key that rows hold it under. Raises DocumentError.
+    """
+    for where, row in _located(path, tuple(key for _, key in columns)):
+        values = picked(row, columns, where)
+        first = next(iter(values.values()))
+        if not isinstance(first, str) or first.strip():
+            yield values
+
+
+def picked(row: Any, columns: Sequence[tuple[Column, str]], where: str) -> dict[str, Any]:
+    """Return the values of a row under their columns' own names. Raises DocumentError."""
+    values = {}
+    for column, key in columns:
+        if isinstance(row, dict) and row.get(key) is None and not column.required:
+            continue
+        values[column.name] = _text_of(row, key, where) if column.kind == "text" else _value_of(row, column, key, where)
+    return values
+
+
+def _value_of(row: Any, column: Column, key: str, where: str) -> Any:
+    value = row.get(key) if isinstance(row, dict) else None
+    if not column.fits(value):
+        held = f"a {type(value).__name__}" if value is not None else "nothing"
+        raise DocumentError(f"{where}: {key!r} is to hold a {KINDS[column.kind]}, and holds {held}")
+    return value
+
+
+def _located(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     try:
-        for where, text in READERS[path.suffix](path, column):
-            if text.strip():
-                yield where, text
+        yield from READERS[path.suffix](path, columns)
     except UnicodeDecodeError as error:
         raise DocumentError(f"{path} is not UTF-8 text; save it in that encoding") from error
 
@@ -33,6 +71,8 @@ def located(path: Path, column: str) -> Iterator[tuple[str, str]]:
 def _text_of(row: Any, column: str, where: str) -> str:
     if isinstance(row, dict) and isinstance(row.get(column), str):
         return str(row[column])
+    if isinstance(row, dict) and WORDS.fits(row.get(column)):
+        return " ".join(row[column])
     if not isinstance(row, dict):
         raise DocumentError(
             f"{where}: holds a {type(row).__name__}; each document is an object with the key {column!r}"
@@ -43,22 +83,21 @@ def _text_of(row: Any, column: str, where: str) -> str:
     raise DocumentError(f"{where}: has no key {column!r}; its keys are {has}; name one of them with column")
 
 
-def _jsonl(path: Path, column: str) -> Iterator[tuple[str, str]]:
+def _jsonl(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     # Lines are split at \n alone: a document may hold U+2028 and the like.
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 where = f"{path}:{number}"
-                yield where, _text_of(_parsed(line, where), column, where)
+                yield where, _parsed(line, where)
 
 
-def _json(path: Path, column: str) -> Iterator[tuple[str, str]]:
-    rows = _parsed(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(rows, list):
+def _json(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    parsed = _parsed(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(parsed, list):
         raise DocumentError(f"{path} is not a list of objects; for one object a line, name the file .jsonl")
-    for number, row in enumerate(rows, 1):
-        where = f"{path}: document {number}"
-        yield where, _text_of(row, column, where)
+    for number, row in enumerate(parsed, 1):
+        yield f"{path}: document {number}", row
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -68,7 +107,7 @@ def _parsed(text: str, where: str) -> Any:
         raise DocumentError(f"{where}: is not JSON ({error})") from error
 
 
-def _parquet(path: Path, column: str) -> Iterator[tuple[str, str]]:
+def _parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     from pyarrow import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
@@ -77,18 +116,17 @@ def _parquet(path: Path, column: str) -> Iterator[tuple[str, str]]:
     except ArrowInvalid as error:
         raise DocumentError(f"{path} is not a whole Parquet file ({error})") from error
     with file:
-        if column not in file.schema_arrow.names:
-            has = ", ".join(map(repr, file.schema_arrow.names))
-            raise DocumentError(f"{path} has no column {column!r}; it has {has}")
-        rows = (value for batch in file.iter_batches(columns=[column]) for value in batch.column(0).to_pylist())
-        for number, value in enumerate(rows, 1):
-            if value is not None:
-                where = f"{path}: row {number}"
-                yield where, _text_of({column: value}, column, where)
+        present = file.schema_arrow.names
+        if columns[0] not in present:
+            raise DocumentError(f"{path} has no column {columns[0]!r}; it has {', '.join(map(repr, present))}")
+        batches = file.iter_batches(columns=[column for column in columns if column in present])
+        for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+            if row[columns[0]] is not None:
+                yield f"{path}: row {number}", row
 
 
-def _paragraphs(path: Path, column: str) -> Iterator[tuple[str, str]]:
-    """Yield runs of lines that no blank line divides; `column` has no meaning here."""
+def _paragraphs(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield runs of lines that no blank line divides, as the first of the columns."""
     lines: list[str] = []
     number = 0
     with path.open(encoding="utf-8") as file:
@@ -96,12 +134,12 @@ def _paragraphs(path: Path, column: str) -> Iterator[tuple[str, str]]:
             if line.strip():
                 lines.append(line)
             elif lines:
-                yield f"{path}:{number - len(lines)}", "".join(lines)
+                yield f"{path}:{number - len(lines)}", {columns[0]: "".join(lines)}
                 lines = []
-    yield f"{path}:{number + 1 - len(lines)}", "".join(lines)
+    yield f"{path}:{number + 1 - len(lines)}", {columns[0]: "".join(lines)}
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str]]]] = {
+READERS: dict[str, Callable[[Path, tuple[str, ...]], Iterator[tuple[str, Any]]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".parquet": _parquet,

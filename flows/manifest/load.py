@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
+from catalog.tasks import TASKS
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
@@ -20,6 +21,7 @@ from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
 from flows.manifest.presets import presets_for
 from flows.manifest.targets import targets
 from flows.manifest.yaml_source import Source, read
+from gates.spec import KINDS, Gates
 
 T = TypeVar("T", bound=Texts)
 
@@ -44,13 +46,14 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         path=absolute,
         model=form.model,
         directory=_directory(room, form.model),
-        calibration=_placed(room, "calibration", form.calibration),
-        evaluation=_placed(room, "evaluation", form.evaluation),
+        calibration=_placed(room, "calibration", _read_by(form.model.task, form.calibration)),
+        evaluation=_placed(room, "evaluation", _read_by(form.model.task, form.evaluation)),
         targets=targets(source, presets_for(absolute.parent)),
-        gates=form.gates,
+        gates=form.gates.of_task(form.model.task),
         publish=_destined(room, form.publish),
         memory_bytes=None if form.memory is None else int(form.memory),
     )
+    _of_task(source, form.gates, manifest)
     _apart(source, manifest)
     _releasable(source, manifest)
     return manifest
@@ -68,6 +71,32 @@ def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[
                 problem = f"makes the release {name}, which {shown(other.path)} makes, too; give model.name or publish.namespace"
                 raise read(shown(manifest.path)).error(("targets", target), problem)
     return manifests
+
+
+def _read_by(task: str, texts: T) -> T:
+    """Return texts with the key that a task's first column is under, when none is written."""
+    if "column" in texts.model_fields_set:
+        return texts
+    return texts.model_copy(update={"column": TASKS[task].columns[0].name})
+
+
+def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
+    """Refuse gates, columns and searches that the model's task does not have."""
+    task = TASKS[manifest.model.task]
+    for kind in KINDS.keys() - set(task.gates):
+        if kind in written.model_fields_set and getattr(written, kind):
+            raise source.error(("gates", kind), f"is no gate of {task.name}{choices(task.gates)}")
+    others = [column.name for column in task.columns[1:]]
+    for name in manifest.evaluation.columns:
+        if name not in others:
+            allowed = choices(others) if others else "; it reads one, which column names"
+            raise source.error(("evaluation", "columns", name), f"is no column of {task.name}{allowed}")
+    for target in manifest.targets.values():
+        if target.search and not task.generates:
+            raise source.error(
+                ("targets", target.name, "auto"),
+                f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them",
+            )
 
 
 def _directory(room: ManifestDirectory, model: Model) -> Path | None:

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 from catalog.destinations import DESTINATIONS, checked, kind_of
 from catalog.dtypes import DTYPES, DtypeName
 from catalog.runtime import RuntimeOptions
-from catalog.tasks import TaskName
+from catalog.tasks import TASKS, TaskName
 from gates.fraction import Fraction
 from gates.spec import Gates
 from quantizers.recipe import Recipe
@@ -137,6 +137,8 @@ class Calibration(Texts):
 class Evaluation(Texts):
     """Held-out text that the artifact is compared with the original on; must not overlap the calibration text."""
 
+    columns: dict[str, str] = {}
+    """Keys of a row that hold what else the task reads, by the task's name for it, such as `label: stars`. Default: its name."""
     tokens: int = Field(512, ge=2, le=1 << 20)
     """Tokens of a document that are scored, at the most."""
     documents: int | None = Field(None, ge=1)
@@ -146,6 +148,9 @@ class Evaluation(Texts):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         return _filled(data, "test")
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
 
 class Publish(_Part):
@@ -243,6 +248,13 @@ class Manifest(_Part):
     publish: Publish
     memory_bytes: int | None
     """Budget of a quantizing step, bytes; None: what the machine has."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The keys of rows of evaluation, by the task's names for what they hold, its first column first."""
+        first, *others = TASKS[self.model.task].columns
+        named = self.evaluation.columns
+        return {first.name: self.evaluation.column, **{each.name: named.get(each.name, each.name) for each in others}}
 
     def release(self, target: str) -> str:
         """Name of the release of `target`: `{namespace}/{model}-{target}`."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
+from catalog.tasks import TASKS
 from flows.manifest.model import Evaluation, Rung, Texts
 from flows.planning.jobs import Job
 from flows.planning.shape import EXPERT, Shape, shape_of
@@ -243,13 +244,13 @@ def _rounding_seconds(shape: Shape) -> float:
 
 def scoring_original(job: Job) -> Cost:
     """Price the baseline: the original in float32, over all documents."""
-    shape, evaluation = shape_of(job.original), job.manifest.evaluation
-    documents, tokens = _rows(evaluation, shape)
+    shape, evaluation = _scored(job), job.manifest.evaluation
+    documents, tokens = _rows(evaluation, shape_of(job.original))
     # Weights as they are stored stay mapped while they are widened.
     memory = _ORIGINAL.process.memory_bytes + shape.bytes + 4 * shape.elements
     memory += _ORIGINAL.long * _long_logits(evaluation, shape)
     kept = documents * tokens * min(shape.vocabulary, 73) * 8
-    return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, evaluation, documents * tokens, 4))
+    return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, job, documents * tokens, 4))
 
 
 def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None) -> Cost:
@@ -257,15 +258,21 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
 
     scored: documents until it is decided; None: the first look decides.
     """
-    shape, evaluation, made = shape_of(job.original), job.manifest.evaluation, FORMATS[rung.recipe.format]
-    documents, tokens = _rows(evaluation, shape)
+    shape, evaluation, made = _scored(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
+    documents, tokens = _rows(evaluation, shape_of(job.original))
     scoring = _ARTIFACTS[made.client.module]
     held = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
     # The original's weights are mapped to be compared with.
     memory = scoring.process.memory_bytes + shape.bytes + held + scoring.compared * shape.largest
     memory += scoring.long * _long_logits(evaluation, shape)
     read = (scored or interim_looks(documents)[0]) * tokens
-    return Cost(memory, 0, _scoring_seconds(scoring, shape, evaluation, read, 2))
+    return Cost(memory, 0, _scoring_seconds(scoring, shape, job, read, 2))
+
+
+def _scored(job: Job) -> Shape:
+    """The model as scoring sees it: what answers with no tokens has next to no logits."""
+    shape = shape_of(job.original)
+    return shape if TASKS[job.original.task].logits else replace(shape, vocabulary=1)
 
 
 def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:
@@ -276,11 +283,11 @@ def _long_logits(evaluation: Evaluation, shape: Shape) -> int:
     return _LONG_ROWS * evaluation.tokens * shape.vocabulary
 
 
-def _scoring_seconds(scoring: _Scoring, shape: Shape, evaluation: Evaluation, tokens: float, width: int) -> float:
+def _scoring_seconds(scoring: _Scoring, shape: Shape, job: Job, tokens: float, width: int) -> float:
     """`tokens` of documents, the long row, and continuations, of a model whose weights take `width` bytes each."""
-    tokens += _LONG_ROWS * evaluation.tokens
-    layers = len(shape.blocks)
-    operations = 2 * shape.read * (tokens + _GENERATED * _PROMPTS)
-    waited = _GENERATED * (layers * scoring.layer + width * shape.read / _FETCHED)
+    layers, generated = len(shape.blocks), _GENERATED if TASKS[job.original.task].generates else 0
+    tokens += _LONG_ROWS * job.manifest.evaluation.tokens if generated else 0
+    operations = 2 * shape.read * (tokens + generated * _PROMPTS)
+    waited = generated * (layers * scoring.layer + width * shape.read / _FETCHED)
     alone = scoring.process.seconds + layers * scoring.block + scoring.weight * shape.elements + waited
     return alone + (operations / scoring.rate + scoring.logit * tokens * shape.vocabulary) / cores()

@@ -31,7 +31,7 @@ from flows.step import Kind, Result, Step
 from gates.kinds.divergence import Divergence
 from gates.kinds.size import Size
 from gates.results import Baseline, EvidenceResult, Overlap
-from gates.spec import SUMS, TOPS
+from gates.spec import kept
 from publishers.request import Result as Published
 from quantizers.compute import fastest
 from quantizers.request import SensitivityResult
@@ -125,7 +125,7 @@ class Job:
             "documents": documents,
             **self._runs_with(rung),
             "speed": self.manifest.gates.speed is not None,
-            "measured": sorted(SUMS | TOPS),
+            "measured": kept(self.original.task),
             "tools": versions("evidence", format=rung.recipe.format),
         }
         return EVIDENCE.step(inputs)
@@ -250,7 +250,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     manifest = with_compute_dtype(manifest)
     original = sources.original(manifest)
     tools = versions("texts")
-    evaluation = TEXTS.step({"source": sources.texts(manifest.evaluation), "tools": tools})
+    evaluation = TEXTS.step({"source": sources.rows(manifest), "tools": tools})
     calibration = None
     if any(map(reads_calibration, manifest.targets.values())):
         calibration = TEXTS.step({"source": sources.texts(manifest.calibration), "tools": tools})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from catalog import sentence_transformers as layout
 from catalog.errors import InputError
 from flows.files.cache import keep, kept
 from flows.files.fingerprint import ContentHashes
@@ -83,6 +85,14 @@ class Original:
         return sum(tensor.bytes for tensor in self.tensors.values())
 
 
+def files_of(directory: Path) -> list[Path]:
+    """Return what a model in a directory consists of, sorted."""
+    files = {path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()}
+    with suppress(ValueError, LookupError, TypeError):  # planning tells of a list that cannot be read
+        files.update(layout.files(directory))
+    return sorted(files)
+
+
 def fetching(source: str, commit: str) -> Step[Fetched]:
     """Return the step that brings a model of the Hub here."""
     return FETCH.step({"model": {"id": source, "revision": commit}})
@@ -119,6 +129,12 @@ class Sources:
             make = self._from_hub if manifest.directory is None else self._from_directory
             self._originals[key] = make(manifest)
         return self._originals[key]
+
+    def rows(self, manifest: Manifest) -> dict[str, Any]:
+        """Return the identity of the rows of evaluation: what of it goes into keys."""
+        identity = self.texts(manifest.evaluation)
+        # Of texts alone the key says all.
+        return identity if list(manifest.columns) == ["text"] else {**identity, "columns": manifest.columns}
 
     def texts(self, texts: Texts) -> dict[str, Any]:
         """Return the identity of a set of documents: what of it goes into keys."""
@@ -182,8 +198,7 @@ class Sources:
     def _from_directory(self, manifest: Manifest) -> Original:
         directory = manifest.directory
         assert directory is not None
-        files = sorted({path for pattern in PATTERNS for path in directory.glob(pattern) if path.is_file()})
-        revision = f"sha256:{self.hashes.tree(directory, files)}"
+        revision = f"sha256:{self.hashes.tree(directory, files_of(directory))}"
         config = json.loads((directory / "config.json").read_bytes())
         return Original(manifest.model.name, None, revision, directory, shapes(directory), config, manifest.model.task)
 

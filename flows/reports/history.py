@@ -11,6 +11,7 @@ from flows.manifest.model import Rung
 from flows.planning.jobs import Job
 from flows.planning.kinds import Judged
 from flows.store import Record, Store
+from gates.spec import harm_gate
 
 
 def note_outcome(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None:
@@ -20,8 +21,7 @@ def note_outcome(job: Job, rung: Rung, verdict: Record[Judged], store: Store) ->
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": rung.name,
         "passed": verdict.result.passed,
-        "kld": gates.get("divergence"),
-        "perplexity": gates.get("perplexity"),
+        "harm": gates.get(harm_gate(job.original.task)),
         "size": gates.get("size"),
         "verdict": verdict.key,
     }

@@ -18,6 +18,7 @@ from flows.reports.outcomes import figures, headings, outcomes
 from flows.store import Store
 from gates.pages.plots import Point, drift, quality_against_size
 from gates.sizes import in_words
+from gates.spec import KINDS, harm_gate
 
 
 def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
@@ -42,6 +43,7 @@ def render(plan: Plan, store: Store) -> str:
     """Return one self-contained HTML page over all jobs of a plan: verdicts, quality against size, drift over nights."""
     rows = outcomes(plan, store)
     models: dict[str, list[dict[str, Any]]] = {}
+    tasks: dict[str, str] = {}
     for planned, row in zip(plan.jobs, rows, strict=True):
         step = planned.job.verdict(planned.rung)
         row = {"gates": {}, "version": "", "weights_bytes": None, "page": "", **row, "figures": figures(row)}
@@ -50,26 +52,32 @@ def render(plan: Plan, store: Store) -> str:
         if store.complete(step):
             with suppress(FileNotFoundError):  # lost, or judged anew by another process at this moment
                 row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
-        models.setdefault(planned.job.release.removesuffix(f"-{planned.job.target.name}"), []).append(row)
+        model = planned.job.release.removesuffix(f"-{planned.job.target.name}")
+        models.setdefault(model, []).append(row)
+        tasks[model] = planned.job.original.task
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in ("flows.reports", "gates.pages")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["bytes"] = in_words
     sections = [
-        {"model": model, "rows": own, "headings": headings(own), "plots": _plots(own, store)}
+        {"model": model, "rows": own, "headings": headings(own), "plots": _plots(own, tasks[model], store)}
         for model, own in models.items()
     ]
     return environment.get_template("report.html.jinja").render(sections=sections, written=datetime.now(UTC))
 
 
-def _plots(rows: list[dict[str, Any]], store: Store) -> list[tuple[str, str]]:
+def _plots(rows: list[dict[str, Any]], task: str, store: Store) -> list[tuple[str, str]]:
     points, lines = [], {}
+    name = harm_gate(task)
+    drawn = KINDS[name].plot
+    assert drawn
+    label = drawn.label.replace("\n", " ")
     for row in rows:
         gates = row.get("gates", {})
-        if gates.get("divergence", {}).get("value") is not None and "size" in gates:
+        if gates.get(name, {}).get("value") is not None and "size" in gates:
             outcome = "passed" if row["state"] == "released" else "failed"
-            points.append(Point(row["target"], gates["size"]["value"], gates["divergence"]["value"], outcome))
-        nights = [(night["when"], night["kld"]) for night in history(store, row["release"]) if night["kld"] is not None]
+            points.append(Point(row["target"], gates["size"]["value"], gates[name]["value"], outcome))
+        nights = [(n["when"], n["harm"]) for n in history(store, row["release"]) if n.get("harm") is not None]
         if len(nights) > 1:
             lines[row["target"]] = nights
-    plots = [("Quality against size", quality_against_size(points, None, None))] if points else []
-    return [*plots, ("Divergence over time", drift(lines))] if lines else plots
+    plots = [("Quality against size", quality_against_size(points, label, None, None))] if points else []
+    return [*plots, (f"{drawn.heading.split()[0]} over time", drift(lines, label))] if lines else plots

@@ -15,6 +15,7 @@ from flows.store import Store
 from gates.evidence import Evidence
 from gates.pages.page import Attempt, Reference, render
 from gates.results import EvidenceResult, Verdict
+from gates.spec import harm_gate
 
 
 def evidence_of(store: Store, step: Entry[EvidenceResult]) -> Evidence:
@@ -45,13 +46,13 @@ def _others(job: Job, store: Store) -> list[Reference]:
             continue
         artifact = store.record(QUANTIZE.at(record.inputs["artifact"]))
         gates = {gate.name: gate for gate in record.result.gates}
-        kld, size = gates.get("divergence"), gates.get("size")
-        if artifact is None or artifact.inputs["calibration"] or not kld or not size:
+        harm, size = gates.get(harm_gate(job.original.task)), gates.get("size")
+        if artifact is None or artifact.inputs["calibration"] or not harm or not size:
             continue
-        if kld.value is None or size.value is None:
+        if harm.value is None or size.value is None:
             continue
         recipe = artifact.result.recipe
         grid = "sym" if recipe.symmetric else "asym"
         name = f"{recipe.dtype} {grid} g{recipe.group_size} ({recipe.engine})"
-        references[name] = Reference(name, size.value, kld.value)
+        references[name] = Reference(name, size.value, harm.value)
     return list(references.values())

@@ -31,6 +31,10 @@ class Loaded(ABC):
     faults: list[str] = field(default_factory=list)
     """What the client reported that a sound artifact never causes."""
 
+    path: Path = Path()
+    """The directory that it was loaded from."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """What tasks read of that directory."""
     method: str | None = None
     """The quantization that was in force while loading, not the one that config.json names; None: nothing is said of it."""
 
@@ -42,6 +46,10 @@ class Loaded(ABC):
     @abstractmethod
     def logits(self, ids: Tensor) -> Tensor:
         """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""
+
+    def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return what the model makes of one row, by the client's names; each tensor begins with a dimension of 1."""
+        raise NotImplementedError("this client returns nothing but tokens")
 
     @abstractmethod
     def generate(
@@ -113,6 +121,7 @@ def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded
     row = LOADABLE[format_]
     options = {**dict(row.options), **runtime.arguments(row)}
     loaded = client_of(format_).load(path, row.loader(task), runtime.device, **options)
+    loaded.path = path
     if row.method != loaded.method:
         loaded.faults.append(
             f"loads with quantization {loaded.method or 'none'}, where {row.method or 'none'} is what was made"
@@ -122,7 +131,9 @@ def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded
 
 def load_original(path: Path, task: str) -> Loaded:
     """Load the original in float32 on the CPU: the reference must not carry rounding of its own."""
-    return client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
+    loaded = client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
+    loaded.path = path
+    return loaded
 
 
 def stock_class(loader: str) -> Any:

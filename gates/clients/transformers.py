@@ -32,6 +32,8 @@ _ALARMS = (
     "not initialized from the model checkpoint",
     "were not used when",
 )
+_COMPUTED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+"""Ends of tensors that older versions stored and models now compute."""
 
 
 @dataclass
@@ -48,6 +50,12 @@ class Model(Loaded):
         with torch.inference_mode():
             out = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False)
         return torch.as_tensor(out.logits[0])
+
+    def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run one row at once."""
+        with torch.inference_mode():
+            made: Mapping[str, Tensor] = self.model(**given)
+        return made
 
     def generate(
         self, prompts: Tensor, new_tokens: int, *, seed: int | None = None, through_ends: bool = False
@@ -98,7 +106,7 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
     faults[:] = _misfits(model, info) or faults
     model.eval()
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
-    return Model(model, {"dtype": ", ".join(dtypes)}, faults, _method(model))
+    return Model(model, {"dtype": ", ".join(dtypes)}, faults, method=_method(model))
 
 
 def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
@@ -113,7 +121,7 @@ def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
     if other := sorted(info["mismatched_keys"], key=lambda each: order.get(each[0], len(order))):
         name, stored, wanted = other[0]
         misfits.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
-    if unknown := sorted(info["unexpected_keys"]):
+    if unknown := sorted(name for name in info["unexpected_keys"] if not name.endswith(_COMPUTED)):
         misfits.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
     return misfits + [" ".join(str(each).split()) for each in info["error_msgs"]]
 

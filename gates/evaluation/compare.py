@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
-
 from catalog import libraries
-from catalog.errors import Fault
-from catalog.foreign_errors import machine_fault
 from catalog.formats import LOADABLE
 from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, probes, scoring, speed, tasks, texts
-from gates.evidence import Check, Document, Evidence, Sample, Sizes, Speed, TaskScores
+from gates.evaluation import baseline, speed, tasks, texts
+from gates.evaluation.findings import Findings
+from gates.evidence import Check, Evidence, Sizes
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks
 from gates.summary import summarize
-
-
-@dataclass
-class _Findings:
-    """What is known so far; filled in order, and complete whatever the artifact does."""
-
-    checks: dict[str, Check] = field(default_factory=dict)
-    documents: list[Document] = field(default_factory=list)
-    chat: list[Document] = field(default_factory=list)
-    samples: tuple[Sample, ...] = ()
-    speed: Speed | None = None
-    tasks: dict[str, TaskScores] = field(default_factory=dict)
-    runtime: dict[str, str] = field(default_factory=dict)
-
-    def add(self, check: Check) -> bool:
-        self.checks[check.name] = check
-        return check.passed
-
-    @contextmanager
-    def attempt(self, name: str) -> Iterator[None]:
-        """Make the check `name`; what the artifact raises on the way fails it, a machine or a request at fault does not."""
-        try:
-            yield
-        except Fault:
-            raise
-        except Exception as error:
-            if fault := machine_fault(error):
-                raise fault from error
-            text = " ".join(str(error).split())[:300]
-            self.add(Check(name=name, passed=False, detail=f"{type(error).__name__}: {text}"))
+from gates.tasks import measured
+from gates.tasks.contract import Asked, NotFinite, Stored
 
 
 def run(request: EvidenceRequest, out: Path) -> Evidence:
@@ -80,7 +44,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     )
     taken = (*sorted(earlier), limit)
     sizes = _sizes(request, original)
-    findings = _Findings()
+    findings = Findings()
     findings.add(files.size(sizes))
     if findings.add(files.files(request.artifact, LOADABLE[request.format], client_of(request.format).damage)):
         _examine(request, original, previous, limit, findings)
@@ -112,8 +76,6 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
         documents=len(documents),
         available=original.documents,
         failed_checks=tuple(check.name for check in evidence.checks if not check.passed),
-        kld=evidence.summary.kld.value if evidence.summary else None,
-        perplexity=evidence.summary.perplexity if evidence.summary else None,
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return evidence
@@ -141,7 +103,7 @@ def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
 
 
 def _examine(
-    request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: _Findings
+    request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: Findings
 ) -> None:
     """Load and check in the order in which later checks need the earlier ones; stop at what makes them meaningless."""
     report("artifact: loading", 0, 1)
@@ -165,42 +127,37 @@ def _examine(
     report("artifact: loading", 1, 1)
     if tokenizer is None:
         return
+    task, asked = measured(request.task), Asked(request.model, tokenizer, original.row_tokens, request.baseline)
     with findings.attempt("finite"):
         _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
-    report("artifact: generating", 0, 1)
-    long: dict[str, Tensor] = load_file(request.baseline / "long.safetensors")
-    with findings.attempt("context"):
-        findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
-    with findings.attempt("generates"):
-        asked = probes.Probes.model_validate_json((request.baseline / "probes.json").read_bytes())
-        check, findings.samples = behaviour.generates(loaded, asked, tokenizer)
-        findings.add(check)
-    report("artifact: generating", 1, 1)
+    task.examine(loaded, asked, findings)
     if request.speed and not previous:
         with findings.attempt("speed"):
             findings.speed = speed.measure(
-                request.model, request.artifact, request.format, request.runtime, request.task, long["ids"].tolist()
+                request.model, request.artifact, request.format, request.runtime, request.task, task.timed_row(asked)
             )
     if request.tasks and not previous:
         with findings.attempt("tasks"):
             _put_tasks(request, loaded, tokenizer, findings)
 
 
-def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: _Findings) -> None:
+def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:
     original = tasks.ANSWERS.validate_json((request.baseline / "tasks.json").read_bytes())
     findings.tasks = tasks.compare(original, tasks.answer(loaded, tokenizer, request.tasks, "artifact"))
     detail = f"answered {len(findings.tasks)} tasks on the same items as the original"
     findings.add(Check(name="tasks", passed=True, detail=detail))
 
 
-def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: _Findings) -> Any | None:
+def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: Findings) -> Any | None:
     """Check all that lies beside the weights; None when the artifact's tokens are not the original's."""
     with findings.attempt("tokenizer"):
         own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
         findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
-        with findings.attempt("chat-template"):
-            findings.add(names.chat_template(theirs, own))
-        documents = texts.read(request.evaluation.documents)[:limit]
+        if "chat-template" in TASKS[request.task].sanity:
+            with findings.attempt("chat-template"):
+                findings.add(names.chat_template(theirs, own))
+        rows = texts.read(request.evaluation.documents, TASKS[request.task].columns)[:limit]
+        documents = [text for row in rows for text in texts.strings(row)]
         for name, check in client_of(request.format).TOKENIZERS.items():
             with findings.attempt(name):
                 findings.add(check(request.artifact, theirs, documents))
@@ -209,20 +166,18 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
     return None
 
 
-def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices: range, findings: _Findings) -> None:
-    """Score the documents at `indices` and, for a model with a chat template, the conversations made of them."""
+def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices: range, findings: Findings) -> None:
+    """Score the rows at `indices` and, for a model with a chat template, the conversations made of them."""
     infinite = None
     chat = range(indices.start, min(indices.stop, original.chat))
-    for what, directory, scored, chosen in (
-        ("document", "documents", findings.documents, indices),
-        ("conversation", "chat", findings.chat, chat),
-    ):
+    for view, scored, chosen in (("documents", findings.documents, indices), ("chat", findings.chat, chat)):
+        word = baseline.WORDS[view]
+        compared = measured(request.task).compare(loaded, Stored(request.baseline / view), chosen)
         for index in chosen if infinite is None else ():
-            row = baseline.read_row(request.baseline / directory, index)
-            logits = loaded.logits(row["ids"].long())
-            if not torch.isfinite(logits).all():
-                infinite = f"{what} {index}"
+            try:
+                scored.append(next(compared))
+            except NotFinite:
+                infinite = f"{word} {index}"
                 break
-            scored.append(scoring.compare(index, row, logits))
-            report(f"artifact: scoring {what}s", index + 1 - chosen.start, len(chosen))
+            report(f"artifact: scoring {word}s", index + 1 - chosen.start, len(chosen))
     findings.add(behaviour.finite(infinite))

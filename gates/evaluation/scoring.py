@@ -1,4 +1,4 @@
-"""Log-probabilities of a row of tokens, and how far another model's are from them.
+"""Log-probabilities at the positions of a row, and how far another model's are from them.
 
 A position's whole distribution is kept as its `KEPT` largest log-probabilities, the exact mass P of the rest, and
 `DRAWN` tokens drawn from the rest. With the rest lumped into one token the divergence would only be bounded from below
@@ -15,9 +15,7 @@ from typing import TypedDict, cast
 import torch
 from torch import Tensor
 
-from gates.evidence import Document
 from gates.gate import Positions
-from gates.spec import SUMS, TOPS
 
 KEPT = 64
 DRAWN = 8
@@ -26,38 +24,37 @@ POSITIONS = 64
 
 
 class Row(TypedDict):
-    """What is stored of one document under the original, for its n scored positions."""
+    """What is stored of the original's distributions over classes, tokens mostly, at n positions of a row."""
 
-    ids: Tensor
-    """int32 (tokens,): the document's tokens; the last n are scored."""
     loss: Tensor
-    """float32 (n,): negative log-likelihood of the true token, in nats."""
+    """float32 (n,): negative log-likelihood of the target, in nats; 0 where nobody knows that."""
     kept_ids: Tensor
     """int32 (n, KEPT), most likely first."""
     kept: Tensor
     """float32 (n, KEPT): their log-probabilities."""
     rest: Tensor
-    """float32 (n,): log of the probability of all other tokens; -inf when there are none."""
+    """float32 (n,): log of the probability of all others; -inf when there are none."""
     drawn_ids: Tensor
-    """int32 (n, DRAWN): tokens drawn from the rest in proportion to their probability; empty when there are none."""
+    """int32 (n, DRAWN): classes drawn from the rest in proportion to their probability; empty when there are none."""
     drawn: Tensor
     """float32 (n, DRAWN): their log-probabilities."""
 
 
-def describe(ids: Tensor, logits: Tensor, seed: int, start: int = 1) -> Row:
-    """Reduce the original's logits to what is stored.
+def describe(logits: Tensor, targets: Tensor | None, seed: int) -> Row:
+    """Reduce the original's logits, (n, classes), to what is stored.
 
-    ids: int64 (tokens,), of which those from `start` on are scored, start >= 1; logits: (tokens, vocabulary).
+    targets: int64 (n,); None where nobody knows what is true.
     """
     generator = torch.Generator().manual_seed(seed)
+    known = torch.zeros(len(logits), dtype=torch.int64) if targets is None else targets
     parts = [
-        _describe(chunk.float().log_softmax(-1), targets, generator)
-        for chunk, targets in zip(
-            torch.split(logits[start - 1 : -1], POSITIONS), torch.split(ids[start:], POSITIONS), strict=True
-        )
+        _describe(chunk.float().log_softmax(-1), part, generator)
+        for chunk, part in zip(torch.split(logits, POSITIONS), torch.split(known, POSITIONS), strict=True)
     ]
     joined = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
-    return cast(Row, {"ids": ids.to(torch.int32), **joined})
+    if targets is None:
+        joined["loss"].zero_()
+    return cast(Row, joined)
 
 
 def _describe(logprobs: Tensor, targets: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -79,36 +76,24 @@ def _describe(logprobs: Tensor, targets: Tensor, generator: torch.Generator) -> 
     }
 
 
-def compare(index: int, row: Row, logits: Tensor) -> Document:
-    """Compare an artifact's logits on a row's tokens, (tokens, vocabulary), with what is stored of the original's.
+def compare(row: Row, logits: Tensor, targets: Tensor | None) -> Positions:
+    """Compare an artifact's logits at a row's positions, (n, classes), with what is stored of the original's.
 
     Logits that are not finite give a loss and divergence of infinity or NaN here: the caller checks them first.
     """
-    positions = _positions(row, logits)
-    return Document(
-        index=index,
-        tokens=len(positions.targets),
-        sums={name: amount(positions) for name, amount in SUMS.items()},
-        tops={name: tuple(amount(positions)) for name, amount in TOPS.items()},
-    )
-
-
-def _positions(row: Row, logits: Tensor) -> Positions:
-    stored = {name: tensor for name, tensor in row.items() if name != "ids"}
-    scored = len(row["loss"])
-    logits, targets = logits[-scored - 1 : -1], row["ids"][-scored:].long()
+    known = torch.zeros(len(logits), dtype=torch.int64) if targets is None else targets
     parts = []
-    for start in range(0, scored, POSITIONS):
+    for start in range(0, len(logits), POSITIONS):
         span = slice(start, start + POSITIONS)
-        part = {name: cast(Tensor, tensor)[span] for name, tensor in stored.items()}
-        parts.append(_compare(part, logits[span].float().log_softmax(-1), targets[span]))
-    first, loss, kld = (torch.cat(chunks) for chunks in zip(*parts, strict=True))
+        part = {name: cast(Tensor, tensor)[span] for name, tensor in row.items()}
+        parts.append(_compare(part, logits[span].float().log_softmax(-1), known[span]))
+    first, loss, kld = (torch.cat(each) for each in zip(*parts, strict=True))
     return Positions(
         targets=targets,
         first_original=row["kept_ids"][:, 0].long(),
         first=first,
-        loss_original=row["loss"].double(),
-        loss=loss,
+        loss_original=None if targets is None else row["loss"].double(),
+        loss=None if targets is None else loss,
         kld=kld,
     )
 

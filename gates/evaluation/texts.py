@@ -1,39 +1,61 @@
-"""Documents as JSON Lines. Imports no torch."""
+"""Rows of evaluation as JSON Lines. Imports no torch."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from catalog.tasks import KINDS, TEXT, Column
 from gates.errors import GateError
 
 
-def read(path: Path) -> list[str]:
-    """Return the `text` of every line of `path`, in order, each distinct text once.
+def read(path: Path, columns: Sequence[Column] = (TEXT,)) -> list[dict[str, Any]]:
+    """Return the values of `columns` of every line of `path`, in order, each distinct row once.
 
-    A text that occurs twice would count as two independent documents and make intervals too narrow, so later copies are
-    left out. Raises `GateError` for a file that is missing, empty or not JSON Lines with the key `text`.
+    A row that occurs twice would count as two independent ones and make intervals too narrow, so later copies are
+    left out. Raises `GateError` for a file that is missing, empty or not JSON Lines with the columns.
     """
     if not path.is_file():
         raise GateError(f"{path}: no such file. The texts to score are JSON Lines, one object per document.")
-    texts: dict[str, None] = {}
+    rows: dict[str, dict[str, Any]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                texts[_text(path, number, line)] = None
-    if not texts:
-        raise GateError(f'{path}: holds no document. Give at least one line such as {{"text": "..."}}.')
-    return list(texts)
+                row = _row(path, number, line, columns)
+                rows.setdefault(json.dumps(row, sort_keys=True), row)
+    if not rows:
+        example = json.dumps({column.name: "..." for column in columns if column.required})
+        raise GateError(f"{path}: holds no document. Give at least one line such as {example}.")
+    return list(rows.values())
 
 
-def _text(path: Path, number: int, line: str) -> str:
+def strings(row: dict[str, Any]) -> list[str]:
+    """Return the texts of a row."""
+    values = [value for value in row.values() if isinstance(value, str | list)]
+    return [
+        text for value in values for text in ([value] if isinstance(value, str) else value) if isinstance(text, str)
+    ]
+
+
+def _row(path: Path, number: int, line: str, columns: Sequence[Column]) -> dict[str, Any]:
+    keys = " and ".join(column.name for column in columns if column.required)
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise GateError(
-            f"{path}:{number}: not JSON ({error.msg}). Every line is an object with the key text."
+            f"{path}:{number}: not JSON ({error.msg}). Every line is an object with the key {keys}."
         ) from None
-    text = row.get("text") if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        raise GateError(f"{path}:{number}: no string under the key text. Every line is one object with the key text.")
-    return text
+    values = {}
+    for column in columns:
+        value = row.get(column.name) if isinstance(row, dict) else None
+        if value is None and not column.required:
+            continue
+        if not column.fits(value):
+            kind = KINDS[column.kind]
+            raise GateError(
+                f"{path}:{number}: no {kind} under the key {column.name}. Every line is one object with the key {keys}."
+            )
+        values[column.name] = value
+    return values

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gates.evidence import Document
 from gates.fraction import Fraction
-from gates.gate import Sums, TextGate
+from gates.gate import Measures, Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
@@ -17,8 +17,6 @@ from gates.statistics.sequential import Look
 
 TOP1 = Measure(lambda document: document.sums["agree"], share=True)
 """Share of positions where both rank the same token first."""
-FLIPS = Measure(lambda document: document.sums["lost"] + document.sums["gained"], share=True)
-"""Share of positions that were right and are wrong, or were wrong and are right."""
 _WORDING = Wording(
     side="at least",
     words="top-1 agreement",
@@ -33,11 +31,8 @@ _WORDING = Wording(
 class Agreement(TextGate):
     """Share of positions where artifact and original rank the same token first."""
 
-    sums: ClassVar[Sums] = {
-        "agree": lambda p: float((p.first == p.first_original).sum()),
-        "lost": lambda p: float(((p.first_original == p.targets) & (p.first != p.targets)).sum()),
-        "gained": lambda p: float(((p.first_original != p.targets) & (p.first == p.targets)).sum()),
-    }
+    sums: ClassVar[Sums] = {"agree": lambda p: float((p.first == p.first_original).sum())}
+    measures: ClassVar[Measures] = {"agreement": TOP1}
 
     min_top1: Fraction = Field(0.9, gt=0, le=1)
 

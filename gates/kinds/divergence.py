@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from gates.evidence import Document
-from gates.gate import Plot, Sums, TextGate
+from gates.gate import Measures, Plot, Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
@@ -31,6 +31,7 @@ class Divergence(TextGate):
     """Mean per-token KL divergence from the original on held-out text, in nats."""
 
     sums: ClassVar[Sums] = {"kld": lambda p: float(p.kld.sum())}
+    measures: ClassVar[Measures] = {"kld": KLD}
     plot = Plot("Divergence per document", "KL divergence,\nnats per token", "kld", KLD.amount)
 
     max_kld: float = Field(0.05, gt=0)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from gates.evidence import Document
 from gates.fraction import Fraction
-from gates.gate import Plot, Sums, TextGate
+from gates.gate import Measures, Numbers, Plot, Sums, TextGate
 from gates.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
@@ -51,6 +51,12 @@ class Perplexity(TextGate):
     sums: ClassVar[Sums] = {
         "loss_original": lambda p: float(p.loss_original.sum()),
         "loss": lambda p: float(p.loss.sum()),
+    }
+    labelled = True
+    measures: ClassVar[Measures] = {"increase": INCREASE, "loss_change": LOSS_CHANGE}
+    numbers: ClassVar[Numbers] = {
+        "perplexity_original": lambda documents: perplexity(documents, "loss_original"),
+        "perplexity": lambda documents: perplexity(documents, "loss"),
     }
     plot = Plot("Change of loss per document", "loss change,\nnats per token", "loss_change", _added)
 

@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 
 from gates.evidence import Document
 from gates.fraction import Fraction
-from gates.gate import Positions, TextGate, Tops
+from gates.gate import Measures, Positions, Sums, TextGate, Tops
 from gates.judgement import Wording, row, shown
-from gates.kinds.agreement import FLIPS
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate, careful
+from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look
 from gates.statistics.shares import independent, likeness
 
@@ -34,6 +34,8 @@ KEPT, KEPT_SHARE = 16, 1 / 64
 REACH = 2
 """How far into the tail the likeness within documents is looked for, in shares of `ABOVE`."""
 TOP = "largest_kld"
+FLIPS = Measure(lambda document: document.sums["lost"] + document.sums["gained"], share=True)
+"""Share of positions that were right and are wrong, or were wrong and are right."""
 
 _QUANTILE = Wording(
     side="at most",
@@ -70,7 +72,13 @@ def _largest(positions: Positions) -> list[float]:
 class Tail(TextGate):
     """The tokens that fare worst on held-out text. What is not named is not judged."""
 
+    sums: ClassVar[Sums] = {
+        "lost": lambda p: float(((p.first_original == p.targets) & (p.first != p.targets)).sum()),
+        "gained": lambda p: float(((p.first_original != p.targets) & (p.first == p.targets)).sum()),
+    }
     tops: ClassVar[Tops] = {TOP: _largest}
+    labelled = True
+    measures: ClassVar[Measures] = {"flips": FLIPS}
 
     max_p999: float | None = Field(None, gt=0)
     """99.9 % quantile of the KL divergence per token, in nats: one token in a thousand may diverge more."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import jinja2
 
+from catalog.tasks import TASKS
 from gates.evidence import Evidence
 from gates.pages.plots import Point, per_document, quality_against_size
 from gates.results import GateVerdict, Verdict
 from gates.sizes import in_words
-from gates.spec import KINDS, Gates
+from gates.spec import KINDS, Gates, harm_gate
+from gates.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Reference:
 
     name: str
     ratio: float
-    kld: float
+    harm: float
+    """How far it is from the original, by the measure that its task names."""
 
 
 def render(
@@ -56,6 +59,9 @@ def render(
         attempt=chosen,
         attempts=attempts,
         evidence=chosen.evidence,
+        task=TASKS[chosen.evidence.task],
+        harms=[(attempt, _harm(attempt.evidence)) for attempt in attempts],
+        harm_column=harm_gate(chosen.evidence.task),
         verdict=chosen.verdict,
         rows=[_row(gate) for gate in chosen.verdict.gates if gate.limit is not None],
         checks=[gate for gate in chosen.verdict.gates if gate.name.startswith("sanity.")],
@@ -82,17 +88,27 @@ def _plots(attempts: Sequence[Attempt], gates: Gates, references: Sequence[Refer
     evidence = attempts[-1].evidence
     plots = []
     for name, kind in KINDS.items() if evidence.summary else ():
-        if (drawn := kind.plot) is not None:
-            estimate, asked = getattr(evidence.summary, drawn.measure), getattr(gates, name)
+        drawn, asked = kind.plot, getattr(gates, name)
+        estimate = drawn and evidence.summary and evidence.summary.estimate(drawn.measure)
+        if drawn and estimate:
             limit = asked.drawn_limit() if asked else None
             amounts = [drawn.amount(document) for document in evidence.documents]
             plots.append((drawn.heading, per_document(evidence.documents, amounts, estimate, limit, drawn.label)))
     points = [
-        Point(a.name, a.evidence.size.ratio, a.evidence.summary.kld.value, a.verdict.outcome)
+        Point(a.name, a.evidence.size.ratio, harm.value, a.verdict.outcome)
         for a in attempts
-        if a.evidence.summary
-    ] + [Point(r.name, r.ratio, r.kld, "peer") for r in references]
+        if (harm := _harm(a.evidence))
+    ] + [Point(r.name, r.ratio, r.harm, "peer") for r in references]
     if points:
-        limits = gates.divergence.max_kld if gates.divergence else None, gates.size.max_ratio if gates.size else None
-        plots.append(("Quality against size, all attempts", quality_against_size(points, *limits)))
+        name = harm_gate(evidence.task)
+        plot, asked = KINDS[name].plot, getattr(gates, name)
+        assert plot
+        limits = asked.drawn_limit() if asked else None, gates.size.max_ratio if gates.size else None
+        drawn_points = quality_against_size(points, plot.label.replace("\n", " "), *limits)
+        plots.append(("Quality against size, all attempts", drawn_points))
     return plots
+
+
+def _harm(evidence: Evidence) -> Estimate | None:
+    """How far an artifact is from its original."""
+    return evidence.summary.estimate(TASKS[evidence.task].harm) if evidence.summary else None

@@ -39,7 +39,7 @@ class Point:
 
     name: str
     ratio: float
-    kld: float
+    harm: float
     outcome: str
     """`passed`, `failed`, `undecided` or `peer`."""
 
@@ -65,41 +65,41 @@ def per_document(
         return _svg(figure)
 
 
-def quality_against_size(points: Sequence[Point], max_kld: float | None, max_ratio: float | None) -> str:
-    """Plot divergence against size of every attempt; what lies inside both limits is shaded."""
+def quality_against_size(points: Sequence[Point], label: str, most: float | None, max_ratio: float | None) -> str:
+    """Plot what `label` says against size of every attempt; what lies inside both limits is shaded."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
-        lowest = min([max(p.kld, 1e-6) for p in points] + [max_kld or np.inf])
-        highest = max([p.kld for p in points] + [max_kld or 0, lowest * 3])
+        lowest = min([max(p.harm, 1e-6) for p in points] + [most or np.inf])
+        highest = max([p.harm for p in points] + [most or 0, lowest * 3])
         right = max([p.ratio for p in points] + [max_ratio or 0]) * 1.25
         axes.set(yscale="log", xlim=(0, right), ylim=(lowest / 2, highest * 2))
-        if max_kld is not None and max_ratio is not None:
-            axes.fill_between([0, max_ratio], lowest / 2, max_kld, color=GOOD, alpha=0.08, linewidth=0)
-        for limit, draw in ((max_kld, axes.axhline), (max_ratio, axes.axvline)):
+        if most is not None and max_ratio is not None:
+            axes.fill_between([0, max_ratio], lowest / 2, most, color=GOOD, alpha=0.08, linewidth=0)
+        for limit, draw in ((most, axes.axhline), (max_ratio, axes.axvline)):
             if limit is not None:
                 draw(limit, color=BAD, linewidth=1.2, linestyle="--")
         # Close points are labelled above and below in turn.
-        for number, point in enumerate(sorted(points, key=lambda point: point.kld)):
+        for number, point in enumerate(sorted(points, key=lambda point: point.harm)):
             marker, colour = ("D" if point.outcome == "peer" else "o"), COLOURS[point.outcome]
-            axes.plot(point.ratio, max(point.kld, lowest), marker, color=colour, markersize=6)
-            position = (point.ratio, max(point.kld, lowest))
+            axes.plot(point.ratio, max(point.harm, lowest), marker, color=colour, markersize=6)
+            position = (point.ratio, max(point.harm, lowest))
             axes.annotate(
                 point.name, position, (6, (-10, 5)[number % 2]), textcoords="offset points", fontsize=8, color=colour
             )
-        axes.set(xlabel="bytes of weights over the original's", ylabel="KL divergence, nats per token")
+        axes.set(xlabel="bytes of weights over the original's", ylabel=label)
         return _svg(figure)
 
 
-def drift(lines: dict[str, list[tuple[str, float]]]) -> str:
-    """Plot divergence over time, one line a target; times are ISO 8601."""
+def drift(lines: dict[str, list[tuple[str, float]]], label: str) -> str:
+    """Plot what `label` says over time, one line a target; times are ISO 8601."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.4, 2.8), layout="constrained")
         axes = figure.add_subplot()
         for name, nights in lines.items():
             times = [np.datetime64(when[:19]) for when, _ in nights]
             axes.plot(times, [kld for _, kld in nights], "o-", markersize=4, linewidth=1.2, label=name)
-        axes.set(ylabel="KL divergence,\nnats per token", ylim=(0, None))
+        axes.set(ylabel=label, ylim=(0, None))
         axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0)
         figure.autofmt_xdate()
         return _svg(figure)

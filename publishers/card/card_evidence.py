@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catalog.tasks import TASKS
 from publishers.errors import PublishError
 
 TIMED = "decoding speed measured on the building machine and within its limit"
@@ -29,21 +30,24 @@ class Estimate(_Part):
     confidence: float
 
 
-class Summary(_Part):
-    """Original and artifact on the same held-out text."""
+class Summary(BaseModel):
+    """Original and artifact on the same held-out rows: what `catalog.tasks` lists for the task, by name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Estimate | float]
 
     tokens: int = Field(ge=1)
-    """Predicted positions."""
-    perplexity_original: float
-    perplexity: float
-    increase: Estimate
-    """Relative increase of perplexity."""
-    kld: Estimate
-    """KL divergence from the original, nats per token."""
-    agreement: Estimate
-    """Share of positions where both rank the same token first."""
-    flips: Estimate
-    """Share of positions that were right and are wrong, or were wrong and are right."""
+    """Positions at which both were compared."""
+
+    @property
+    def quantities(self) -> dict[str, Estimate | float]:
+        """All that was measured."""
+        return dict(self.__pydantic_extra__)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each as one number."""
+        return {name: q.value if isinstance(q, Estimate) else q for name, q in self.__pydantic_extra__.items()}
 
 
 class Sizes(_Part):
@@ -113,16 +117,19 @@ class Verdict(_Part):
     gates: tuple[Gate, ...] = Field(min_length=1)
 
 
-def read_evidence(evidence: dict[str, Any]) -> Evidence:
+def read_evidence(evidence: dict[str, Any], task: str) -> Evidence:
     """Read what the card shows of the evidence.
 
     Raises:
         PublishError: a measurement is absent; names it.
     """
     try:
-        return Evidence.model_validate(evidence)
+        read = Evidence.model_validate(evidence)
     except ValidationError as error:
         raise _incomplete("evidence", error) from error
+    if absent := [name for name in TASKS[task].shown if name not in read.summary.quantities]:
+        raise _lacking("evidence", f"summary.{absent[0]}: Field required")
+    return read
 
 
 def read_verdict(verdict: dict[str, Any]) -> Verdict:
@@ -160,7 +167,10 @@ def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[
 
 
 def _incomplete(what: str, error: ValidationError) -> PublishError:
-    missing = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+    return _lacking(what, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]))
+
+
+def _lacking(what: str, missing: str) -> PublishError:
     return PublishError(
         f"The {what} lacks what a model card must show ({missing}), so the release could not be judged by its reader: "
         f"measure the artifact again with the gates of this version."

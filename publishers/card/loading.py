@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def snippet(
     return code if home is None else f"{LOCAL.format(home=_literal(str(home)))}\n{code}"
 
 
-def runtimes(format_: str, name: str, runtime: RuntimeOptions) -> list[tuple[str, str, str]]:
-    """Other programs that run a release: name, package, and Python that runs it as it was judged."""
+def runtimes(
+    format_: str, task: str, name: str, runtime: RuntimeOptions, files: Collection[str]
+) -> list[tuple[str, str, str]]:
+    """Other programs that run a release of these files: name, package, and Python that runs it as it was judged."""
     row = FORMATS[format_]
     properties = "".join(
         f", {key}={_python(value)}" for key, value in runtime.arguments(row).get("ov_config", {}).items()
@@ -54,6 +57,7 @@ def runtimes(format_: str, name: str, runtime: RuntimeOptions) -> list[tuple[str
     return [
         (each.name, each.package, each.snippet.format(where=_where(name, None), device=device, properties=properties))
         for each in row.runtimes
+        if each.task == task and (each.needs is None or each.needs in files)
     ]
 
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from catalog import vllm
 from catalog.dtypes import DTYPES
 from catalog.formats import FORMATS
-from catalog.tasks import TASKS
+from catalog.tasks import TASKS, Task
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet
@@ -74,7 +74,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
     Raises:
         PublishError: evidence or verdict lack what a card must show.
     """
-    evidence, verdict = read_evidence(subject.evidence), read_verdict(subject.verdict)
+    evidence, verdict = read_evidence(subject.evidence, subject.task), read_verdict(subject.verdict)
     format_ = FORMATS[subject.format]
     sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.shown is None]
     return _template().render(
@@ -86,12 +86,14 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         format=format_,
         task=TASKS[subject.task],
         recipe=recipe_rows(subject.recipe),
-        measurements=_measurements(evidence),
+        lead=_lead(TASKS[subject.task], evidence.summary),
+        confidence=_confidence(evidence.summary),
+        measurements=_measurements(TASKS[subject.task], evidence),
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
         snippet=snippet(subject.format, subject.task, subject.name, runtime=subject.runtime),
-        runtimes=runtimes(subject.format, subject.name, subject.runtime),
+        runtimes=runtimes(subject.format, subject.task, subject.name, subject.runtime, files.keys()),
         packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
         ran=_ran(subject, evidence),
         vllm=_vllm(subject) if format_.vllm else None,
@@ -184,11 +186,8 @@ def _metadata(subject: Subject, license_: License, evidence: Evidence) -> str:
 def _results(subject: Subject, evidence: Evidence) -> list[EvalResult]:
     source = str(subject.evaluation.get("where") or subject.evaluation.get("source") or "held-out text")
     first = source.split()[0]
-    measured = {
-        ("perplexity", "Perplexity"): evidence.summary.perplexity,
-        ("kl_divergence", "KL divergence from the original (nats per token)"): evidence.summary.kld.value,
-        ("top1_agreement", "Top-1 agreement with the original"): evidence.summary.agreement.value,
-    }
+    values = evidence.summary.values
+    told = [q.metric for q in TASKS[subject.task].quantities if q.metric and q.metric[2] in values]
     return [
         EvalResult(
             task_type=subject.task,
@@ -196,38 +195,43 @@ def _results(subject: Subject, evidence: Evidence) -> list[EvalResult]:
             dataset_name=source,
             metric_type=kind,
             metric_name=words,
-            metric_value=round(value, 6),
+            metric_value=round(values[name], 6),
         )
-        for (kind, words), value in measured.items()
+        for kind, words, name in told
     ]
 
 
-def _measurements(evidence: Evidence) -> list[tuple[str, str, str, str]]:
+def _lead(task: Task, summary: Summary) -> str:
+    return task.lead.format(tokens=summary.tokens, **summary.values)
+
+
+def _confidence(summary: Summary) -> float:
+    return next(each.confidence for each in summary.quantities.values() if isinstance(each, Estimate))
+
+
+def _measurements(task: Task, evidence: Evidence) -> list[tuple[str, str, str, str]]:
     """Rows of (quantity, original, this model, change with its bounds)."""
-    rows = [*_text_rows("", evidence.summary)]
+    rows = [*_text_rows(task, "", evidence.summary)]
     if evidence.chat_summary:
-        rows += _text_rows(", through the chat template", evidence.chat_summary)
-    for task, scores in sorted(evidence.tasks.items()):
+        rows += _text_rows(task, ", through the chat template", evidence.chat_summary)
+    for name, scores in sorted(evidence.tasks.items()):
         before, after = fmean(scores.original), fmean(scores.artifact)
         kept = f"{after / before:.1%} kept" if before else "–"
-        rows.append((f"{task} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
+        rows.append((f"{name} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
     size = evidence.size
     rows.append(("Weights", _megabytes(size.original_bytes), _megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
     return rows
 
 
-def _text_rows(where: str, summary: Summary) -> list[tuple[str, str, str, str]]:
-    return [
-        (
-            f"Perplexity{where}",
-            f"{summary.perplexity_original:.4f}",
-            f"{summary.perplexity:.4f}",
-            _with_bounds(summary.increase, "{:+.2%}"),
-        ),
-        (f"KL divergence from the original{where}, nats per token", "0", _with_bounds(summary.kld, "{:.5f}"), ""),
-        (f"Same first choice as the original (top-1){where}", "100%", _with_bounds(summary.agreement, "{:.2%}"), ""),
-        (f"Choices that turned right or wrong{where}", "0%", _with_bounds(summary.flips, "{:.2%}"), ""),
-    ]
+def _text_rows(task: Task, where: str, summary: Summary) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for each in task.quantities:
+        estimate = summary.quantities.get(each.name)
+        if isinstance(estimate, Estimate):
+            bounded = _with_bounds(estimate, each.style)
+            own, change = (each.own.format(**summary.values), bounded) if each.own else (bounded, "")
+            rows.append((each.words.format(where=where), each.original.format(**summary.values), own, change))
+    return rows
 
 
 def _with_bounds(estimate: Estimate, style: str) -> str:

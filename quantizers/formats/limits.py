@@ -26,6 +26,8 @@ class Facts:
     """Tensor of the checkpoint → its shape."""
     inputs: Mapping[str, int]
     """Linear → input features, as far as they are known."""
+    task: str
+    """What the model is asked to do."""
     streams: bool
     """Whether the engine makes the format from an artifact of another one; else it writes it by itself."""
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from catalog import sentence_transformers as layout
+
 VERBATIM = (
     "generation_config.json",
     "tokenizer.json",
@@ -21,6 +23,7 @@ VERBATIM = (
     "sentencepiece.bpe.model",
     "chat_template.jinja",
     "chat_template.json",
+    *layout.BESIDE,
 )
 """Files copied from the model when it has them; JSON objects among them are scrubbed."""
 
@@ -40,6 +43,10 @@ def copy_companions(model: Path, artifact: Path, config: dict[str, Any]) -> None
             write_json(artifact / name, scrub(_without_code(json.loads(path.read_text("utf-8"))), model))
         else:
             shutil.copyfile(path, artifact / name)
+    for path in layout.files(model):
+        copied = artifact / path.relative_to(model)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
     templates = model / "additional_chat_templates"
     if templates.is_dir():
         shutil.copytree(templates, artifact / templates.name, copy_function=shutil.copyfile)

@@ -9,7 +9,7 @@ from torch import nn
 from catalog.formats import FORMATS
 from quantizers.errors import QuantizeError, some
 from quantizers.families.experts import of, stacks
-from quantizers.linears import Linears, Misfit, quantized
+from quantizers.linears import Linears, Misfit, heads, quantized
 from quantizers.model.loadable import never_quantized
 from quantizers.model.skeleton import Skeleton
 from quantizers.parts import layout_of
@@ -24,8 +24,9 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
             into groups, or the format cannot hold it; the message names target and layers.
     """
     linears = _linears(skeleton, recipe)
+    stay = never_quantized(skeleton.model, tuple(linears.inputs), recipe.format)
     try:
-        names = quantized(recipe, linears, never_quantized(skeleton.model, tuple(linears.inputs), recipe.format))
+        names = quantized(recipe, linears, stay | heads(skeleton.task, linears.inputs))
     except Misfit as error:
         raise QuantizeError(f"target {target}: {_of_its_own(skeleton) or error}") from error
     if FORMATS[recipe.format].made_from is None:

@@ -129,17 +129,17 @@ def _auto_class(config: PretrainedConfig, task: Task, where: Path) -> Any:
     ]
     if not known:
         raise QuantizeError(
-            f"{where}: model_type {config.model_type} is no language model that transformers loads "
-            "(causal, sequence-to-sequence or masked). Name another model."
+            f"{where}: model_type {config.model_type} is no model for {task.words} that transformers loads "
+            f"({', '.join(task.builds)}). Name another model."
         )
     named = tuple(config.architectures or ())
     classes = {auto: _class_names(auto._model_mapping[type(config)]) for auto in known}
     built = [auto for auto in known if classes[auto].intersection(named)]
     if named and not built and not any(name.endswith(task.heads) for name in named):
         raise QuantizeError(
-            f"{where}: its architecture, {', '.join(named)}, is no language model; of model_type {config.model_type} these "
-            f"are {', '.join(sorted(set().union(*classes.values())))}. Its head is for {task_of(named[0])}: name a model "
-            "that generates text."
+            f"{where}: its architecture, {', '.join(named)}, is none for {task.words}; of model_type {config.model_type} "
+            f"these are {', '.join(sorted(set().union(*classes.values())))}. Its head is for {task_of(named[0])}: name "
+            "another model, or its own task."
         )
     return (built or known)[0]
 

@@ -44,7 +44,7 @@ with watched_by(Telling()), at_work(store):
     texts = job.manifest
     for step, source in ((job.evaluation, texts.evaluation), (job.calibration, texts.calibration)):
         if step:
-            perform(store, step, "a text", requests.texts(step, source, store))
+            perform(store, step, "a text", requests.texts(step, source, "text-generation", store))
     artifact, verdict = store.record(job.quantize(rung)), store.record(job.verdict(rung))
     perform(store, job.publish(rung), "publishing", requests.publish(job, rung, artifact, verdict, store), anew=True)
 """

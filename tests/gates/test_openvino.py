@@ -53,7 +53,7 @@ def test_sound_ir_passes(bench: Bench, exported: Path, tmp_path: Path) -> None:
     assert judge(evidence, GATES).passed, judge(evidence, GATES).sentence
     checks = {check.name: check for check in evidence.checks}
     assert checks["ir-tokenizer"].passed and "29 linear weights" in checks["weights"].detail
-    assert evidence.runtime["EXECUTION_DEVICES"] and evidence.summary and 0 < evidence.summary.kld.value < 0.01
+    assert evidence.runtime["EXECUTION_DEVICES"] and evidence.summary and 0 < evidence.summary.values["kld"] < 0.01
 
 
 def test_it_runs_with_what_the_target_says(

@@ -5,6 +5,17 @@ import torch
 
 from gates.evaluation import scoring
 from gates.evaluation.probes import repetition
+from gates.evidence import Document
+from gates.tasks import measured
+
+
+def scored(
+    index: int, ids: torch.Tensor, first: torch.Tensor, second: torch.Tensor, seed: int = 0, start: int = 1
+) -> Document:
+    """What is kept of a document of which tokens from `start` on are scored, from all logits of both models."""
+    described = scoring.describe(first[start - 1 : -1], ids[start:], seed)
+    compared = scoring.compare(described, second[start - 1 : -1], ids[start:])
+    return measured("text-generation").document(index, compared)
 
 
 @pytest.mark.parametrize("vocabulary", [40, 3000])
@@ -17,7 +28,7 @@ def test_divergence_equals_that_of_full_distributions(vocabulary: int) -> None:
     ids = torch.randint(0, vocabulary, (400,), generator=generator)
     p, q = (logits[:-1].double().log_softmax(-1) for logits in (first, second))
     exact = float((p.exp() * (p - q)).sum())
-    document = scoring.compare(3, scoring.describe(ids, first, seed=1), second)
+    document = scored(3, ids, first, second, seed=1)
     sums = document.sums
     assert sums["kld"] == pytest.approx(exact, rel=1e-5 if vocabulary <= scoring.KEPT else 0.02)
     assert sums["loss"] == pytest.approx(float(-q[torch.arange(399), ids[1:]].sum()), rel=1e-6)
@@ -31,7 +42,7 @@ def test_divergence_equals_that_of_full_distributions(vocabulary: int) -> None:
 def test_identical_logits_diverge_by_nothing() -> None:
     logits = torch.randn(50, 500, generator=torch.Generator().manual_seed(1))
     ids = torch.arange(50)
-    sums = scoring.compare(0, scoring.describe(ids, logits, seed=0), logits).sums
+    sums = scored(0, ids, logits, logits).sums
     assert abs(sums["kld"]) < 1e-5 and sums["loss"] == pytest.approx(sums["loss_original"], rel=1e-6)
     assert sums["agree"] == 49 and sums["lost"] == sums["gained"] == 0
 
@@ -40,7 +51,7 @@ def test_a_prefix_may_be_left_out() -> None:
     generator = torch.Generator().manual_seed(2)
     first, second = torch.randn(2, 30, 100, generator=generator)
     ids = torch.randint(0, 100, (30,), generator=generator)
-    document = scoring.compare(0, scoring.describe(ids, first, 0, start=20), second)
+    document = scored(0, ids, first, second, start=20)
     assert document.tokens == 10
     expected = torch.nn.functional.cross_entropy(second[19:29], ids[20:], reduction="sum")
     assert document.sums["loss"] == pytest.approx(float(expected), rel=1e-5)

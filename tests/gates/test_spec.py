@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from catalog.tasks import TASKS
 from gates.gate import Gate
 from gates.results import NOTHING
-from gates.spec import KINDS, SUMS, TOPS, Gates
+from gates.spec import KINDS, Gates, harm_gate, kept
+from gates.tasks import measured
 from gates.verdict import judge
 from tests.gates.test_verdict import documents, evidence, task
 
@@ -21,8 +23,18 @@ ASKED: dict[str, Any] = {"agreement": {}, "tasks": {"arc_easy": {}, "order": {}}
 def test_every_field_but_confidence_is_a_kind_of_gate() -> None:
     assert list(KINDS) == [name for name in Gates.model_fields if name != "confidence"]
     assert all(issubclass(kind, Gate) for kind in KINDS.values())
-    assert len(SUMS) == sum(len(kind.sums) for kind in KINDS.values()), "two kinds keep something under one name"
-    assert len(TOPS | SUMS) == len(SUMS) + sum(len(kind.tops) for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_names_gates_and_measures_that_there_are(task: str) -> None:
+    row = TASKS[task]
+    kinds = [KINDS[name] for name in row.gates]
+    assert set(row.defaults) <= set(row.gates) and harm_gate(task) in row.defaults
+    assert len(kept(task)) == len(set(kept(task))), "two kinds keep something under one name"
+    assert set(row.measures) <= {name for kind in kinds for name in kind.measures}
+    assert set(row.numbers) <= {name for kind in kinds for name in kind.numbers}
+    assert {each.name for each in row.quantities} <= set(row.measures)
+    assert measured(task).name == task
 
 
 def test_gates_are_told_in_the_order_of_the_table() -> None:

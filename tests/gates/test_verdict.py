@@ -133,7 +133,7 @@ def test_gates_and_checks_are_counted_apart() -> None:
         f"Passed 2 gates and {len(SANITY)} checks: "
     )
     none = judge(measured, Gates.model_validate(OFF)).sentence
-    assert none == f"Passed {len(SANITY)} checks; no gate was asked for: it loads and generates."
+    assert none == f"Passed {len(SANITY)} checks; no gate was asked for: it loads and runs."
 
 
 def test_agreement_and_size() -> None:

@@ -6,6 +6,7 @@ the network. Every answer is worked out once per process for one state of the fi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def subject_of(original: Original) -> Subject:
 
 def check_model(finding: Finding, subject: Subject) -> None:
     """Raise ManifestError for a model that is not sound, or a recipe that does not fit it."""
+    subject = replace(subject, task=finding.manifest.model.task)
     if problem := _of_model(subject):
         raise finding.error(("model", "source"), problem)
     for target in finding.manifest.targets.values():

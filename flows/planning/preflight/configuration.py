@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from catalog.tasks import TASKS
+from catalog.tasks import TASKS, Task, task_for
 from flows.planning.preflight.files import Subject
-from flows.planning.preflight.installed import language_models, model_types
+from flows.planning.preflight.installed import architectures, model_types
 from quantizers.families.heads import task_of
 
 Config = Mapping[str, Any]
@@ -34,7 +34,8 @@ _OTHER_DTYPES = ("float", "int", "uint", "bfloat", "complex", "double", "half", 
 def problem(subject: Subject) -> str | None:
     """Return what is wrong with a model's configuration, or None."""
     config = subject.config
-    for rule in _RULES:
+    rules: list[Callable[[Config], str | None]] = [*_FIRST, partial(_does_the_task, task=TASKS[subject.task]), *_THEN]
+    for rule in rules:
         if fault := rule(config):
             return f"{subject.where}: config.json {fault}"
     return None
@@ -66,26 +67,30 @@ def _carried(config: Config) -> str | None:
     )
 
 
-def _generates_text(config: Config) -> str | None:
-    kind, classes = config["model_type"], language_models()
+def _does_the_task(config: Config, task: Task) -> str | None:
+    kind, classes = config["model_type"], architectures(task.mapping)
     if classes is None:
         return None
     named = config.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         return f"has architectures {named!r}, which is no list of names; transformers writes one"
-    loaded = classes.get(kind)
+    loaded, advice = classes.get(kind), _advice(named, task)
     if loaded is None:
         shown = f", architecture {', '.join(named)}," if named else ""
-        return f"has model_type {kind!r}{shown} which is no model for text generation; {_ADVICE}"
-    if not named or loaded in named or any(name.endswith(TASKS["text-generation"].heads) for name in named):
+        return f"has model_type {kind!r}{shown} which is no model for {task.words}; {advice}"
+    if not named or set(loaded).intersection(named) or any(name.endswith(task.heads) for name in named):
         return None
     return (
-        f"has the architecture {', '.join(named)}: its head is for {task_of(named[0])}, not for text generation, and "
-        f"weights of a {loaded} are not there; {_ADVICE}"
+        f"has the architecture {', '.join(named)}: its head is for {task_of(named[0])}, not for {task.words}, and "
+        f"weights of a {loaded[0]} are not there; {advice}"
     )
 
 
-_ADVICE = "name one that transformers loads with AutoModelForCausalLM"
+def _advice(named: list[str], task: Task) -> str:
+    """Name the task that an architecture's head is made for, if there is one."""
+    other = task_for(named[0]) if named else None
+    said = f"say model.task {other}, or name" if other and other != task.name else "name"
+    return f"{said} one that transformers loads with {task.stock}"
 
 
 def _counted(config: Config) -> str | None:
@@ -119,12 +124,5 @@ def _computed(config: Config) -> str | None:
     return None
 
 
-_RULES: tuple[Callable[[Config], str | None], ...] = (
-    _typed,
-    _original,
-    _carried,
-    _generates_text,
-    _counted,
-    _divided,
-    _computed,
-)
+_FIRST: tuple[Callable[[Config], str | None], ...] = (_typed, _original, _carried)
+_THEN: tuple[Callable[[Config], str | None], ...] = (_counted, _divided, _computed)

@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from catalog import sentence_transformers as layout
 from flows.files.headers import HeaderError, Tensor, shapes
-from flows.planning.sources import PATTERNS, Original
+from flows.planning.sources import PATTERNS, Original, files_of
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _OBJECTS = (
@@ -44,12 +45,16 @@ class Subject:
     """None: a model of the Hub of which only headers and configuration are known."""
     tensors: Mapping[str, Tensor] = field(compare=False, repr=False)
     config: Mapping[str, Any] = field(compare=False, repr=False)
+    task: str = "text-generation"
+    """What it is asked to do."""
 
 
 def state_of(directory: Path) -> State:
     """Return the state of a model directory. Raises OSError."""
     read = [entry for entry in directory.iterdir() if any(fnmatch(entry.name, pattern) for pattern in PATTERNS)]
-    return tuple((entry.name, *_mark(entry)) for entry in sorted(read))
+    state = [(entry.name, *_mark(entry)) for entry in sorted(read)]
+    inside = [path for path in files_of(directory) if path.parent != directory]
+    return (*state, *((path.relative_to(directory).as_posix(), *_mark(path)) for path in inside))
 
 
 def _mark(path: Path) -> tuple[int, int, int]:
@@ -72,6 +77,8 @@ def problem(directory: Path, state: State) -> str | None:
     for name in ("config.json", *(name for name in _OBJECTS if name in names)):
         if fault := _no_object(directory / name):
             return fault
+    if layout.LIST in names and (fault := _unlike_sentence_transformers(directory)):
+        return fault
     if not names & set(TOKENIZERS):
         return f"{directory} holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights"
     try:
@@ -89,6 +96,17 @@ def _odd(path: Path, mode: int, size: int) -> str | None:
     if size < 1024 and path.read_bytes().startswith(_POINTER):
         return f"{path} is a pointer of Git LFS in place of the file; fetch the files themselves (git lfs pull)"
     return None
+
+
+def _unlike_sentence_transformers(directory: Path) -> str | None:
+    """Whether modules.json is a list of modules that are there."""
+    try:
+        modules = layout.modules(directory) or ()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return f"{directory / layout.LIST} is no list of modules with type and path; fetch or save the model again"
+    # Normalizing takes no settings, and many models have no directory for it.
+    lost = [m.path for m in modules if m.kind != "Normalize" and not (directory / m.path).is_dir()]
+    return f"{directory / layout.LIST} names {lost[0]}, which is not there; fetch the model again" if lost else None
 
 
 def _no_object(path: Path) -> str | None:

@@ -35,9 +35,12 @@ def model_types() -> frozenset[str] | None:
 
 
 @cache
-def language_models() -> dict[str, str] | None:
-    """Model type → the class that transformers' AutoModelForCausalLM loads it as."""
-    return _table("modeling_auto", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+def architectures(table: str) -> dict[str, tuple[str, ...]] | None:
+    """Model type → the classes that one of transformers' auto classes loads it as, by the name of its table."""
+    read = _table("modeling_auto", table)
+    if read is None:
+        return None
+    return {kind: (named,) if isinstance(named, str) else tuple(named) for kind, named in read.items()}
 
 
 def harness_tasks(home: Path) -> frozenset[str] | None:

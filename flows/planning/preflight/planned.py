@@ -61,15 +61,15 @@ def check_calibration(job: Job, store: Store) -> None:
         _raise(job.manifest, trouble(store.home, filled, read, asked, least, subject_of(job.original)))
 
 
-def reading(texts: Texts, step: Step[Documents], store: Store) -> Reading | None:
+def reading(texts: Texts, step: Step[Documents], store: Store, column: str = "text") -> Reading | None:
     """Return the documents of texts that are here, or None."""
     if texts.files:
         return Reading.of(texts)
-    return Reading.fetched(texts, documents(store, step)) if store.complete(step) else None
+    return Reading.fetched(texts, documents(store, step), column) if store.complete(step) else None
 
 
 def _evaluation(job: Job, store: Store) -> Reading | None:
-    return reading(job.manifest.evaluation, job.evaluation, store)
+    return reading(job.manifest.evaluation, job.evaluation, store, next(iter(job.manifest.columns)))
 
 
 def _calibration(job: Job, store: Store) -> Reading | None:

@@ -19,7 +19,7 @@ from quantizers.families import FAMILIES, family_of
 from quantizers.families.limits import refusal
 from quantizers.formats import limits
 from quantizers.formats.limits import Facts
-from quantizers.linears import Linears, Misfit, quantized, unmatched
+from quantizers.linears import Linears, Misfit, heads, quantized, unmatched
 from quantizers.recipe import Recipe
 
 
@@ -53,6 +53,7 @@ def _fits(subject: Subject, recipe: Recipe) -> Problem | None:
     shown = seen(subject)
     linears = replace(shown.linears, stacks=stacks(shown.linears, recipe))
     stay = frozenset[str]() if FORMATS[recipe.format].stacks else experts(linears)
+    stay |= heads(subject.task, linears.inputs)
     if not shown.whole:
         # What headers do not show cannot be held against names.
         recipe = recipe.model_copy(update={"overrides": {}})
@@ -107,6 +108,7 @@ def _exports(subject: Subject, recipe: Recipe) -> Problem | None:
         subject.config,
         {name: tensor.shape for name, tensor in subject.tensors.items()},
         seen(subject).linears.inputs,
+        subject.task,
         ENGINES[recipe.engine].streams,
     )
     if (text := limits.refusal(recipe.format, facts)) is None:

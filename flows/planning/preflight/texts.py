@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from catalog.libraries import versions
+from catalog.tasks import TASKS
 from flows.files.cache import keep, kept
-from flows.files.documents import DocumentError, documents, located
+from flows.files.documents import DocumentError, documents, located, rows
 from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Calibration, Evaluation, Manifest, Texts
 from flows.manifest.yaml_source import Key
@@ -44,8 +45,35 @@ def check_files(finding: Finding, section: str, texts: Texts) -> None:
             contents = _contents(file, texts.column, mark_of(file))
         except DocumentError as error:
             raise finding.error(key, str(error)) from error
+        if section == "evaluation":
+            _check_rows(finding, key, file)
         if not contents:
             raise finding.error(key, f"{file} holds no document; give at least one with text in {texts.column!r}")
+
+
+def _check_rows(finding: Finding, key: Key, file: Path) -> None:
+    """Raise ManifestError for the first row that lacks what the task reads, or labels that a gate is about."""
+    manifest = finding.manifest
+    label = TASKS[manifest.model.task].label
+    try:
+        lacking = _lacking(file, mark_of(file), manifest.model.task, tuple(manifest.columns.items()))
+    except DocumentError as error:
+        raise finding.error(key, str(error)) from error
+    asked = [name for name, gate in manifest.gates.asked() if gate.labelled and label in lacking]
+    if asked and label:
+        raise finding.error(
+            ("gates", asked[0]),
+            f"is about what is true, and {file.name} has rows without {manifest.columns[label]!r}; give it, name its key "
+            "in evaluation.columns, or ask for another gate",
+        )
+
+
+@lru_cache(maxsize=256)
+def _lacking(file: Path, mark: Mark, task: str, keys: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """Return the columns that are absent from some rows. Raises DocumentError."""
+    columns = {column.name: column for column in TASKS[task].columns}
+    read = rows(file, [(columns[name], key) for name, key in keys])
+    return frozenset(name for row in read for name in columns if name not in row)
 
 
 @lru_cache(maxsize=256)
@@ -87,9 +115,9 @@ class Reading:
         return cls(tuple((path, mark_of(path)) for path in texts.files), texts.column)
 
     @classmethod
-    def fetched(cls, texts: Texts, path: Path) -> Reading:
+    def fetched(cls, texts: Texts, path: Path, column: str = "text") -> Reading:
         """Return the documents of a data set that were written to a file."""
-        return cls(((path, mark_of(path)),), "text", texts.where)
+        return cls(((path, mark_of(path)),), column, texts.where)
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Yield where each is, for a person, and its text."""

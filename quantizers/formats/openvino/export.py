@@ -89,10 +89,12 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     _trace(_filled(skeleton, stored, frozenset(target.linears)), skeleton.task, scratch)
     graph = openvino.Core().read_model(scratch / "openvino_model.xml")
     experts = stacked(skeleton.model)
-    weights.put(graph, stored, tuple(name for name in target.linears if name not in experts))
+    unread = TASKS[skeleton.task].unread
+    weights.put(graph, stored, tuple(n for n in target.linears if n not in experts and not n.startswith(unread)))
     openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
     weights.narrow(graph, stored)
-    expected = sum(slot.bytes for name, slot in target.slots.items() if not name.endswith(".weight_shape"))
+    read = {name: slot for name, slot in target.slots.items() if not name.startswith(unread)}
+    expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
     if made.recipe.embeddings:
         expected += _put_embeddings(graph, skeleton, stored)
     ir.save(graph, out / "openvino_model.xml")

@@ -9,6 +9,7 @@ import openvino
 import torch
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
+from catalog.tasks import TASKS
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Linear, Skeleton
 from quantizers.recipe import Recipe
@@ -103,7 +104,10 @@ def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: 
     }
     head = list(skeleton.linears)[-1]
     total = 0.0
+    unread = TASKS[skeleton.task].unread
     for tensor, key in skeleton.source.items():
+        if tensor.startswith(unread):
+            continue
         shape, linear = checkpoint.tensors[key].shape, skeleton.by_weight.get(tensor)
         if linear is not None and linear.name in names:
             total += _linear(linear, recipe, wide=linear.name == head and head not in _blocks(skeleton))

@@ -8,22 +8,25 @@ from functools import cache
 from packaging.version import Version
 
 from catalog.libraries import installed, source
+from catalog.tasks import TASKS
 from quantizers.families.mixture import MATRICES
 from quantizers.formats.limits import Facts
 
-_EXPORT = "text-generation-with-past"
 _CLASS = re.compile(r"^class (\w+)\(([^)]*)\):", re.MULTILINE)
 _VERSION = re.compile(r'^    (MIN|MAX)_TRANSFORMERS_VERSION = "([^"]+)"', re.MULTILINE)
 _REGISTERED = re.compile(r'^@register_in_tasks_manager\(\s*"([^"]+)",(.*?)^class (\w+)', re.MULTILINE | re.DOTALL)
+_LIST = re.compile(r"^(\w*TASKS\w*) = \[(.*?)^\]", re.MULTILINE | re.DOTALL)
+_LIBRARY = re.compile(r'library_name="(\w+)"')
 _EXPERT = re.compile(r"\.experts\.\d+\.\w+\.weight$")
 
 
 def refusal(facts: Facts) -> str | None:
     """Return why a model cannot be written as IR, or None."""
-    types = exported()
+    task = TASKS[facts.task]
+    types = exported(task.export)
     if types is not None and facts.kind not in types:
         versions = f"optimum-intel {installed('optimum-intel')} with transformers {installed('transformers')}"
-        return f"{versions} exports no model_type {facts.kind!r} for text generation"
+        return f"{versions} exports no model_type {facts.kind!r} for {task.words}"
     if not facts.streams:
         return None
     stacked = next((name for name, shape in facts.shapes.items() if len(shape) == 3), None)
@@ -39,8 +42,8 @@ def refusal(facts: Facts) -> str | None:
 
 
 @cache
-def exported() -> frozenset[str] | None:
-    """Model types that optimum-intel exports for text generation with the transformers that is installed."""
+def exported(task: str) -> frozenset[str] | None:
+    """Model types that optimum-intel exports for a task, by its own name, with the transformers that is installed."""
     text = source("optimum", "exporters", "openvino", "model_configs.py") or ""
     classes = {match[1]: match for match in _CLASS.finditer(text)}
     if not classes:
@@ -56,11 +59,24 @@ def exported() -> frozenset[str] | None:
         return own[name].get(which) or next((inherited for base in bases if (inherited := bound(base, which))), None)
 
     ours = Version(installed("transformers")) if installed("transformers") != "absent" else None
+    lists = _lists(text)
     kinds = set()
     for kind, tasks, name in _REGISTERED.findall(text):
+        if (library := _LIBRARY.search(tasks)) and library[1] != "transformers":
+            continue
         least, most = bound(name, "MIN"), bound(name, "MAX")
         within = ours is None or ((not least or Version(least) <= ours) and (not most or ours <= Version(most)))
-        # Tasks are written out, or are one of the exporter's lists, which all hold this one for decoders.
-        if (f'"{_EXPORT}"' in tasks or "COMMON_TEXT_GENERATION" in tasks) and within:
+        # Tasks are written out, or are one of the exporter's lists.
+        listed = any(name in tasks for name, members in lists.items() if task in members)
+        if (f'"{task}"' in tasks or listed) and within:
             kinds.add(kind)
     return frozenset(kinds) or None
+
+
+def _lists(text: str) -> dict[str, frozenset[str]]:
+    """The exporter's lists of tasks; a list may hold one above it."""
+    lists: dict[str, frozenset[str]] = {}
+    for name, members in _LIST.findall(text):
+        own = frozenset(re.findall(r'"([\w-]+)"', members))
+        lists[name] = own.union(*(lists[other] for other in re.findall(r"\*(\w+)", members) if other in lists))
+    return lists

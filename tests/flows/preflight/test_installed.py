@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.tasks import TASKS, Task
 from flows.planning.preflight import installed
 from quantizers.formats.openvino import limits
 
@@ -13,10 +14,13 @@ def test_types_and_classes_are_those_of_transformers() -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     assert installed.model_types() == frozenset(CONFIG_MAPPING_NAMES)
-    assert installed.language_models() == dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    names = installed.architectures("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+    written = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items()}
+    assert names == written
 
 
-def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers() -> None:
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers(task: Task) -> None:
     import optimum.exporters.openvino.model_configs  # noqa: F401  # registers them
     import transformers
     from optimum.exporters.tasks import TasksManager
@@ -24,12 +28,12 @@ def test_what_is_exported_is_what_the_exporter_registers_for_this_transformers()
 
     ours, kinds = Version(transformers.__version__), set()
     for kind, backends in TasksManager._LIBRARY_TO_SUPPORTED_MODEL_TYPES["transformers"].items():
-        export = backends.get("openvino", {}).get("text-generation-with-past")
+        export = backends.get("openvino", {}).get(task.export)
         made = getattr(export, "func", export)
         least, most = (getattr(made, f"{end}_TRANSFORMERS_VERSION", None) for end in ("MIN", "MAX"))
         if export and (not least or Version(str(least)) <= ours) and (not most or ours <= Version(str(most))):
             kinds.add(kind)
-    assert limits.exported() == frozenset(kinds)
+    assert limits.exported(task.export) == frozenset(kinds)
 
 
 def test_tasks_of_the_harness_are_known_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,4 +47,4 @@ def test_a_source_that_is_not_as_expected_says_nothing(monkeypatch: pytest.Monke
     for module in (installed, limits):
         monkeypatch.setattr(module, "source", lambda *_: "NAMES = build()\n")
     assert installed._table("modeling_auto", "NAMES") is None
-    assert limits.exported.__wrapped__() is None
+    assert limits.exported.__wrapped__("text-generation-with-past") is None

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from gates.evaluation import scoring
 from gates.evidence import Document
 from gates.kinds import tail
 from gates.kinds.tail import quantile
@@ -18,6 +17,7 @@ from gates.results import GateVerdict
 from gates.spec import Gates
 from gates.statistics.shares import share
 from gates.verdict import judge
+from tests.gates.test_scoring import scored
 from tests.gates.test_verdict import OFF, evidence
 
 TOKENS = 255
@@ -61,7 +61,7 @@ def test_the_largest_divergences_of_a_document_are_kept(tokens: int, kept: int) 
     ids = torch.randint(0, 50, (tokens,), generator=generator)
     p, q = (logits[:-1].double().log_softmax(-1) for logits in (first, second))
     exact = (p.exp() * (p - q)).sum(-1).sort(descending=True).values[:kept]
-    tops = scoring.compare(0, scoring.describe(ids, first, seed=1), second).tops[tail.TOP]
+    tops = scored(0, ids, first, second, seed=1).tops[tail.TOP]
     assert tops == pytest.approx(exact.tolist(), rel=1e-3)
 
 

@@ -3,6 +3,29 @@
 from tests.flows.manifest.wrong.case import GOOD, MODEL, TARGETS, Wrong
 
 KEYS = (
+    Wrong(
+        "a gate of another task",
+        GOOD.replace("./model}", "./model, task: feature-extraction}") + "gates: {perplexity: {max_increase: 3%}}\n",
+        6,
+        "gates.perplexity",
+        ("is no gate of feature-extraction", "allowed: cosine, neighbours, similarity, size"),
+    ),
+    Wrong(
+        "a column of another task",
+        GOOD.replace("evaluation.jsonl}", "evaluation.jsonl, columns: {label: stars}}"),
+        3,
+        "evaluation.columns.label",
+        ("is no column of text-generation",),
+    ),
+    Wrong(
+        "a search of a task without next tokens",
+        GOOD.replace("./model}", "./model, task: feature-extraction}").replace(
+            "w4-rtn-g32", "{preset: w4-rtn-g32, auto: {max_ratio: 50%}}"
+        ),
+        5,
+        "targets.int4.auto",
+        ("feature-extraction has none",),
+    ),
     Wrong("no model", TARGETS, 1, "model", ("is missing", "required here: model, targets")),
     Wrong("no targets", MODEL, 1, "targets", ("is missing",)),
     Wrong("misspelt targets", MODEL + "targtes: {a: nf4}\n", 2, "targtes", ("is not a key", "did you mean 'targets'?")),
