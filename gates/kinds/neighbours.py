@@ -15,7 +15,7 @@ from gates.results import GateVerdict
 from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look
 
-OVERLAP = Measure(lambda document: document.sums["overlap"], share=True)
+OVERLAP = Measure(lambda document: document.sums["overlap"], share=True, worth=10)
 _WORDING = Wording(
     side="at least",
     words="overlap of the ten nearest",

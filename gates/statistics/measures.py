@@ -18,6 +18,8 @@ class Measure:
     transform: Callable[[float], float] = float
     share: bool = False
     """Whether the number counts tokens: then no document that differs proves that none does (`gates.statistics.shares`)."""
+    worth: int = 1
+    """Things that are counted at each token, which fare alike, where the number is their share."""
 
     def over(self, documents: Sequence[Document], confidence: float) -> Estimate | None:
         """Estimate it; None when there are no documents."""
@@ -25,7 +27,7 @@ class Measure:
             return None
         amounts, sizes = [self.amount(d) for d in documents], [d.tokens for d in documents]
         if self.share:
-            return share(amounts, sizes, confidence)
+            return share([self.worth * a for a in amounts], [self.worth * size for size in sizes], confidence)
         from gates.statistics.intervals import estimate
 
         measured = estimate(amounts, sizes, confidence)
