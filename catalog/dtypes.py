@@ -46,6 +46,8 @@ class Dtype:
     symmetric: Grid
     asymmetric: Grid | None = None
     """None: the dtype names a symmetric form, or a codebook centred on zero, and has no zero point."""
+    scale_bits: int | None = None
+    """Bits of a scale, where that is part of the dtype; None: the format says."""
 
     @property
     def codebook(self) -> bool:
@@ -67,11 +69,13 @@ class Dtype:
 
 def _integer(bits: int) -> Dtype:
     name, low, high = f"int{bits}", -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    return Dtype(name, bits, f"w{bits}", *(Grid(name, bits, symmetric, low, high, high) for symmetric in (True, False)))
+    symmetric, asymmetric = (Grid(name, bits, centred, low, high, high) for centred in (True, False))
+    return Dtype(name, bits, f"w{bits}", symmetric, asymmetric)
 
 
-def _codebook(name: str, label: str, values: tuple[float, ...]) -> Dtype:
-    return Dtype(name, 4, label, Grid(name, 4, True, 0, len(values) - 1, values[-1], values=values))
+def _codebook(name: str, label: str, values: tuple[float, ...], scale_bits: int | None = None) -> Dtype:
+    grid = Grid(name, 4, True, 0, len(values) - 1, values[-1], values=values)
+    return Dtype(name, 4, label, grid, scale_bits=scale_bits)
 
 
 # QLoRA, arXiv:2305.14314, appendix E.
@@ -95,6 +99,8 @@ _NF4 = (
 )
 # bitsandbytes `get_4bit_type("fp4")`, in twelfths.
 _FP4 = tuple(m / 12 for m in (-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -0.0625, 0.0, 0.0625, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0))
+# E2M1 of the OCP Microscaling Formats, whose scale is a power of two in eight bits (E8M0), one for 32 weights.
+_E2M1 = (-6.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 DTYPES: dict[str, Dtype] = {
     dtype.name: dtype
@@ -105,6 +111,7 @@ DTYPES: dict[str, Dtype] = {
         Dtype("int4_clip", 4, "w4-clip", Grid("int4_clip", 4, True, -7, 7, 7)),
         _codebook("nf4", "nf4", _NF4),
         _codebook("fp4_bnb", "fp4", _FP4),
+        _codebook("mxfp4", "mxfp4", _E2M1, scale_bits=8),
     )
 }
 """By name. `catalog.formats` says which format holds which; one that none holds has no place here."""

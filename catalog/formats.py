@@ -67,6 +67,8 @@ class Format:
     """Files, as patterns, that hold the weights: their bytes are its size."""
     libraries: tuple[str, ...]
     """Distributions that have a hand in its bits and in their scores besides torch's; their versions are in keys."""
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Dtypes that some of its engines alone can write it with → these."""
     binaries: tuple[str, ...] = ()
     """Files, as patterns, that are not plain and hold nothing that is run."""
     method: str | None = None
@@ -112,7 +114,8 @@ class Format:
 
     def holds(self, engine: str) -> tuple[str, ...]:
         """The dtypes that an engine can write it with; none if it does not write it."""
-        return tuple(name for name in self.dtypes if engine in self.engines and name in ENGINES[engine].dtypes)
+        able = [name for name in self.dtypes if engine in self.only.get(name, self.engines)]
+        return tuple(name for name in able if engine in self.engines and name in ENGINES[engine].dtypes)
 
     def group_bits(self, symmetric: bool, bits: int) -> int:
         """Bits of what a group of weights of so many bits shares: its scale, and its zero point."""
@@ -186,8 +189,9 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "openvino",
-            dtypes=("int4", "int8", "int4_fullrange", "int4_clip"),
+            dtypes=("int4", "int8", "int4_fullrange", "int4_clip", "nf4", "mxfp4"),
             engines=("streaming", "nncf"),
+            only={"nf4": ("nncf",), "mxfp4": ("nncf",)},
             client=OPTIMUM_INTEL,
             packages=("optimum-intel", "openvino", "openvino-tokenizers"),
             files=(

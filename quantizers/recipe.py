@@ -171,10 +171,10 @@ class Recipe(BaseModel):
         if self.overrides and not (streams and format_.mixes):
             raise ValueError(f"overrides are for engine streaming with format {_either(mixing())}")
         for name, dtype in self.overrides.items():
-            if dtype not in format_.dtypes:
+            if dtype not in (holds := format_.holds(self.engine)):
                 raise ValueError(
                     f"overrides give {name} the dtype {dtype}, which format {self.format} cannot hold; "
-                    f"it holds {', '.join(sorted(format_.dtypes))}"
+                    f"it holds {', '.join(sorted(holds))}"
                 )
             if not self.symmetric and DTYPES[dtype].asymmetric is None:
                 raise ValueError(f"overrides give {name} the dtype {dtype}, a symmetric grid, in an asymmetric recipe")

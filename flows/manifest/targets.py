@@ -74,8 +74,8 @@ def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
     if base.overrides:
         raise source.error((*key, "overrides"), "cannot stand beside auto, which decides the dtype of every linear")
     for number, dtype in enumerate(auto.dtypes):
-        if dtype not in format_.dtypes:
-            allowed = sorted(format_.dtypes)
+        if dtype not in (holds := format_.holds(base.engine)):
+            allowed = sorted(holds)
             raise source.error((*at, "dtypes", number), f"is {dtype}, which is no integer dtype{choices(allowed)}")
         if DTYPES[dtype].asymmetric is None and not base.symmetric:
             raise source.error((*at, "dtypes", number), f"is {dtype}, a symmetric grid, in an asymmetric recipe")

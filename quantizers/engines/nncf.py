@@ -16,6 +16,7 @@ from nncf import Dataset, compress_weights
 from optimum import intel
 from torch import Tensor
 
+from catalog.dtypes import DTYPES
 from catalog.tasks import TASKS
 from quantizers.calibration.text import read_rows
 from quantizers.families import routers
@@ -66,6 +67,8 @@ def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
     shared = {"bits": recipe.bits, "sym": recipe.symmetric, "ignored_scope": scope, "quant_method": method}
     if recipe.dtype == "int8":
         return shared | {"group_size": -1, "ratio": 1.0}
+    if DTYPES[recipe.dtype].codebook:
+        shared["dtype"] = recipe.dtype
     return shared | {
         "group_size": recipe.group_size,
         "ratio": recipe.ratio,

@@ -9,6 +9,7 @@ import openvino
 import torch
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
+from catalog.dtypes import DTYPES
 from catalog.tasks import TASKS
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Linear, Skeleton
@@ -58,8 +59,9 @@ def write_configuration(directory: Path, recipe: Recipe) -> None:
     """
     tellable = recipe.bits == 4 or recipe.group_size == -1
     asked = {"bits": recipe.bits, "sym": recipe.symmetric, "group_size": recipe.group_size, "ratio": recipe.ratio}
-    config = OVWeightQuantizationConfig(**asked) if tellable else None
-    OVConfig(quantization_config=config, dtype=f"int{recipe.bits}").save_pretrained(directory)
+    dtype = recipe.dtype if DTYPES[recipe.dtype].codebook else f"int{recipe.bits}"
+    config = OVWeightQuantizationConfig(**asked, dtype=dtype) if tellable else None
+    OVConfig(quantization_config=config, dtype=dtype).save_pretrained(directory)
 
 
 def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: tuple[str, ...]) -> Made:
@@ -128,5 +130,6 @@ def _linear(linear: Linear, recipe: Recipe, wide: bool) -> float:
     if recipe.bits == 8 or wide:
         return byte
     groups = rows * (1 if recipe.group_size == -1 else columns // recipe.group_size)
-    narrow = rows * columns / 2 + groups * (2 if recipe.symmetric else 2.5)
+    scale = (DTYPES[recipe.dtype].scale_bits or 16) / 8
+    narrow = rows * columns / 2 + groups * (scale + (0 if recipe.symmetric else 0.5))
     return recipe.ratio * narrow + (1 - recipe.ratio) * byte

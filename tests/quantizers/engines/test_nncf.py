@@ -24,6 +24,8 @@ IR = {"engine": "nncf", "format": "openvino", "symmetric": False}
 RECIPES = {
     "mixed": IR | {"group_size": 64, "ratio": 0.6, "symmetric": True},
     "int8": IR | {"dtype": "int8", "group_size": -1},
+    "nf4": IR | {"dtype": "nf4", "group_size": 64, "symmetric": True},
+    "mxfp4": IR | {"dtype": "mxfp4", "group_size": 32, "symmetric": True},
 }
 TEXT = "Return the absolute value of the argument. The argument may be an integer or a floating point number."
 
@@ -40,7 +42,7 @@ def test_the_stock_loader_reads_it_and_it_is_close_to_the_original(made):
 
     tokens = AutoTokenizer.from_pretrained(made / "mixed")(TEXT, return_tensors="pt")
     original = AutoModelForCausalLM.from_pretrained(MODEL).float()(**tokens).logits.log_softmax(-1)
-    for target, most in (("mixed", 0.05), ("int8", 0.005)):
+    for target, most in (("mixed", 0.05), ("int8", 0.005), ("nf4", 0.03), ("mxfp4", 0.04)):
         model = OVModelForCausalLM.from_pretrained(made / target, local_files_only=True)
         quantized = model(**tokens).logits.log_softmax(-1)
         divergence = (original.exp() * (original - quantized)).sum(-1).mean()
@@ -156,3 +158,5 @@ def test_the_settings_leave_nothing_to_the_library(made):
     ):
         assert line in text
     assert "quantization_config" not in json.loads((made / "mixed/config.json").read_text())
+    for dtype, stored in (("nf4", 'element_type="nf4"'), ("mxfp4", 'element_type="f4e2m1"')):
+        assert stored in (made / dtype / "openvino_model.xml").read_text()

@@ -94,6 +94,27 @@ TARGETS_AND_NAMES = (
         ("not for engine nncf",),
     ),
     Wrong(
+        "a dtype that another engine writes",
+        target("{format: openvino, dtype: mxfp4}"),
+        5,
+        "targets.t.format",
+        ("format openvino (engine streaming) cannot hold dtype mxfp4", "it holds int4"),
+    ),
+    Wrong(
+        "an override that another engine writes",
+        target('{preset: ov-w4-rtn-g64, group_size: 32, overrides: {"*.down_proj": nf4}}'),
+        5,
+        "targets.t.overrides",
+        ("dtype nf4, which format openvino cannot hold",),
+    ),
+    Wrong(
+        "a group that a dtype has not",
+        target("{preset: ov-mxfp4-g32, group_size: 64}"),
+        5,
+        "targets.t.group_size",
+        ("is 32",),
+    ),
+    Wrong(
         "what an engine does to no such dtype",
         target("\n    preset: ov-w8\n    transform: awq"),
         7,
