@@ -184,7 +184,21 @@ def page(table: list[Row]) -> str:
     """The page."""
     lines = ["| format | client | task | device | |", "|---|---|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in table]
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join(lines) + "\n" + costs()
+
+
+def costs() -> str:
+    """What each format takes and gives, as `python -m bench.formats` measured it."""
+    measured = json.loads((ROOT / "bench/results/formats.json").read_text())
+    lines = [
+        COSTS.format(title=measured["title"]),
+        "| | on disk (MB) | resident (MB) | decoding, × the original |",
+        "|---|---|---|---|",
+    ]
+    for row in measured["rows"]:
+        disk, resident = row["disk_bytes"] / 1e6, row["resident_bytes"] / 1e6
+        lines.append(f"| {row['name']} | {disk:.0f} | {resident:.0f} | {row['decode_ratio']:.1f} |")
+    return "\n".join(lines) + "\n"
 
 
 HEAD = """\
@@ -193,10 +207,15 @@ HEAD = """\
 Written by `python -m tests.pages.compatibility`: a release of the demo model in each format was loaded and run in each client,
 in a process with no code of ours but `quantmill.langchain`, and the table says what came of it. A test tries all of it again.
 
-- On a CPU, take openvino: it is fast, and small in memory. nf4 is small in memory and stays in transformers.
-- compressed-tensors is for vLLM, which reads it packed. In transformers it is small on disk alone: the weights are unpacked when
-  the model first runs.
+"""
+COSTS = """
+## What each takes and gives
 
+On a CPU, take openvino where speed counts, nf4 where memory does. compressed-tensors is for vLLM, which by its rules reads it packed:
+in transformers it is small on disk alone, for the weights are unpacked when the model first runs. Measured on one core, in turn
+with the original in bfloat16 (`python -m bench.formats`), {title}.
+Of the memory of OpenVINO about 155 MB are its runtime's, whatever the model, and of the weights it holds the mapped file and a
+packed copy.
 """
 
 
