@@ -149,7 +149,7 @@ print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 # Texts of one length need no padding, so that a mean over tokens is one of the text alone.
 _FEATURES = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
 inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
 states = model(**inputs).last_hidden_state
 print(states[0].mean(0).tolist()[:8])

@@ -27,7 +27,7 @@ LETTERS = 150
 
 @dataclass(frozen=True)
 class Tried:
-    """A client of text generation, and the program that tries it."""
+    """A client, and the program that tries it on text generation."""
 
     name: str
     package: str
@@ -116,6 +116,7 @@ def rows(home: Path, scratch: Path) -> list[Row]:
         for client in CLIENTS
         for task in TASKS
         for device in client.devices
+        if task == "text-generation" or client.package in TASKS[task].clients
         if device.lower() == "cpu" or FORMATS[format_].client.module == client.below
     ]
     reasons = [untested(*cell, made) for cell in cells]
@@ -211,9 +212,9 @@ in a process with no code of ours but `quantmill.langchain`, and the table says 
 COSTS = """
 ## What each takes and gives
 
-On a CPU, take openvino where speed counts, nf4 where memory does. compressed-tensors is for vLLM, which by its rules reads it packed:
-in transformers it is small on disk alone, for the weights are unpacked when the model first runs. Measured on one core, in turn
-with the original in bfloat16 (`python -m bench.formats`), {title}.
+On a CPU, take openvino where speed counts, nf4 where memory does. compressed-tensors is for vLLM, which reads it packed by its
+rules: in transformers it is small on disk alone, for the weights are unpacked when the model first runs. Measured on one core,
+in turn with the original in bfloat16 (`python -m bench.formats`), {title}.
 Of the memory of OpenVINO about 155 MB are its runtime's, whatever the model, and of the weights it holds the mapped file and a
 packed copy.
 """
