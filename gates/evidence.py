@@ -52,7 +52,8 @@ class Sample(_Frozen):
     """A prompt and what both models continue it with, greedily."""
 
     prompt: str
-    original: str
+    original: str | None
+    """None of an original that is larger than the memory it was given: nothing was generated with it."""
     artifact: str
     tokens: int = 0
     """Of the original's continuation, the one that ends it included."""

@@ -49,6 +49,9 @@ class BaselineRequest(BaseModel):
     task: TaskName = "text-generation"
     evaluation: Evaluation
     tasks: Tasks = ()
+    hold_bytes: int | None = Field(None, ge=0)
+    """Bytes of the original's weights, in float32, that may stay in memory; None: all. What is over is read whenever it is
+    needed, for many rows at once, and nothing is generated with such an original."""
 
 
 class EvidenceRequest(BaseModel):

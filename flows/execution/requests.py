@@ -11,6 +11,7 @@ from flows.execution import fetch as fetching
 from flows.manifest.model import Rung, Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
+from flows.planning.original_memory import held
 from flows.planning.sources import Original, task_file
 from flows.step import Entry, Step
 from flows.store import Record, Store
@@ -77,6 +78,7 @@ def baseline(job: Job, store: Store) -> BaselineRequest:
         task=job.original.task,
         evaluation=_rows(job, store, job.manifest.evaluation.documents),
         tasks=_tasks(job),
+        hold_bytes=held(job).hold_bytes,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
@@ -17,6 +17,7 @@ from catalog.formats import FORMATS
 from catalog.tasks import TASKS
 from flows.manifest.model import Evaluation, Rung, Texts
 from flows.planning.jobs import Job
+from flows.planning.original_memory import BATCH_TOKENS, LONG_ROWS, held, scored_shape
 from flows.planning.shape import EXPERT, Shape, shape_of
 from flows.planning.sources import Original
 from flows.planning.text_size import size_of
@@ -98,12 +99,16 @@ class _Export:
 _EXPORTS = {"openvino": _Export(Process(120 * MB, 7.5), _EXPORTED, 1.9)}
 """By format."""
 
+_MAPPED = 1 << 29
+"""Bytes of files that stay mapped (`gates.clients.stored`)."""
 _FLOAT32_RATE, _BFLOAT16_RATE = 6e10, 1e11
 """Operations a second of a core when text is scored: the original in float32, an artifact in what its loader takes."""
 _FETCHED = 1e10
 """Bytes of weights a second that a generated token has to wait for."""
-_LONG_ROWS, _GENERATED, _PROMPTS = 4, 2 * 48, 8
-"""Rows of text that are read as one; tokens generated one after the other, of so many prompts at once."""
+_WIDENED, _FURTHER_RUNS = 4e8, 2
+"""Weights a second that are read from files into float32, and runs of an original besides those of text."""
+_GENERATED, _PROMPTS = 2 * 48, 8
+"""Tokens generated one after the other, of so many prompts at once."""
 
 
 @dataclass(frozen=True)
@@ -244,13 +249,17 @@ def _rounding_seconds(shape: Shape) -> float:
 
 def scoring_original(job: Job) -> Cost:
     """Price the baseline: the original in float32, over all documents."""
-    shape, evaluation = _scored(job), job.manifest.evaluation
+    shape, evaluation, weights = scored_shape(job), job.manifest.evaluation, held(job)
     documents, tokens = _rows(evaluation, shape_of(job.original))
-    # Weights as they are stored stay mapped while they are widened.
-    memory = _ORIGINAL.process.memory_bytes + shape.bytes + 4 * shape.elements
-    memory += _ORIGINAL.long * _long_logits(evaluation, shape)
     kept = documents * tokens * min(shape.vocabulary, 73) * 8
-    return Cost(memory, int(kept), _scoring_seconds(_ORIGINAL, shape, job, documents * tokens, 4))
+    if weights.hold_bytes is None:
+        seconds = _scoring_seconds(_ORIGINAL, shape, job, documents * tokens, 4)
+    else:
+        run = documents * tokens + LONG_ROWS * evaluation.tokens
+        read = max(0, 4 * shape.elements - weights.hold_bytes) // 4 * (run // BATCH_TOKENS + _FURTHER_RUNS)
+        operations = 2 * shape.read * run / _ORIGINAL.rate + _ORIGINAL.logit * run * shape.vocabulary
+        seconds = _ORIGINAL.process.seconds + operations / cores() + read / _WIDENED
+    return Cost(weights.memory_bytes, int(kept), seconds)
 
 
 def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None) -> Cost:
@@ -258,21 +267,15 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
 
     scored: documents until it is decided; None: the first look decides.
     """
-    shape, evaluation, made = _scored(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
+    shape, evaluation, made = scored_shape(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
     documents, tokens = _rows(evaluation, shape_of(job.original))
     scoring = _ARTIFACTS[made.client.module]
-    held = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
-    # The original's weights are mapped to be compared with.
-    memory = scoring.process.memory_bytes + shape.bytes + held + scoring.compared * shape.largest
+    packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
+    # The original's weights are mapped to be compared with, a part of them at a time.
+    memory = scoring.process.memory_bytes + min(shape.bytes, _MAPPED) + packed + scoring.compared * shape.largest
     memory += scoring.long * _long_logits(evaluation, shape)
     read = (scored or interim_looks(documents)[0]) * tokens
     return Cost(memory, 0, _scoring_seconds(scoring, shape, job, read, 2))
-
-
-def _scored(job: Job) -> Shape:
-    """The model as scoring sees it: what answers with no tokens has next to no logits."""
-    shape = shape_of(job.original)
-    return shape if TASKS[job.original.task].logits else replace(shape, vocabulary=1)
 
 
 def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:
@@ -280,13 +283,13 @@ def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:
 
 
 def _long_logits(evaluation: Evaluation, shape: Shape) -> int:
-    return _LONG_ROWS * evaluation.tokens * shape.vocabulary
+    return LONG_ROWS * evaluation.tokens * shape.vocabulary
 
 
 def _scoring_seconds(scoring: _Scoring, shape: Shape, job: Job, tokens: float, width: int) -> float:
     """`tokens` of documents, the long row, and continuations, of a model whose weights take `width` bytes each."""
     layers, generated = len(shape.blocks), _GENERATED if TASKS[job.original.task].generates else 0
-    tokens += _LONG_ROWS * job.manifest.evaluation.tokens if generated else 0
+    tokens += LONG_ROWS * job.manifest.evaluation.tokens if generated else 0
     operations = 2 * shape.read * (tokens + generated * _PROMPTS)
     waited = generated * (layers * scoring.layer + width * shape.read / _FETCHED)
     alone = scoring.process.seconds + layers * scoring.block + scoring.weight * shape.elements + waited

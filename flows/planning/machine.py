@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from catalog.errors import EnvironmentFault
 from catalog.formats import FORMATS
 from catalog.libraries import installed
 from flows.planning.cost import weights_bytes
+from flows.planning.original_memory import memory_bytes
 from flows.planning.plan import Plan, Planned
 from flows.planning.predictions import Predictions
 
@@ -46,16 +45,6 @@ def _capabilities() -> tuple[str, ...]:
     except ImportError:
         return ()
     return tuple(Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-
-
-def memory_bytes() -> int:
-    """Memory and swap of this machine, or what its control group is limited to (Linux, cgroup v2)."""
-    total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def free_bytes(home: Path) -> int:

@@ -14,7 +14,7 @@ STEP_VERSIONS = {
     "texts": 1,
     "contamination": 1,
     "tasks": 1,
-    "baseline": 1,
+    "baseline": 2,
     "sensitivity": 4,
     "quantize": 6,
     "evidence": 3,

@@ -28,19 +28,21 @@ def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Che
     prompts = torch.tensor(asked.prompts)
     greedy = probes.continuations(loaded, prompts, sample=False)
     drawn = probes.continuations(loaded, prompts, sample=True)
+    originals = asked.greedy or (None,) * len(greedy)
     samples = tuple(
         Sample(
             prompt=tokenizer.decode(prompt),
-            original=tokenizer.decode(original),
+            original=None if original is None else tokenizer.decode(original),
             artifact=tokenizer.decode(own),
-            tokens=min(len(original) + 1, probes.NEW_TOKENS),
-            same=probes.alike(original, own),
+            tokens=0 if original is None else min(len(original) + 1, probes.NEW_TOKENS),
+            same=0 if original is None else probes.alike(original, own),
         )
-        for prompt, original, own in zip(asked.prompts, asked.greedy, greedy, strict=True)
+        for prompt, original, own in zip(asked.prompts, originals, greedy, strict=True)
     )
     ours, theirs = probes.repetition(drawn), probes.repetition(asked.sampled)
-    silent = sum(not own for own in greedy) > sum(not own for own in asked.greedy)
-    detail = f"{ours:.0%} of token pairs are repeated, the original's {theirs:.0%}"
+    silent = sum(not own for own in greedy) > asked.unanswered
+    whose = "the original's" if asked.greedy else "the texts'"
+    detail = f"{ours:.0%} of token pairs are repeated, {whose} {theirs:.0%}"
     if silent:
         detail = "answers prompts with nothing where the original answers"
     return Check(name="generates", passed=not silent and ours <= theirs + MORE_REPETITION, detail=detail), samples

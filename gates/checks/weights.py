@@ -7,13 +7,12 @@ the direction of every short run of weights: rounding is small against the run, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from gates.clients.client import Loaded
+from gates.clients.stored import StoredTensors
 from gates.evidence import Check
 
 RUN = 32
@@ -28,7 +27,7 @@ UNLIKE = 0.3
 def weights(loaded: Loaded, model: Path) -> Check:
     """Compare every linear weight that both have under the same name; names the first that is at fault."""
     compared = 0
-    originals = _Originals(model)
+    originals = StoredTensors(model)
     for name, dense in loaded.weights():
         if name not in originals:
             continue
@@ -65,22 +64,3 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """Cosine along the last dimension; 1 where either side is all zero."""
     norms = a.norm(dim=-1) * b.norm(dim=-1)
     return torch.where(norms > 0, (a * b).sum(-1) / norms.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
-
-
-class _Originals:
-    """The original's tensors by name, one at a time in memory.
-
-    Shards stay open: to open one is to parse its header, which may be of thousands of experts.
-    """
-
-    def __init__(self, model: Path) -> None:
-        self._shard_of: dict[str, Any] = {}
-        for path in sorted(model.glob("*.safetensors")):
-            shard: Any = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
-            self._shard_of |= dict.fromkeys(shard.keys(), shard)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._shard_of
-
-    def __getitem__(self, name: str) -> Tensor:
-        return torch.as_tensor(self._shard_of[name].get_tensor(name))

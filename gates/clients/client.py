@@ -6,7 +6,7 @@ A client is a module of this package that answers `Client`, and a row of `catalo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,11 @@ class Loaded(ABC):
     def context(self) -> int | None:
         """Tokens that the model was made for; None where nothing bounds them."""
 
+    @property
+    @abstractmethod
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+
     @abstractmethod
     def logits(self, ids: Tensor) -> Tensor:
         """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""
@@ -50,6 +55,14 @@ class Loaded(ABC):
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what the model makes of one row, by the client's names; each tensor begins with a dimension of 1."""
         raise NotImplementedError("this client returns nothing but tokens")
+
+    def expect(self, rows: Sequence[Tensor]) -> None:  # noqa: B027  only those that run several at once need to know
+        """Take the rows of token ids whose logits will be asked for next, in that order."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all weights are in memory; if not, each run reads them, and nothing is generated token by token."""
+        return True
 
     @abstractmethod
     def generate(
@@ -129,9 +142,20 @@ def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded
     return loaded
 
 
-def load_original(path: Path, task: str) -> Loaded:
-    """Load the original in float32 on the CPU: the reference must not carry rounding of its own."""
-    loaded = client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
+def load_original(path: Path, task: str, hold_bytes: int | None = None) -> Loaded:
+    """Load the original in float32 on the CPU: the reference must not carry rounding of its own.
+
+    Args:
+        path: its directory.
+        task: what it is loaded for.
+        hold_bytes: of its weights, in float32, that may stay in memory; None: all. The others are read when they are needed.
+    """
+    if hold_bytes is not None:
+        from gates.clients import streamed
+
+        loaded: Loaded = streamed.load(path, ORIGINAL.loader(task), hold_bytes)
+    else:
+        loaded = client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
     loaded.path = path
     return loaded
 

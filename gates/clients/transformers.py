@@ -45,6 +45,12 @@ class Model(Loaded):
         """`max_position_embeddings`, if its configuration has any."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """`eos_token_id` of its generation config."""
+        ends = self.model.generation_config.eos_token_id
+        return frozenset(ends if isinstance(ends, list) else () if ends is None else [ends])
+
     def logits(self, ids: Tensor) -> Tensor:
         """Run one row at once."""
         with torch.inference_mode():
@@ -73,8 +79,7 @@ class Model(Loaded):
                 pad_token_id=0,
                 **options,
             )
-        ends = self.model.generation_config.eos_token_id
-        stops = set() if through_ends else set(ends if isinstance(ends, list) else [ends])
+        stops = frozenset() if through_ends else self.ends
         rows = out[:, prompts.shape[1] :].tolist()
         return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in rows)
 
@@ -103,27 +108,27 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
             **options,
         )
     # What the loader logs of these is a table of all of them, for a terminal.
-    faults[:] = _misfits(model, info) or faults
+    faults[:] = misfits(model, info) or faults
     model.eval()
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
     return Model(model, {"dtype": ", ".join(dtypes)}, faults, method=_method(model))
 
 
-def _misfits(model: Any, info: dict[str, Any]) -> list[str]:
+def misfits(model: Any, info: dict[str, Any]) -> list[str]:
     """Tensors that the weights lack, have in another shape, or have in vain: how many, and the first in the model's order."""
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     order = {name: number for number, name in enumerate(shapes)}
-    misfits = []
+    told = []
     if missing := sorted(info["missing_keys"], key=lambda name: order.get(name, len(order))):
-        misfits.append(
+        told.append(
             f"config.json wants tensor {missing[0]} {shapes.get(missing[0], '')}{_more(missing)}, not in the weights"
         )
     if other := sorted(info["mismatched_keys"], key=lambda each: order.get(each[0], len(order))):
         name, stored, wanted = other[0]
-        misfits.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
+        told.append(f"tensor {name}{_more(other)} is {list(stored)}, and config.json wants {list(wanted)}")
     if unknown := sorted(name for name in info["unexpected_keys"] if not name.endswith(_COMPUTED)):
-        misfits.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
-    return misfits + [" ".join(str(each).split()) for each in info["error_msgs"]]
+        told.append(f"config.json has no place for tensor {unknown[0]}{_more(unknown)}")
+    return told + [" ".join(str(each).split()) for each in info["error_msgs"]]
 
 
 def _more(names: list[Any]) -> str:

@@ -31,7 +31,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     rows = [row for row in made if row is not None]
     if not rows:
         raise GateError(f"{evaluation.documents}: {task.nothing}")
-    loaded = load_original(request.model, request.task)
+    loaded = load_original(request.model, request.task, request.hold_bytes)
     if loaded.faults:
         raise GateError(
             f"{request.model}: the original does not load cleanly: {loaded.faults[0]}. Its configuration and its weights do "
@@ -60,6 +60,7 @@ def _score(task: MeasuredTask, loaded: Loaded, rows: list[Row], out: Path) -> in
     """Run the original on rows and write one file each; return at how many positions they are compared."""
     out.mkdir()
     stored, word, positions = Stored(out), WORDS.get(out.name, "row"), 0
+    task.announce(loaded, rows)
     for index, row in enumerate(rows):
         try:
             described = task.describe(loaded, row, index)

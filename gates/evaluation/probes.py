@@ -29,8 +29,28 @@ class Probes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompts: tuple[tuple[int, ...], ...]
-    greedy: tuple[tuple[int, ...], ...]
+    greedy: tuple[tuple[int, ...], ...] | None
+    """None of an original that is read from its files: each token would read all of them."""
     sampled: tuple[tuple[int, ...], ...]
+    """Drawn from the original; of one that is read from its files, what the documents go on with."""
+    unanswered: int
+    """Prompts that the original, asked for the likeliest token, ends at once."""
+
+
+def ask(loaded: Loaded, rows: list[Tensor]) -> Probes:
+    """Ask the original to continue the beginnings of documents, int64 (tokens,) each."""
+    prompts = prompts_of(rows)
+    asked = tuple(tuple(prompt) for prompt in prompts.tolist())
+    if loaded.is_whole:
+        greedy = continuations(loaded, prompts, sample=False)
+        drawn = continuations(loaded, prompts, sample=True)
+        return Probes(prompts=asked, greedy=greedy, sampled=drawn, unanswered=sum(not each for each in greedy))
+    loaded.expect(list(prompts))
+    firsts = [int(loaded.logits(prompt)[-1].argmax()) for prompt in prompts]
+    begun = [row for row in rows if tuple(row[:PROMPT_TOKENS].tolist()) in asked]
+    texts = tuple(tuple(row[PROMPT_TOKENS : PROMPT_TOKENS + NEW_TOKENS].tolist()) for row in begun)
+    unanswered = sum(first in loaded.ends for first in firsts)
+    return Probes(prompts=asked, greedy=None, sampled=texts, unanswered=unanswered)
 
 
 def prompts_of(rows: list[Tensor]) -> Tensor:

@@ -99,6 +99,9 @@ class MeasuredTask(ABC):
         """
         return {"documents": rows}
 
+    def announce(self, loaded: Loaded, rows: list[Row]) -> None:  # noqa: B027  a client that runs row by row needs none
+        """Tell a client which rows it will be asked about next."""
+
     @abstractmethod
     def describe(self, loaded: Loaded, row: Row, index: int) -> Row:
         """Return what is stored of a row under the original. Raises NotFinite."""

@@ -33,6 +33,10 @@ class TextGeneration(DistributionTask):
         talks = chats.rows(asked.tokenizer, [row["ids"] for row in rows])
         return {"documents": rows, "chat": [{"ids": ids, "start": torch.tensor(start)} for ids, start in talks]}
 
+    def announce(self, loaded: Loaded, rows: list[Row]) -> None:
+        """Their token ids."""
+        loaded.expect([row["ids"].long() for row in rows])
+
     def describe(self, loaded: Loaded, row: Row, index: int) -> Row:
         """Store no more of where scoring starts than the number of losses."""
         return {name: value for name, value in super().describe(loaded, row, index).items() if name != "start"}
@@ -53,12 +57,7 @@ class TextGeneration(DistributionTask):
         """Continue prompts, and read one long row."""
         report("original: generating", 0, 1)
         documents = [row["ids"] for row in rows]
-        prompts = probes.prompts_of(documents)
-        answers = probes.Probes(
-            prompts=tuple(tuple(prompt) for prompt in prompts.tolist()),
-            greedy=probes.continuations(loaded, prompts, sample=False),
-            sampled=probes.continuations(loaded, prompts, sample=True),
-        )
+        answers = probes.ask(loaded, documents)
         (asked.baseline / "probes.json").write_text(answers.model_dump_json() + "\n")
         row = probes.long_row(documents, asked.tokens, loaded.context or asked.tokens)
         losses = probes.losses(loaded, row)

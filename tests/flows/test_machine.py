@@ -10,6 +10,7 @@ import pytest
 from catalog import libraries
 from catalog.errors import EnvironmentFault
 from flows.planning import machine, tool_versions
+from flows.planning.original_memory import memory_bytes
 from flows.planning.plan import plan, read
 from flows.store import Store
 from tests.flows.conftest import quantmill, room
@@ -85,7 +86,7 @@ def test_a_package_that_is_missing_is_named(
 def test_more_memory_than_there_is(
     manifest: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 0 < machine.memory_bytes() <= psutil.virtual_memory().total + psutil.swap_memory().total
+    assert 0 < memory_bytes() <= psutil.virtual_memory().total + psutil.swap_memory().total
     wanted = manifest("{int8: w8-rtn}")
     machine.refuse_unfit(plan(read([wanted]), Store(tmp_path / "home")), tmp_path / "home")
     monkeypatch.setattr(machine, "memory_bytes", lambda: 200_000_000)

@@ -10,6 +10,7 @@ from flows.execution.steps import note
 from flows.files.headers import Tensor
 from flows.planning.cost import Cost, gating, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
+from flows.planning.original_memory import held
 from flows.planning.plan import Plan, plan, read
 from flows.planning.predictions import Predictions
 from flows.store import Store
@@ -17,7 +18,11 @@ from tests.flows.conftest import quantmill, room
 from tests.flows.results import artifact
 
 ERROR = 1.5
-SHAPES = {"1.1 B": (2048, 256, 5632, 32000, 22), "8 B, 4 blocks": (4096, 1024, 14336, 128256, 4)}
+SHAPES = {
+    "1.1 B": (2048, 256, 5632, 32000, 22),
+    "8 B, 4 blocks": (4096, 1024, 14336, 128256, 4),
+    "8 B": (4096, 1024, 14336, 128256, 32),
+}
 """Hidden size, width of keys, width of the feed-forward, vocabulary, blocks."""
 MEASURED = [
     ("1.1 B", "rtn", 0.69e9, 12),
@@ -112,6 +117,21 @@ def test_scoring_is_predicted(tmp_path: Path) -> None:
     cost = gating(single, rung, made, 64)
     assert close(cost, 4.8e9, 170), cost
     assert gating(single, rung, made).seconds < 0.6 * cost.seconds, "the first look is at eight of them"
+
+
+@pytest.mark.parametrize("memory", [None, 5_000_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])
+def test_an_original_is_held_as_far_as_memory_goes(
+    memory: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.planning.original_memory.memory_bytes", lambda: 24_000_000_000)
+    single = job(tmp_path, "rtn", "8 B")
+    single = replace(single, manifest=single.manifest.model_copy(update={"memory_bytes": memory}))
+    weights, cost = held(single), scoring_original(single)
+    assert cost.memory_bytes == weights.memory_bytes <= (memory or 18_000_000_000)
+    assert (weights.hold_bytes is None) == (memory == 64_000_000_000)
+    if memory == 5_000_000_000:
+        tighter = replace(single, manifest=single.manifest.model_copy(update={"memory_bytes": memory - 10**9}))
+        assert scoring_original(tighter).seconds >= cost.seconds
 
 
 def test_targets_of_one_pass_are_predicted_together(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from flows.manifest.model import Rung
-from flows.planning.cost import quantizing
+from catalog.formats import FORMATS
+from flows.planning.cost import gating, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
+from flows.planning.original_memory import held
 from flows.planning.preflight.finding import Finding
 
 _ERROR = 1.5
@@ -14,21 +16,33 @@ _ERROR = 1.5
 
 
 def check_memory(job: Job) -> None:
-    """Raise ManifestError when a budget is below what the smallest step takes that spills all it can to disk."""
-    budget = job.manifest.memory_bytes
+    """Raise ManifestError when a step needs more than the budget, though it spills all it can to disk."""
+    budget, weights = job.manifest.memory_bytes, held(job)
+    if job.manifest.gates.generation and weights.hold_bytes is not None:
+        raise Finding(job.manifest).error(
+            ("gates", "generation"),
+            f"holds artifacts against what {job.original.name} generates, and its weights do not fit in memory together: each "
+            "token would read all of them; leave this gate out, or give it more memory",
+        )
     if budget is None:
         return
-    for rung in job.target.rungs:
-        needed = _least(job, rung)
+    for needed, what, instead in _steps(job):
         if needed > _ERROR * budget:
             raise Finding(job.manifest).error(
                 ("memory",),
-                f"is {budget / 1e6:.0f} MB, and target {job.target.name} takes about {needed / 1e6:.0f} MB however much of it "
-                "is kept on disk; give that at least, or leave memory out",
+                f"is {budget / 1e6:.0f} MB, and {what} takes about {needed / 1e6:.0f} MB{instead}; give that at least, or leave "
+                "memory out",
             )
 
 
-def _least(job: Job, rung: Rung) -> int:
-    """Bytes of making an artifact whose hidden states are all on disk."""
+def _steps(job: Job) -> Iterator[tuple[int, str, str]]:
+    """What each step takes at the least, its hidden states and the original's weights on disk."""
     tight = replace(job, manifest=job.manifest.model_copy(update={"memory_bytes": 1}))
-    return quantizing([(tight, rung)]).memory_bytes
+    on_disk = " however much of it is kept on disk"
+    for rung in job.target.rungs:
+        yield quantizing([(tight, rung)]).memory_bytes, f"target {job.target.name}", on_disk
+    yield scoring_original(tight).memory_bytes, "scoring the original", on_disk
+    for rung in job.target.rungs:
+        client, needed = FORMATS[rung.recipe.format], gating(job, rung, weights_bytes(job.original, rung)).memory_bytes
+        unpacked = "" if client.small_in_memory else f", because {client.client.module} unpacks {client.name}"
+        yield needed, f"scoring target {job.target.name}", unpacked

@@ -142,6 +142,13 @@ RECIPES = (
         "memory",
         MODEL + TEXTS + TARGETS + "memory: 1MB\n",
     ),
+    Input(
+        "generation from an original that is not held",
+        nothing,
+        ("holds artifacts against what", "leave this gate out"),
+        "gates.generation",
+        MODEL + TEXTS + TARGETS + "memory: 500MB\ngates: {generation: {min_tokens: 8}}\n",
+    ),
     *(
         Input(
             name,

@@ -1,0 +1,199 @@
+"""An original that is larger than memory: its weights are read from its files, in float32, whenever they are needed.
+
+The model's own forward runs, whatever the architecture; accelerate's hooks bring the weights of each block before it and
+drop them after it. As each run reads all that is not held, rows are run a batch at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from accelerate.hooks import attach_align_device_hook
+from accelerate.utils import set_module_tensor_to_device
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, GenerationConfig
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+from transformers.utils.loading_report import LoadStateDictInfo
+
+from gates.clients import transformers
+from gates.clients.client import stock_class
+from gates.clients.stored import StoredTensors
+
+BATCH_TOKENS = 1024
+"""Tokens that are run at once, one row at the least: bounds activations and logits."""
+
+
+@dataclass
+class Model(transformers.Model):
+    """A model whose weights stay in its files."""
+
+    _expected: list[Tensor] = field(default_factory=list)
+    _ready: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Rows that were run, and their logits."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Its weights are in its files."""
+        return False
+
+    def expect(self, rows: Sequence[Tensor]) -> None:
+        """Take the rows whose logits will be asked for one after the other, so that several are run at once."""
+        self._expected = list(rows)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Run an expected row together with those that follow it, and any other alone."""
+        if self._ready and torch.equal(self._ready[0][0], ids):
+            return self._ready.pop(0)[1]
+        if not (self._expected and torch.equal(self._expected[0], ids)):
+            return super().logits(ids)
+        batch = _batch(self._expected)
+        del self._expected[: len(batch)]
+        self._ready = list(zip(batch, self._run(batch), strict=True))
+        return self._ready.pop(0)[1]
+
+    def _run(self, rows: list[Tensor]) -> list[Tensor]:
+        """What stands behind a row changes nothing of what a causal model says of it."""
+        ids = pad_sequence(rows, batch_first=True)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with torch.inference_mode():
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        return [torch.as_tensor(each[: len(row)]) for each, row in zip(logits, rows, strict=True)]
+
+
+def _batch(rows: list[Tensor]) -> list[Tensor]:
+    """The first rows that take no more than `BATCH_TOKENS` with their padding."""
+    longest, count = 0, 0
+    for row in rows:
+        longest = max(longest, len(row))
+        if count and (count + 1) * longest > BATCH_TOKENS:
+            break
+        count += 1
+    return rows[:count]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one tensor of the model, or several, are read from."""
+
+    name: str
+    """The first of the model's."""
+    keys: tuple[tuple[str | None, str], ...]
+    """Stored tensors, each with the pattern of transformers' table that takes it; None: it is the tensor itself."""
+    converter: WeightConverter | None = None
+    """How transformers makes the model's tensors of them, such as experts that it stacks."""
+
+    def read(self, stored: StoredTensors, model: Any) -> dict[str, Tensor]:
+        """Return the model's tensors by name."""
+        if self.converter is None:
+            ((_, key),) = self.keys
+            return {self.name: stored[key]}
+        converter = copy.deepcopy(self.converter)
+        for pattern, key in self.keys:
+            converter.add_tensor(self.name, key, pattern, partial(stored.__getitem__, key))  # type: ignore[arg-type]
+        made = converter.convert(self.name, model=model, config=model.config)
+        return {name: each[0] if isinstance(each, list) else each for name, each in made.items()}
+
+
+class _Float32(Mapping[str, Tensor]):
+    """The model's tensors by its own names, in float32; the first that fit are held."""
+
+    def __init__(self, model: Any, stored: StoredTensors, sources: Mapping[str, _Source], hold_bytes: int) -> None:
+        self._model, self._stored, self._sources, self._left = model, stored, sources, hold_bytes
+        self._held: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        tied = self._model.all_tied_weights_keys
+        name = tied[name] if tied.get(name) in self._sources else name
+        if name in self._held:
+            return self._held[name]
+        tensor = self._sources[name].read(self._stored, self._model)[name]
+        tensor = tensor.float() if tensor.is_floating_point() else tensor.clone()
+        if tensor.nbytes <= self._left:
+            self._left -= tensor.nbytes
+            self._held[name] = tensor
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def load(path: Path, loader: str, hold_bytes: int) -> Model:
+    """Open an original for float32 on the CPU.
+
+    Args:
+        path: its directory.
+        loader: full name of the stock class that loads it.
+        hold_bytes: of weights, in float32, that may stay in memory.
+    """
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with init_empty_weights(include_buffers=False):
+        # Buffers are computed, and have to be real.
+        model = stock_class(loader).from_config(config, dtype=torch.float32).eval()
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    stored = StoredTensors(path)
+    sources = _sources(model, stored)
+    faults = _faults(model, stored, sources)
+    if not faults:
+        weights = _Float32(model, stored, sources, hold_bytes)
+        for name in dict(model.named_buffers()).keys() & sources.keys():
+            set_module_tensor_to_device(model, name, "cpu", value=weights[name])
+        # A block's code may use the weights of what is in it without calling that.
+        whole = sorted(model._no_split_modules or ())
+        device = torch.device("cpu")
+        attach_align_device_hook(model, device, offload=True, weights_map=weights, preload_module_classes=whole)
+    return Model(model, {"dtype": "float32", "weights": "read from the files when they are needed"}, faults)
+
+
+def _sources(model: Any, stored: StoredTensors) -> dict[str, _Source]:
+    """What each tensor of the model is read from, as `from_pretrained` would have it."""
+    transforms = get_model_conversion_mapping(model)
+    renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
+    converters = [each for each in transforms if isinstance(each, WeightConverter)]
+    by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+    wanted, prefix = model.state_dict(), model.base_model_prefix
+    keys: dict[str, list[tuple[str | None, str]]] = {}
+    for key in sorted(stored, key=dot_natural_key):
+        name, pattern = rename_source_key(key, renamings, converters, prefix, wanted)
+        if name not in wanted and key in wanted:
+            name, pattern = rename_source_key(key, [], [], prefix, wanted)
+        if name in wanted:
+            keys.setdefault(name, []).append((pattern, key))
+    sources: dict[str, _Source] = {}
+    for name, parts in keys.items():
+        converter = by_pattern[parts[0][0]] if parts[0][0] else None
+        source = _Source(name, tuple(parts), converter)
+        targets = converter.target_patterns if converter else ("",)
+        sources |= {name.replace(targets[0], target, 1): source for target in targets}
+    tied = {name: sources[twin] for name, twin in model.all_tied_weights_keys.items() if twin in sources}
+    return sources | tied
+
+
+def _faults(model: Any, stored: StoredTensors, sources: Mapping[str, _Source]) -> list[str]:
+    """What transformers would report of these files."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    plain = {name: source.keys[0][1] for name, source in sources.items() if source.converter is None}
+    info = LoadStateDictInfo(
+        missing_keys=shapes.keys() - sources.keys(),
+        unexpected_keys=stored.keys() - {key for source in sources.values() for _, key in source.keys},
+        mismatched_keys={
+            (name, stored.shape(key), shapes[name]) for name, key in plain.items() if stored.shape(key) != shapes[name]
+        },
+        error_msgs=[],
+        conversion_errors={},
+    )
+    # Those that a model type is known to compute by itself, or to have left over.
+    model._adjust_missing_and_unexpected_keys(info)
+    return transformers.misfits(model, info.to_dict())
