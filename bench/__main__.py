@@ -10,7 +10,19 @@ import argparse
 import subprocess
 import sys
 
-SHORT = ("plan", "predictions", "gates", "nights", "gates_storage", "formats", "quality", "mixture", "auto", "targets")
+SHORT = (
+    "plan",
+    "predictions",
+    "gates",
+    "nights",
+    "tolerances",
+    "gates_storage",
+    "formats",
+    "quality",
+    "mixture",
+    "auto",
+    "targets",
+)
 LONG = ("memory", "depth", "contention")
 """Shapes of a billion parameters and more: half an hour, and several gigabytes of scratch."""
 

@@ -39,6 +39,8 @@ class Column:
     name: str
     required: bool = True
     kind: Kind = "text"
+    named: bool = False
+    """Whether it is read only where a manifest names its key, whatever keys rows have."""
 
     def fits(self, value: object) -> bool:
         """Whether a value is of the column's kind."""
@@ -49,6 +51,8 @@ class Column:
 
 
 TEXT = Column("text")
+DOMAIN = Column("domain", required=False, named=True)
+"""What kind of text a row is, for gates that hold in every domain."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ TASKS: dict[str, Task] = {
             heads=("ForCausalLM", "LMHeadModel", "WithLMHead", "ForMaskedLM", "Model"),
             export="text-generation-with-past",
             rows="documents",
-            columns=(TEXT,),
+            columns=(TEXT, DOMAIN),
             gates=("divergence", "perplexity", "agreement", "tail", "generation", "tasks", "size", "speed"),
             defaults=("divergence", "perplexity", "size"),
             numbers=("perplexity_original", "perplexity"),

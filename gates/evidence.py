@@ -26,6 +26,8 @@ class Document(_Frozen):
     """By name (`gates.gate.Gate.sums`): numbers that add up over positions."""
     tops: dict[str, tuple[float, ...]] = {}
     """By name (`gates.gate.Gate.tops`): numbers of single positions."""
+    domain: str | None = None
+    """What kind of text it is, if its row says so."""
 
 
 class Check(_Frozen):

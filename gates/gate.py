@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gates.domains import worst_domain
 from gates.evidence import Document, Evidence
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
@@ -114,10 +115,16 @@ class Gate(BaseModel, ABC):
 class TextGate(Gate):
     """A gate over documents: on the plain text and, for a model with a chat template, on conversations as well."""
 
+    every_domain: bool | None = None
+    """Whether each domain of documents must be within the limits by itself, too; which one each is of, its row says under
+    `domain`."""
+
     def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
         """Judge both texts by as much confidence as this look may spend."""
         look = look_at(evidence.looks, evidence.available, confidence)
         yield from self.over(name, evidence.documents, look)
+        if self.every_domain and evidence.documents:
+            yield from worst_domain(name, evidence.documents, lambda part, own: self.over(part, own, look))
         for verdict in self.over(CHAT + name, evidence.chat, look) if evidence.chat else ():
             assert verdict.shown
             label = f"{verdict.shown.label}, through the chat template"

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
-from catalog.tasks import TASKS
+from catalog.tasks import DOMAIN, TASKS
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
@@ -91,6 +91,12 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
         if name not in others:
             allowed = choices(others) if others else "; it reads one, which column names"
             raise source.error(("evaluation", "columns", name), f"is no column of {task.name}{allowed}")
+    for kind, gate in manifest.gates.asked():
+        if getattr(gate, "every_domain", None) and DOMAIN.name not in manifest.columns:
+            remedy = f"name its key, evaluation: {{columns: {{{DOMAIN.name}: KEY}}}}"
+            if DOMAIN not in task.columns:
+                remedy = f"rows of {task.name} have none"
+            raise source.error(("gates", kind, "every_domain"), f"needs rows that say their domain: {remedy}")
     for target in manifest.targets.values():
         if target.search and not task.generates:
             raise source.error(

@@ -254,7 +254,8 @@ class Manifest(_Part):
         """The keys of rows of evaluation, by the task's names for what they hold, its first column first."""
         first, *others = TASKS[self.model.task].columns
         named = self.evaluation.columns
-        return {first.name: self.evaluation.column, **{each.name: named.get(each.name, each.name) for each in others}}
+        read = [each.name for each in others if not each.named or each.name in named]
+        return {first.name: self.evaluation.column, **{name: named.get(name, name) for name in read}}
 
     def release(self, target: str) -> str:
         """Name of the release of `target`: `{namespace}/{model}-{target}`."""

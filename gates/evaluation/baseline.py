@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
-from catalog.tasks import TASKS
+from catalog.tasks import DOMAIN, TASKS
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
 from gates.evaluation import tasks, texts
@@ -16,7 +18,7 @@ from gates.progress import report
 from gates.request import BaselineRequest
 from gates.results import Baseline
 from gates.tasks import measured
-from gates.tasks.contract import Asked, MeasuredTask, NotFinite, Row, Stored
+from gates.tasks.contract import Asked, Data, MeasuredTask, NotFinite, Row, Stored
 
 WORDS = {"documents": "document", "chat": "conversation"}
 """What a row is called, by the directory it is stored in."""
@@ -28,7 +30,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     asked = Asked(request.model, load_tokenizer(request.model), evaluation.tokens, out)
     data = texts.read(evaluation.documents, TASKS[request.task].columns)[: evaluation.max_documents]
     made = task.rows(data, asked)
-    rows = [row for row in made if row is not None]
+    rows = [{**row, **_domain(each)} for row, each in zip(made, data, strict=True) if row is not None]
     if not rows:
         raise GateError(f"{evaluation.documents}: {task.nothing}")
     loaded = load_original(request.model, request.task, request.hold_bytes)
@@ -54,6 +56,12 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return result
+
+
+def _domain(row: Data) -> Row:
+    """Return what is stored of a row's domain: its name's bytes, uint8 (bytes,)."""
+    named = row.get(DOMAIN.name)
+    return {DOMAIN.name: torch.frombuffer(bytearray(named, "utf-8"), dtype=torch.uint8)} if named else {}
 
 
 def _score(task: MeasuredTask, loaded: Loaded, rows: list[Row], out: Path) -> int:

@@ -172,10 +172,11 @@ def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices
     chat = range(indices.start, min(indices.stop, original.chat))
     for view, scored, chosen in (("documents", findings.documents, indices), ("chat", findings.chat, chat)):
         word = baseline.WORDS[view]
-        compared = measured(request.task).compare(loaded, Stored(request.baseline / view), chosen)
+        stored = Stored(request.baseline / view)
+        compared = measured(request.task).compare(loaded, stored, chosen)
         for index in chosen if infinite is None else ():
             try:
-                scored.append(next(compared))
+                scored.append(next(compared).model_copy(update={"domain": stored.domain(index)}))
             except NotFinite:
                 infinite = f"{word} {index}"
                 break

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from catalog.tasks import TASKS
+from catalog.tasks import DOMAIN, TASKS
 from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.evaluation import scoring
@@ -59,6 +60,11 @@ class Stored:
         """Return a row."""
         row: Row = load_file(self.directory / f"{index:06d}.safetensors")
         return row
+
+    def domain(self, index: int) -> str | None:
+        """Return what kind of text a row is; None: its data did not say."""
+        with safe_open(self.directory / f"{index:06d}.safetensors", framework="pt") as row:  # type: ignore[no-untyped-call]
+            return bytes(row.get_tensor(DOMAIN.name).tolist()).decode() if DOMAIN.name in set(row.keys()) else None
 
     def write(self, index: int, row: Row) -> None:
         """Write a row."""
