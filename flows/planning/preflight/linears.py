@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from flows.planning.preflight.files import Subject
@@ -17,6 +18,8 @@ from quantizers.recipe import Recipe
 _PASSED_OVER = ("embed", "wte", "wpe", "relative_attention_bias", "router", "gate.weight", ".experts.")
 """Two-dimensional tensors of a block that are looked up, that route, or that are stored otherwise than they run."""
 _EXPERT = re.compile(r"(.*)\.experts\.\d+\.(\w+)$")
+_NUMBERED = re.compile(r"\w+\.(\d+|\*|\?)\..*$")
+"""What follows the name of a list of blocks, and that name."""
 _OUTSIDE = (".project_in", ".project_out")
 """Linears before and after the blocks: OPT's, where its embedding is narrower."""
 _RENAMED = {"mixtral": (".block_sparse_moe.", ".mlp.")}
@@ -39,6 +42,26 @@ def seen(subject: Subject) -> Seen:
     """Return the linears of a model that has no other `problem`."""
     known = _known(subject)
     return known or Seen(Linears(_likely(subject), {}), False, {name: f"{name}.weight" for name in _likely(subject)})
+
+
+def in_headers(pattern: str, subject: Subject) -> bool:
+    """Whether a pattern of linears may fit one of a model whose headers alone are known.
+
+    Checkpoints leave out the first part of a module's name, or have parts before the blocks in another order, so from the
+    blocks on is compared, too. Experts are stored under names of their own, and may always be meant.
+    """
+    if any(_EXPERT.search(name.removesuffix(".weight")) or ".experts." in name for name in subject.tensors):
+        return True
+    modules = {name.removesuffix(".weight") for name in subject.tensors if name.endswith(".weight")}
+    written = (pattern, pattern.partition(".")[2], _from_blocks(pattern))
+    stored = {each for name in modules for each in (name, name.partition(".")[2], _from_blocks(name))}
+    # A tied head has no tensor.
+    return any(fnmatchcase(name, each) for each in written if each for name in {*stored, "lm_head"})
+
+
+def _from_blocks(name: str) -> str:
+    match = _NUMBERED.search(name)
+    return match[0] if match else name
 
 
 def experts(linears: Linears) -> frozenset[str]:

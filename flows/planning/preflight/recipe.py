@@ -13,7 +13,7 @@ from catalog.formats import FORMATS
 from flows.manifest.model import Auto, Target
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.finding import Problem
-from flows.planning.preflight.linears import experts, seen, stacks
+from flows.planning.preflight.linears import experts, in_headers, seen, stacks
 from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
 from quantizers.families.limits import refusal
@@ -34,7 +34,14 @@ def patterns(subject: Subject, recipe: Recipe) -> Problem | None:
     shown = seen(subject)
     if recipe.skip == Recipe().skip:
         return None
-    if not shown.whole or (useless := unmatched(recipe.skip, shown.linears)) is None:
+    if not shown.whole:
+        useless = next((pattern for pattern in recipe.skip if not in_headers(pattern, subject)), None)
+        return (
+            Problem(f"skips {useless!r}, which fits no tensor of the weights{_some(subject)}", ("skip",))
+            if useless
+            else None
+        )
+    if (useless := unmatched(recipe.skip, shown.linears)) is None:
         return None
     names = list(shown.linears.inputs)
     return Problem(
@@ -70,6 +77,21 @@ def _fits(subject: Subject, recipe: Recipe) -> Problem | None:
 def _skipped(name: str, recipe: Recipe) -> bool:
     # Some checkpoints leave out the first part of a module's name.
     return any(fnmatchcase(name, p) or fnmatchcase(name, p.partition(".")[2]) for p in recipe.skip)
+
+
+def _some(subject: Subject) -> str:
+    names = list(seen(subject).linears.inputs)
+    return f"; they are called {names[0]}, …, {names[-1]}" if names else ""
+
+
+def _overrides(subject: Subject, recipe: Recipe) -> Problem | None:
+    """An override that no tensor of an unknown architecture can be meant by."""
+    if seen(subject).whole:
+        return None
+    useless = next((pattern for pattern in recipe.overrides if not in_headers(pattern, subject)), None)
+    if useless is None:
+        return None
+    return Problem(f"overrides name {useless}, which fits no tensor of the weights{_some(subject)}", ("overrides",))
 
 
 def _tied(subject: Subject, recipe: Recipe) -> Problem | None:
@@ -119,7 +141,7 @@ def _exports(subject: Subject, recipe: Recipe) -> Problem | None:
     return Problem(f"{text}; {advice}", ("format",))
 
 
-_RULES: tuple[Callable[[Subject, Recipe], Problem | None], ...] = (_calibrates, _exports, _fits, _tied)
+_RULES: tuple[Callable[[Subject, Recipe], Problem | None], ...] = (_calibrates, _exports, _fits, _overrides, _tied)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """Whether the weights are those that config.json describes: names and shapes of tensors, from headers alone.
 
 Of known architectures every tensor is known (`quantizers.families.tensors`). Of others only what holds for all is asked: as
-many blocks as configured, and an embedding of as many rows as there are tokens.
+many blocks as configured, an embedding of as many rows as there are tokens, and no block that lacks what all others have.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from flows.planning.preflight.blocks import odd_one
 from flows.planning.preflight.files import Subject
 from quantizers.families.tensors import LAYOUTS, is_tied, tensors
 
@@ -77,6 +78,8 @@ def _general(subject: Subject) -> Iterator[str]:
     vocabulary = config.get("vocab_size")
     if len(rows) == 1 and isinstance(vocabulary, int) and rows[0][1] != vocabulary:
         yield f"config.json says vocab_size is {vocabulary}, and tensor {rows[0][0]} has {rows[0][1]} rows"
+    if fault := odd_one(subject.tensors):
+        yield fault
 
 
 def _more(names: list[str]) -> str:

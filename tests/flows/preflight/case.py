@@ -33,6 +33,29 @@ OUTLINES: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
         {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10},
         {"model.embed_tokens.weight": (10, 32), "model.layers.0.mlp.down_proj.weight": (32, 64)},
     ),
+    "olmo2": (
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "vocab_size": 10,
+            "intermediate_size": 64,
+        },
+        {
+            "model.embed_tokens.weight": (10, 32),
+            "lm_head.weight": (10, 32),
+            **{
+                f"model.layers.{block}.{name}.weight": shape
+                for block in range(4)
+                for name, shape in (
+                    ("self_attn.q_proj", (32, 32)),
+                    ("mlp.up_proj", (64, 32)),
+                    ("mlp.down_proj", (32, 64)),
+                    ("post_attention_layernorm", (32,)),
+                )
+            },
+        },
+    ),
     "phimoe": (
         {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "num_local_experts": 1},
         {"model.embed_tokens.weight": (10, 32), "model.layers.0.block_sparse_moe.experts.0.w1.weight": (64, 32)},
@@ -94,6 +117,18 @@ def model(kind: str, **changed: Any) -> Arrange:
         else:
             said, shapes = {**OUTLINES[kind][0], "model_type": kind, **changed}, OUTLINES[kind][1]
         (room / "model" / "config.json").write_text(json.dumps(said))
+        (room / "model" / "model.safetensors").write_bytes(safetensors(shapes))
+
+    return arrange
+
+
+def outlined(kind: str, change: Callable[[dict[str, tuple[int, ...]]], object]) -> Arrange:
+    """Put an architecture without a table in the model's place, with other tensors."""
+
+    def arrange(room: Path) -> None:
+        model(kind)(room)
+        shapes = dict(OUTLINES[kind][1])
+        change(shapes)
         (room / "model" / "model.safetensors").write_bytes(safetensors(shapes))
 
     return arrange

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 from tests.flows.manifest.room import SHAPES, safetensors
-from tests.flows.preflight.case import Input, architecture, config, file, instead, model, plug, weights
+from tests.flows.preflight.case import Input, architecture, config, file, instead, model, outlined, plug, weights
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 7348736\n"
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -87,6 +87,21 @@ WEIGHTS = (
         "another vocabulary of an architecture without a table",
         model("helium", vocab_size=50),
         ("vocab_size is 50, and tensor model.embed_tokens.weight has 10 rows",),
+    ),
+    Input(
+        "a linear missing in one block of an architecture without a table",
+        outlined("olmo2", lambda t: t.pop("model.layers.2.mlp.up_proj.weight")),
+        ("hold no tensor model.layers.2.mlp.up_proj.weight, which all other 3 blocks have",),
+    ),
+    Input(
+        "a norm missing in one block of an architecture without a table",
+        outlined("olmo2", lambda t: t.pop("model.layers.3.post_attention_layernorm.weight")),
+        ("hold no tensor model.layers.3.post_attention_layernorm.weight",),
+    ),
+    Input(
+        "a linear of another shape in one block of an architecture without a table",
+        outlined("olmo2", lambda t: t.update({"model.layers.0.mlp.down_proj.weight": (32, 60)})),
+        ("model.layers.0.mlp.down_proj.weight is [32, 60], and in all other 3 blocks [32, 64]",),
     ),
     Input(
         "an expert missing",

@@ -41,6 +41,27 @@ RECIPES = (
         targets('{preset: w4-rtn-g32, skip: [lm_head, "*.fc1"]}'),
     ),
     Input(
+        "an override of nothing in an architecture without a table",
+        model("olmo2"),
+        ("overrides name *.fc1, which fits no tensor of the weights", "model.layers.3.mlp.down_proj"),
+        "targets.t.overrides",
+        targets('{preset: w4-rtn-g32, overrides: {"*.fc1": int8}}'),
+    ),
+    Input(
+        "an override of a block too many in an architecture without a table",
+        model("olmo2"),
+        ("overrides name model.layers.4.mlp.up_proj, which fits no tensor",),
+        "targets.t.overrides",
+        targets("{preset: w4-rtn-g32, overrides: {model.layers.4.mlp.up_proj: int8}}"),
+    ),
+    Input(
+        "a skip of nothing in an architecture without a table",
+        model("olmo2"),
+        ("skips '*.fc1', which fits no tensor of the weights",),
+        "targets.t.skip",
+        targets('{preset: w4-rtn-g32, skip: [lm_head, "*.fc1"]}'),
+    ),
+    Input(
         "everything skipped",
         nothing,
         ("leaves no linear to quantize",),

@@ -14,7 +14,7 @@ from flows.store import Store
 from tests.flows.conftest import quantmill
 from tests.flows.manifest.room import CONFIG, SHAPES, furnish
 from tests.flows.manifest.wrong.case import TARGETS, TEXTS
-from tests.flows.preflight.case import Input
+from tests.flows.preflight.case import Input, model, targets
 from tests.flows.preflight.machines import MACHINES
 from tests.flows.preflight.models import CONFIGURATIONS, TOKENIZERS, WEIGHTS
 from tests.flows.preflight.recipes import RECIPES
@@ -108,3 +108,12 @@ def test_the_command_line_says_so_and_begins_nothing(verb: str, wrong: Input, tm
     assert all(words in ran.stderr for words in wrong.says), ran.stderr
     assert "Traceback" not in ran.stderr and ran.stderr.count("\n") == 1
     assert begun(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["layers.1.mlp.up_proj", "*.layers.*.mlp.*", "*up_proj", "model.layers.3.mlp.up_proj"]
+)
+def test_overrides_that_may_be_meant_are_left_to_the_run(pattern: str, home: Path, tmp_path: Path) -> None:
+    manifest = targets(f'{{preset: w4-rtn-g32, overrides: {{"{pattern}": int8}}}}')
+    sound = Input("sound", model("olmo2"), (), manifest=manifest)
+    assert [p.state for p in plan(read([written(sound, tmp_path / "room")]), Store(home)).jobs] == ["stale"]
