@@ -56,6 +56,13 @@ class EnvironmentFault(Fault, RuntimeError):
     quarantines = False
 
 
+class KilledFault(EnvironmentFault):
+    """A step's process was ended from outside, most often because memory ran out: with the same memory it will be again."""
+
+    fault = "killed"
+    quarantines = True
+
+
 class NetworkFault(EnvironmentFault):
     """A server, or the way to it, is away; nothing is wrong with what was asked, and asking again is safe."""
 
@@ -64,5 +71,7 @@ class NetworkFault(EnvironmentFault):
     retried = True
 
 
-FAULTS: dict[str, type[Fault]] = {kind.fault: kind for kind in (InputError, StepFault, EnvironmentFault, NetworkFault)}
+FAULTS: dict[str, type[Fault]] = {
+    kind.fault: kind for kind in (InputError, StepFault, EnvironmentFault, KilledFault, NetworkFault)
+}
 """By the name that records hold."""

@@ -18,9 +18,10 @@ from typing import Any, Generic
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from catalog.errors import EnvironmentFault, Fault
+from catalog.errors import EnvironmentFault, Fault, KilledFault
 from flows.files.durable import sync, write_durably
 from flows.files.fingerprint import ContentHashes, file_sha256, fingerprint
+from flows.machine_memory import memory_bytes
 from flows.step import Entry, Kind, Result, Step
 
 
@@ -78,6 +79,8 @@ class Failure(BaseModel):
     """Name of the kind of error, one of `catalog.errors.FAULTS`."""
     message: str
     log: str | None
+    memory_bytes: int | None = None
+    """What the machine had, where the step's process was killed."""
 
 
 class Store:
@@ -206,7 +209,13 @@ class Store:
         attempts = (before.attempts if before else 0) + error.quarantines
         log = error.log and str(error.log)
         failure = Failure(
-            step=entry.kind.name, key=entry.key, attempts=attempts, fault=error.fault, message=str(error), log=log
+            step=entry.kind.name,
+            key=entry.key,
+            attempts=attempts,
+            fault=error.fault,
+            message=str(error),
+            log=log,
+            memory_bytes=memory_bytes() if isinstance(error, KilledFault) else None,
         )
         (self.home / "failures").mkdir(parents=True, exist_ok=True)
         write_durably(self._failure(entry), failure.model_dump_json(indent=1).encode())

@@ -15,10 +15,11 @@ from typing import IO, Any, Literal
 
 from pydantic import BaseModel
 
-from catalog.errors import FAULTS, EnvironmentFault, Fault, StepFault
+from catalog.errors import FAULTS, Fault, KilledFault, StepFault
 from catalog.foreign_errors import last_words
 from catalog.secrets import without_tokens
 from flows.execution.log import StepLog
+from flows.machine_memory import kills_for_memory
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PATH = str(_LAUNCHER.parents[2])
@@ -68,7 +69,7 @@ def run(
     environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
     log = scratch / "log.txt"
     command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
-    start = time.perf_counter()
+    start, kills = time.perf_counter(), kills_for_memory()
     with StepLog(log) as file:
         child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment
@@ -86,7 +87,7 @@ def run(
     if child.returncode != 0 or "error" in told:
         if error := told.get("error"):
             raise FAULTS[error["fault"]](error["message"], log=log)
-        raise _how_it_died(child.returncode, log)
+        raise _how_it_died(child.returncode, log, kills_for_memory() > kills)
     if not (scratch / "out" / "result.json").is_file():
         raise StepFault(f"{module} ended without a result; its log is {log}", log=log)
     return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
@@ -117,12 +118,17 @@ def _event(line: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _how_it_died(code: int, log: Path) -> Fault:
+def _how_it_died(code: int, log: Path, for_memory: bool) -> Fault:
     """Say how a process ended that said nothing itself; nothing in it can have killed it with signal 9."""
     tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
-    kind = EnvironmentFault if code == -signal.SIGKILL else last_words(tail)
-    if code == -signal.SIGKILL:
-        why = "was killed (signal 9), most often because memory ran out: compare `quantmill plan` with `free -h`"
+    kind = KilledFault if code == -signal.SIGKILL else last_words(tail)
+    if code == -signal.SIGKILL and for_memory:
+        why = "was killed by the kernel because memory ran out: compare `quantmill plan` with `free -h`"
+    elif code == -signal.SIGKILL:
+        why = (
+            "was killed (signal 9), and the kernel counts no process that it ended for want of memory: a person, a "
+            "supervisor or a container's limit did"
+        )
     elif code < 0:
         why = f"was ended by signal {-code} ({signal.Signals(-code).name})"
     else:

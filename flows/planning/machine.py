@@ -11,8 +11,8 @@ from pathlib import Path
 from catalog.errors import EnvironmentFault
 from catalog.formats import FORMATS
 from catalog.libraries import installed
+from flows.machine_memory import memory_bytes
 from flows.planning.cost import weights_bytes
-from flows.planning.original_memory import memory_bytes
 from flows.planning.plan import Plan, Planned
 from flows.planning.predictions import Predictions
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-
-import psutil
 
 from catalog.tasks import TASKS
+from flows.machine_memory import memory_bytes
 from flows.manifest.model import Evaluation
 from flows.planning.jobs import Job
 from flows.planning.shape import Shape, shape_of
@@ -32,17 +29,6 @@ class Held:
     memory_bytes: int
     hold_bytes: int | None
     """Of weights, in float32, that stay in memory; None: all."""
-
-
-@lru_cache(maxsize=1)
-def memory_bytes() -> int:
-    """Memory and swap of this machine, or what its control group is limited to (Linux, cgroup v2)."""
-    total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def scored_shape(job: Job) -> Shape:

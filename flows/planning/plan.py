@@ -11,6 +11,7 @@ from typing import Any, Literal
 from catalog.destinations import kind_of
 from catalog.tokens import check_tokens
 from flows.errors import UsageError
+from flows.machine_memory import memory_bytes
 from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
@@ -22,7 +23,7 @@ from flows.planning.preflight import check
 from flows.planning.preflight.planned import check_jobs
 from flows.planning.sources import Sources
 from flows.step import Step
-from flows.store import Record, Store
+from flows.store import Failure, Record, Store
 from gates.results import EvidenceResult
 from gates.statistics.sequential import interim_looks
 from publishers.destinations.destination import open_destination
@@ -158,11 +159,18 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     working = [step for step in missing if step.kind in (BASELINE, SENSITIVITY, QUANTIZE)]
     for step in (*working, *scorings(job, rung, store)):
         failure = store.failed(step)
-        if failure and failure.attempts >= QUARANTINE and not retry:
+        if failure and failure.attempts >= QUARANTINE and not retry and not _has_more_memory(failure):
             kind, remedy = f"{step.kind.name} failed {failure.attempts} times", "run with --retry to try again"
+            if failure.memory_bytes is not None:
+                remedy += f", or where there is more memory than {failure.memory_bytes / 1e9:.1f} GB"
             return Planned(job, "quarantined", (), Reason(f"{kind} ({failure.message}); {remedy}", kind), rung)
     names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
     return Planned(job, "stale", names, changes(job, store) or _NEVER, rung, tuple(missing))
+
+
+def _has_more_memory(failure: Failure) -> bool:
+    """Whether this machine has more memory, by a tenth, than the one on which a step's process was killed."""
+    return failure.memory_bytes is not None and memory_bytes() > 1.1 * failure.memory_bytes
 
 
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:

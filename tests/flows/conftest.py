@@ -46,6 +46,13 @@ def room(directory: Path) -> Path:
     return directory / "demo" / "demo.yaml"
 
 
+CGROUPS = {
+    Path("/sys/fs/cgroup/memory"): ("memory.limit_in_bytes",),
+    Path("/sys/fs/cgroup"): ("memory.max",),
+}
+"""Where groups are made, and the files that take a limit: version 1, version 2."""
+
+
 @dataclass(frozen=True)
 class Demo:
     manifest: Path
@@ -59,6 +66,29 @@ def demo(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     directory = tmp_path_factory.mktemp("demo")
     manifest = room(directory)
     return Demo(manifest, directory / "home", quantmill("run", manifest, "--json", home=directory / "home"))
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Callable[[int], Path]]:
+    """Makes a control group that may use so many bytes; a process joins by writing 0 to its `cgroup.procs`."""
+    made: list[Path] = []
+
+    def make(limit: int) -> Path:
+        for root, names in CGROUPS.items():
+            group = root / f"quantmill-test-{os.getpid()}"
+            try:
+                group.mkdir()
+                made.append(group)
+                for name in names:
+                    (group / name).write_text(str(limit))
+            except OSError:
+                continue
+            return group
+        pytest.skip("no control group that limits memory can be made here")
+
+    yield make
+    for group in made:
+        group.rmdir()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import psutil
 import pytest
 from pydantic import BaseModel
 
-from catalog.errors import EnvironmentFault, Fault, InputError, StepFault
+from catalog.errors import EnvironmentFault, Fault, InputError, KilledFault, StepFault
 from flows.execution import child
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def test_progress_is_passed_on_and_chatter_goes_to_the_log(scratch: Path) -> Non
         ("breaks", StepFault, "RuntimeError: it broke"),
         ("poses", StepFault, "Refusal: it is no error of ours"),
         ("refuses", InputError, "the input is wrong"),
-        ("killed", EnvironmentFault, "memory ran out"),
+        ("killed", KilledFault, "signal 9.*counts no process that it ended for want of memory"),
         ("crashes", StepFault, "SIGSEGV"),
         ("aborts", EnvironmentFault, "SIGABRT.*memory allocation of 9 bytes failed"),
         ("starves", EnvironmentFault, "memory ran out"),
@@ -111,6 +112,20 @@ def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path
     ended, _ = run(scratch, "fat")
     assert len(ours) > ended.peak_memory_bytes
     assert 300_000_000 < ended.peak_memory_bytes < 400_000_000
+
+
+def test_a_child_that_the_kernel_ended_for_want_of_memory_says_so(
+    scratch: Path, memory_group: Callable[[int], Path]
+) -> None:
+    group = memory_group(200_000_000)
+    program = (
+        f"from pathlib import Path\nPath({str(group / 'cgroup.procs')!r}).write_text('0')\n"
+        "from pydantic import create_model\nfrom flows.execution import child\n"
+        f"child._PATH = {child._PATH!r}\n"
+        f"child.run('door_fat', create_model('Nothing')(), Path({str(scratch)!r}), progress=lambda *event: None)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert "KilledFault: the step's process was killed by the kernel because memory ran out" in ran.stderr, ran.stderr
 
 
 def test_a_child_dies_with_its_parent(scratch: Path) -> None:

@@ -1,6 +1,8 @@
 """What the machine lacks is said before any work, with an exit code of its own."""
 
-import importlib.metadata
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +10,11 @@ import psutil
 import pytest
 
 from catalog import libraries
-from catalog.errors import EnvironmentFault
-from flows.planning import machine, tool_versions
-from flows.planning.original_memory import memory_bytes
-from flows.planning.plan import plan, read
-from flows.store import Store
-from tests.flows.conftest import quantmill, room
+from flows.machine_memory import memory_bytes
+from flows.planning import machine
+from tests.flows.conftest import ROOT, quantmill, room
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 MANIFEST = """
 model: {source: ./model, name: small}
@@ -58,39 +59,70 @@ def test_an_accelerator_to_calibrate_on_is_looked_for(manifest: Callable[[str], 
     assert refused.code == 4 and "calibration.device xpu is not on this machine" in refused.stderr
 
 
-def refusal(manifest: Path, home: Path) -> str:
-    with pytest.raises(EnvironmentFault) as caught:
-        machine.refuse_unfit(plan(read([manifest]), Store(home)), home)
-    return str(caught.value)
-
-
 def test_a_package_that_is_missing_is_named(
-    manifest: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Callable[[str], Path], tmp_path: Path, without: Callable[[str], str]
 ) -> None:
-    def version(name: str) -> str:
-        if name == "bitsandbytes":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return importlib.metadata.version(name)
+    wanted, hidden = manifest("{int8: w8-rtn, nf4: nf4}"), without("bitsandbytes")
+    found = subprocess.run(
+        [sys.executable, "-c", "import bitsandbytes"],
+        env={**os.environ, "PYTHONPATH": hidden},
+        capture_output=True,
+        text=True,
+    )
+    assert "ModuleNotFoundError: No module named 'bitsandbytes'" in found.stderr
+    for verb in ("plan", "run"):
+        ran = quantmill(verb, wanted, home=tmp_path / "home", PYTHONPATH=hidden)
+        assert ran.code == 4, ran.stdout + ran.stderr
+        assert "targets.nf4: the package bitsandbytes is not installed" in ran.stderr and ran.stderr.count("\n") == 1
+        assert {path.name for path in (tmp_path / "home").iterdir()} == {"cache"}
+    assert quantmill("plan", wanted, "--target", "int8", home=tmp_path / "home", PYTHONPATH=hidden).code == 0
 
-    monkeypatch.setattr(libraries, "version", version)
-    libraries.installed.cache_clear()
-    tool_versions.versions.cache_clear()
-    try:
-        said = refusal(manifest("{int8: w8-rtn, nf4: nf4}"), tmp_path / "home")
-    finally:
-        libraries.installed.cache_clear()
-        tool_versions.versions.cache_clear()
-    assert "targets.nf4: the package bitsandbytes is not installed" in said
+
+@pytest.fixture
+def without(tmp_path: Path) -> Callable[[str], str]:
+    """Gives the path of an interpreter that has all packages but one: neither its code nor its metadata is found."""
+
+    def hide(package: str) -> str:
+        (tmp_path / "hidden").mkdir()
+        (tmp_path / "hidden" / "sitecustomize.py").write_text(HIDING.format(package=package))
+        return os.pathsep.join([str(tmp_path / "hidden"), str(ROOT)])
+
+    return hide
+
+
+HIDING = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.metadata import MetadataPathFinder
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.partition(".")[0] == "{package}" else PathFinder.find_spec(name, path, target)
+
+    @staticmethod
+    def find_distributions(context):
+        found = MetadataPathFinder.find_distributions(context)
+        return (each for each in found if each.name != "{package}")
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+"""
 
 
 def test_more_memory_than_there_is(
-    manifest: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Callable[[str], Path], tmp_path: Path, memory_group: Callable[[int], Path]
 ) -> None:
     assert 0 < memory_bytes() <= psutil.virtual_memory().total + psutil.swap_memory().total
-    wanted = manifest("{int8: w8-rtn}")
-    machine.refuse_unfit(plan(read([wanted]), Store(tmp_path / "home")), tmp_path / "home")
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 200_000_000)
-    assert "this machine has 200.0 MB" in refusal(wanted, tmp_path / "home")
+    wanted, group = manifest("{int8: w8-rtn}"), memory_group(400_000_384)
+    joined = f"echo 0 > {group / 'cgroup.procs'} && exec {sys.executable} -m flows.cli.app"
+    for verb in ("plan", "run"):
+        command = f"{joined} {verb} {wanted} --home {tmp_path / 'home'}"
+        ran = subprocess.run(["sh", "-c", command], env=ENVIRONMENT, capture_output=True, text=True)
+        assert ran.returncode == 4, ran.stdout + ran.stderr
+        assert "targets.int8: about" in ran.stderr and "this machine has 400.0 MB" in ran.stderr, ran.stderr
+        assert ran.stderr.count("\n") == 1
+        assert {path.name for path in (tmp_path / "home").iterdir()} == {"cache"}
+    assert quantmill("plan", wanted, home=tmp_path / "home").code == 0
 
 
 @pytest.mark.parametrize("size", ["8k", "700k", "12m"])
