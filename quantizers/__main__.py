@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from pydantic import TypeAdapter
-
-# OpenBLAS reads this when it is loaded. Its threads otherwise go on spinning for tens of milliseconds after every call,
-# on the cores that torch's threads work on next: a third of a calibrated run.
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 from quantizers.entrypoint import answer, run
 from quantizers.machine import return_freed_memory

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save_file
-from scipy.linalg.blas import ssyrk
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
+from quantizers.threads import pieces, side_by_side
+
+COLUMNS = 512
+"""Of a second moment that are summed together."""
 
 
 class Activations:
@@ -66,7 +69,11 @@ def gram(total: Tensor, batch: Tensor) -> None:
     if total.device.type != "cpu":
         total.addmm_(rows.T, rows)
         return
-    ssyrk(1.0, rows.numpy().T, beta=1.0, c=total.numpy().T, overwrite_c=1)
+
+    def add(cut: slice) -> None:
+        total[cut.start :, cut].addmm_(rows[:, cut.start :].T, rows[:, cut])
+
+    side_by_side(add, pieces(len(total), COLUMNS))
 
 
 def mirror(total: Tensor) -> None:

@@ -18,7 +18,7 @@ from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_solver import BlockSolver, Findings
-from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, first_inputs, watched
+from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, Read, first_inputs, watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
@@ -29,8 +29,12 @@ from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
 from quantizers.progress import progress
 from quantizers.request import Request
+from quantizers.threads import cores, pieces, side_by_side
 from quantizers.transforms.float64 import Double
 from quantizers.transforms.fold import check_fold, hidden_states, present
+
+ABREAST = 256 << 20
+"""Bytes that linears may have read before it is added to the moments."""
 
 
 def calibrate(
@@ -120,14 +124,29 @@ def advance(
     """Run the block at place `index` over the stream in place; the moments of what the quantized linears of each group read."""
     block.to(on.device)
     moments = [Moments(block, group, quantized) for group in groups]
-    with watched(block, moments), on.autocast():
-        for number in range(len(stream)):
+    with watched(block, moments) as read:
+
+        def run(number: int) -> tuple[Tensor, Read]:
             batch, arguments = tree_map_only(Tensor, on.moved, (stream[number], blocks.of_batch(index, number)))
-            stream[number] = blocks.forward(block, batch, arguments).float().cpu()
+            with on.autocast():
+                return blocks.forward(block, batch, arguments).float().cpu(), read()
+
+        for abreast in pieces(len(stream), _abreast(stream, moments, on)):
+            numbers = range(abreast.start, abreast.stop)
+            for number, (states, of_linears) in zip(numbers, side_by_side(run, numbers), strict=True):
+                stream[number] = states
+                for each, name, batch in of_linears:
+                    each.see(name, batch)
     block.cpu()
     for each in moments:
         each.finish()
     return moments
+
+
+def _abreast(stream: Activations, moments: list[Moments], on: Compute) -> int:
+    """Batches that pass a block side by side; moments are summed in the order of the batches whatever their number."""
+    held = 4 * stream[0][..., 0].numel() * sum(each.size for each in moments)
+    return 1 if on.device.type != "cpu" else max(1, min(cores(), ABREAST // max(1, held)))
 
 
 def _encoded(checkpoint: Checkpoint, skeleton: Skeleton, norm: str | None, stream: Activations) -> Activations:

@@ -6,11 +6,13 @@ will see in the artifact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from quantizers.calibration.activations import Activations
@@ -20,6 +22,7 @@ from quantizers.families.family import Family, Stack
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
 from quantizers.model.values import materialize, outside, real
+from quantizers.threads import pieces, side_by_side
 from quantizers.transforms.fold import bind, hidden_states
 
 BATCH_TOKENS = 1024
@@ -61,6 +64,12 @@ class Blocks:
     def forward(self, module: nn.Module, states: Tensor, arguments: Mapping[str, Any]) -> Tensor:
         """Hidden states `[rows, tokens, hidden]` that leave a block; `states` are those that enter it."""
         return hidden_states(module(**{self.stack.hidden: states}, **arguments))
+
+    def forward_rows(self, module: nn.Module, index: int, states: Tensor) -> Tensor:
+        """What leaves the block at place `index` of the stack for `states`, its rows side by side."""
+        arguments = self.arguments[index]
+        rows = side_by_side(lambda row: self.forward(module, states[row], arguments), pieces(len(states), 1))
+        return torch.cat(rows)
 
 
 def first_inputs(
@@ -148,19 +157,23 @@ class _Front:
         return {"encoder_outputs": (encoded,), "decoder_input_ids": shifted}
 
 
+Read = list[tuple[Moments, str, Tensor]]
+"""What linears of a block read while it ran: for whose moment, which linear, and the tensor."""
+
+
 @contextmanager
-def watched(block: nn.Module, moments: list[Moments]) -> Iterator[None]:
-    """Sum the moments while the block runs."""
-    hooks = []
+def watched(block: nn.Module, moments: list[Moments]) -> Iterator[Callable[[], Read]]:
+    """Hand out what the watched linears have read in the calling thread since it asked last."""
+    hooks, reads = [], threading.local()
     for each in moments:
         for name in each.watches:
-
+            # A copy: what the block does with the tensor in place afterwards is not what was read.
             def hook(_: nn.Module, args: tuple[Tensor, ...], each: Moments = each, name: str = name) -> None:
-                each.see(name, args[0])
+                reads.__dict__.setdefault("of_thread", []).append((each, name, args[0].clone()))
 
             hooks.append(block.get_submodule(name).register_forward_pre_hook(hook))
     try:
-        yield
+        yield lambda: reads.__dict__.pop("of_thread", [])
     finally:
         for handle in hooks:
             handle.remove()

@@ -24,9 +24,11 @@ from quantizers.parts import exporter_of
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
+from quantizers.threads import cores, one_thread_each
 
 
 @torch.no_grad()
+@one_thread_each()
 def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str, Made]:
     """Make every target of `recipes` in one pass over the model, each complete in `out/<target>`.
 
@@ -111,7 +113,7 @@ def finished_prefixes(skeleton: Skeleton, family: Family | None, done: int) -> t
 def copy_tensors(checkpoint: Checkpoint, skeleton: Skeleton, names: list[str], targets: list[Target]) -> Iterator[str]:
     """Write tensors into every target; yield the name of each once it is written, in order."""
     # One tensor a thread: threads that share a tensor wait for each other at every one of many small steps.
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         copied = pool.map(lambda name: copy_tensor(checkpoint, skeleton, name, targets), names)
         for name, _ in zip(names, copied, strict=True):
             yield name

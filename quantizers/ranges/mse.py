@@ -8,6 +8,10 @@ from torch import Tensor
 from catalog.dtypes import Grid
 from quantizers.dtypes import decode, encode, scale_from
 from quantizers.ranges.extremes import extremes
+from quantizers.threads import pieces, side_by_side
+
+ROWS = 256
+"""Rows that are searched together."""
 
 SHRINKS = tuple(1 - step / 40 for step in range(21))
 """Shares of the extremes that are tried, the whole range first."""
@@ -21,6 +25,12 @@ def mse(
     `importance` weighs the error of each input, float32 `[groups, group_size]`: the mean square of the activation
     that meets it (AWQ's clip search, arXiv:2306.00978 §4, with the cross terms left out). None weighs all alike.
     """
+    parts = side_by_side(lambda rows: _mse(groups[rows], grid, stored, importance), pieces(len(groups), ROWS))
+    scales, zeros = zip(*parts, strict=True)
+    return torch.cat(scales), None if zeros[0] is None else torch.cat(zeros)
+
+
+def _mse(groups: Tensor, grid: Grid, stored: torch.dtype, importance: Tensor | None) -> tuple[Tensor, Tensor | None]:
     low, high = extremes(groups)
     scale, zero = scale_from(low, high, grid, stored)
     least = _error(groups, scale, zero, grid, importance)

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import spotrf
 from torch import Tensor
 
 from catalog.dtypes import Grid
 from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError
-from quantizers.rounding.kernel import TILE, by_group, codes_of, in_threads, sweep
+from quantizers.rounding.kernel import by_group, codes_of, sweep
+from quantizers.threads import pieces, side_by_side
 
 DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""
 BLOCK = 128
 """Columns that are rounded before the error reaches the columns behind them as one matrix product."""
 ROWS = 512
-"""Rows that are transposed together: they stay in cache."""
-WEIGHTS = 1 << 24
-"""Weights that are brought into the order of the columns at a time, whole rows: rows are independent."""
+"""Rows that are rounded together: rows are independent."""
+PANEL, TRAILING = 256, 512
+"""Columns of a factor that are found together; columns behind them that are brought up to date together."""
 
 
 def compensated(
@@ -37,11 +37,12 @@ def compensated(
     columns = weight.shape[1]
     group = (order // (columns if group_size == -1 else group_size)).numpy()
     codes = torch.empty(weight.shape, dtype=torch.int8)
-    step = max(TILE, WEIGHTS // columns)
-    for first in range(0, len(weight), step):
-        rows = slice(first, first + step)
+
+    def round_rows(rows: slice) -> None:
         constants = by_group(scale[rows], None if zero is None else zero[rows])
         codes[rows] = _swept(weight[rows], order, feedback, group, constants, grid)
+
+    side_by_side(round_rows, pieces(len(weight), ROWS))
     return Codes(codes, scale, None if zero is None else zero.to(torch.int8))
 
 
@@ -53,16 +54,14 @@ def _swept(
     constants: tuple[np.ndarray, np.ndarray],
     grid: Grid,
 ) -> Tensor:
-    error = torch.empty(weight.shape[::-1])
-    for rows, columns in zip(torch.split(weight, ROWS), torch.split(error, ROWS, dim=1), strict=True):
-        columns.copy_(rows.index_select(1, order).T)
+    error = weight.index_select(1, order).T.contiguous()
     pull, codes = torch.zeros_like(error), torch.empty_like(error, dtype=torch.int8)
     share = np.ones(BLOCK, np.float32)
     for stop in range(len(order), 0, -BLOCK):
         cut = slice(max(0, stop - BLOCK), stop)
         rounded = (pull[cut].numpy(), error[cut].numpy(), codes[cut].numpy())
         square = feedback[cut, cut].contiguous().numpy()
-        in_threads(sweep, len(weight), *rounded, *constants, group[cut], square, share, -1, *codes_of(grid))
+        sweep(0, len(weight), *rounded, *constants, group[cut], square, share, -1, *codes_of(grid))
         if cut.start:
             pull[: cut.start].addmm_(feedback[cut, : cut.start].T, error[cut])
     restored = torch.empty_like(codes)
@@ -99,13 +98,35 @@ def factorize(moment: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tens
             rows.copy_(rows.index_select(1, order))
         damped(ordered, scale[order])
         ordered.diagonal().add_(step * (4**attempt - 1))
-        # A symmetric matrix read by columns is itself: LAPACK works in place, in one matrix of memory.
-        _, failed = spotrf(ordered.numpy().T, lower=0, overwrite_a=1)
-        if not failed:
+        if _cholesky(ordered):
             return order, ordered.div_(ordered.diagonal().clone())
     raise QuantizeError(
         "The second moment of a layer's inputs cannot be factorized. Calibrate on more text, or use nearest rounding."
     )
+
+
+def _cholesky(matrix: Tensor) -> bool:
+    """Put the Cholesky factor of a float32 `[n, n]` matrix in its lower half, in place; False where it is not definite.
+
+    Panel by panel, for LAPACK's own way to share the work among threads changes the bits.
+    """
+    for panel in pieces(len(matrix), PANEL):
+        corner, failed = torch.linalg.cholesky_ex(matrix[panel, panel])
+        if failed:
+            return False
+        matrix[panel, panel] = corner
+        behind = matrix[panel.stop :, panel]
+        rest = matrix[panel.stop :, panel.stop :]
+
+        def solve(rows: slice, corner: Tensor = corner, behind: Tensor = behind) -> None:
+            behind[rows] = torch.linalg.solve_triangular(corner.mT, behind[rows], upper=True, left=False)
+
+        def update(cut: slice, behind: Tensor = behind, rest: Tensor = rest) -> None:
+            rest[cut.start :, cut].addmm_(behind[cut.start :], behind[cut].mT, alpha=-1)
+
+        side_by_side(solve, pieces(len(behind), TRAILING))
+        side_by_side(update, pieces(len(behind), TRAILING))
+    return True
 
 
 def damped(moment: Tensor, scale: Tensor) -> Tensor:

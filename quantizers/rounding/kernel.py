@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
 
 from catalog.dtypes import Grid
+from quantizers.threads import cores, side_by_side
 
 TILE = 32
 """Rows that pass a block of columns together: a length known to the compiler, and errors of a block that stay in the
@@ -89,16 +89,12 @@ def take(into, row, begin, width):  # type: ignore[no-untyped-def]
 
 
 def in_threads(loop: Callable[..., None], rows: int, *arrays: Any) -> None:
-    """Call `loop(first, last, *arrays)` on ranges of the rows, one range per thread of torch.
+    """Call `loop(first, last, *arrays)` on ranges of the rows, one range per core.
 
     Rows are independent, so how they are shared out changes no bit.
     """
-    bounds = np.linspace(0, rows, torch.get_num_threads() + 1).round().astype(int)
-    if len(bounds) == 2:
-        loop(0, rows, *arrays)
-        return
-    with ThreadPoolExecutor(len(bounds) - 1) as pool:
-        list(pool.map(lambda first, last: loop(first, last, *arrays), bounds[:-1], bounds[1:]))
+    bounds = np.linspace(0, rows, cores() + 1).round().astype(int)
+    side_by_side(lambda cut: loop(*cut, *arrays), pairwise(bounds))
 
 
 def by_group(scale: Tensor, zero: Tensor | None) -> tuple[np.ndarray, np.ndarray]:

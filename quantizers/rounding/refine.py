@@ -11,11 +11,12 @@ from torch import Tensor
 
 from catalog.dtypes import Grid
 from quantizers.dtypes import Codes, decode, dequantize, grouped
-from quantizers.rounding.kernel import by_group, codes_of, in_threads, sweep
+from quantizers.rounding.kernel import by_group, codes_of, sweep
+from quantizers.threads import pieces, side_by_side
 
 ROUNDS = 2
-ROWS = 1024
-"""Rows whose normal equations are held at a time."""
+ROWS = 512
+"""Rows that are refined together: rows are independent."""
 BLOCK = 128
 """Columns that are visited before their change reaches the residual of the others as one matrix product."""
 
@@ -30,17 +31,16 @@ def refine(weight: Tensor, q: Codes, grid: Grid, moment: Tensor, stored: torch.d
         moment: float32 `[in, in]`, damped as it was for `q`.
         stored: dtype that scales are rounded to.
     """
-    for _ in range(ROUNDS):
-        scale = torch.cat(
-            [_scales(weight[i : i + ROWS], _rows(q, i), grid, moment, stored) for i in range(0, len(weight), ROWS)]
-        )
-        q = _descend(weight, Codes(q.codes, scale, q.zero), grid, moment)
-    return q
 
+    def refined(rows: slice) -> Codes:
+        part = Codes(q.codes[rows], q.scale[rows], None if q.zero is None else q.zero[rows])
+        for _ in range(ROUNDS):
+            scale = _scales(weight[rows], part, grid, moment, stored)
+            part = _descend(weight[rows], Codes(part.codes, scale, part.zero), grid, moment)
+        return part
 
-def _rows(q: Codes, start: int) -> Codes:
-    cut = slice(start, start + ROWS)
-    return Codes(q.codes[cut], q.scale[cut], None if q.zero is None else q.zero[cut])
+    parts = side_by_side(refined, pieces(len(weight), ROWS))
+    return Codes(torch.cat([part.codes for part in parts]), torch.cat([part.scale for part in parts]), q.zero)
 
 
 def _levels(q: Codes, grid: Grid) -> Tensor:
@@ -81,7 +81,7 @@ def _descend(weight: Tensor, q: Codes, grid: Grid, moment: Tensor) -> Codes:
         cut = slice(start, min(start + BLOCK, columns))
         square = moment[cut, cut].contiguous().numpy()
         rounded = (pull[cut].numpy(), now[cut].numpy(), codes[cut].numpy())
-        in_threads(sweep, len(weight), *rounded, *constants, group[cut], square, share[cut], 1, *codes_of(grid))
+        sweep(0, len(weight), *rounded, *constants, group[cut], square, share[cut], 1, *codes_of(grid))
         if cut.stop < columns:
             pull[cut.stop :].addmm_(moment[cut.stop :, cut], now[cut])
     return Codes(codes.T.contiguous(), q.scale, q.zero)

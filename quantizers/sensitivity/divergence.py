@@ -12,6 +12,7 @@ from quantizers.families.family import Family
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
+from quantizers.threads import side_by_side
 
 
 class _Softmax:
@@ -57,11 +58,21 @@ def divergences(
     for weight, bias in _head(checkpoint, skeleton, family.head):
         logits = torch.nn.functional.linear(ours, weight, bias)
         mass, shrunk = p.add(logits)
-        for number, (q, hidden) in enumerate(zip(others, streams, strict=True)):
-            theirs = torch.nn.functional.linear(hidden, weight, bias)
+
+        def add(
+            number: int,
+            weight: Tensor = weight,
+            bias: Tensor | None = bias,
+            logits: Tensor = logits,
+            mass: Tensor = mass,
+            shrunk: Tensor = shrunk,
+        ) -> None:
+            theirs = torch.nn.functional.linear(streams[number], weight, bias)
             gap = (logits - theirs).mul_(mass).sum(-1, dtype=torch.float64)
             expected[number] = expected[number] * shrunk + gap
-            q.add(theirs)
+            others[number].add(theirs)
+
+        side_by_side(add, range(len(streams)))
     return [float((e / p.total - p.log + q.log).mean()) for e, q in zip(expected, others, strict=True)]
 
 

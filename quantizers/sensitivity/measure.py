@@ -40,6 +40,7 @@ from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityRequest
 from quantizers.rounding.nearest import nearest
 from quantizers.sensitivity.divergence import divergences
+from quantizers.threads import one_thread_each
 from quantizers.transforms.fold import present, weight_of
 
 PROBE_TOKENS = 2048
@@ -96,7 +97,7 @@ def measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, .
     Raises:
         QuantizeError: the model, the recipe or the text is at fault.
     """
-    with torch.no_grad():
+    with torch.no_grad(), one_thread_each():
         return _measure(request, work)
 
 
@@ -131,7 +132,7 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
         quantized = within(prefix, takers[dtypes[0]].linears)
         moments = advance(module, index, blocks, groups, calibration, on, quantized) if len(calibration) else None
         for number in range(len(streams)):
-            streams[number] = blocks.forward(module, streams[number], blocks.arguments[index])
+            streams[number] = blocks.forward_rows(module, index, streams[number])
         block = _Block(index, prefix, module, groups, moments)
         damage, one = _damage(block, blocks, takers, one, streams)
         damages.append(damage)
@@ -179,8 +180,8 @@ def _damage(
     block: _Block, blocks: Blocks, takers: dict[str, Rounded], before: Tensor, streams: Activations
 ) -> tuple[Damage, Tensor]:
     """What rounding does to one block's output, and that output, `[rows, tokens, hidden]`; adds streams."""
-    prefix, groups, arguments = block.prefix, block.groups, blocks.arguments[block.index]
-    after = blocks.forward(block.module, before, arguments)
+    prefix, groups = block.prefix, block.groups
+    after = blocks.forward_rows(block.module, block.index, before)
     linears = next(iter(takers.values())).linears
     chosen = _together(tuple(g for g in groups if any(f"{prefix}.{name}" in linears for name in g.linears)))
     damage = Damage(chosen)
@@ -190,14 +191,14 @@ def _damage(
         twin = _rounded(taker, block)
         for position, together in enumerate(chosen):
             with _placed(twin, prefix, taker.dense, together):
-                output = blocks.forward(twin, before, arguments)
+                output = blocks.forward_rows(twin, block.index, before)
             damage.change[position, dtype] = float((output - after).double().square().sum())
             if dtype == narrowest and separate:
                 damage.streams[len(streams)] = (position,)
                 streams[len(streams)] = output
         if dtype == narrowest and chosen and not separate:
             with _placed(twin, prefix, taker.dense, tuple(chain(*chosen))):
-                output = blocks.forward(twin, before, arguments)
+                output = blocks.forward_rows(twin, block.index, before)
             damage.streams[len(streams)] = tuple(range(len(chosen)))
             streams[len(streams)] = output
         taker.dense.clear()

@@ -6,11 +6,12 @@ once, so no point of the search runs the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
+from quantizers.threads import side_by_side
 
 COARSE = tuple(step / 5 for step in range(5))
 """Exponents of the activation's magnitude; 0 is the identity and comes first."""
@@ -45,7 +46,7 @@ def search(weight: Tensor, moment: Tensor, fake: Fake, attainable: Attainable) -
     def scaled(exponent: float) -> Tensor:
         return attainable(normalized(magnitude**exponent))
 
-    def measure(exponent: float) -> None:
+    def error_of(exponent: float) -> float:
         scale = scaled(exponent)
         off = fake(sample * scale) / scale - sample
         error = float(((off @ moment) * off).sum())
@@ -54,15 +55,15 @@ def search(weight: Tensor, moment: Tensor, fake: Fake, attainable: Attainable) -
                 f"The scale search met an error that is not finite (exponent {exponent}). The calibration text drives "
                 "an activation out of range: use a recipe without transform, or a model that runs on this text."
             )
-        errors[exponent] = error
+        return error
 
-    for exponent in COARSE:
-        measure(exponent)
+    def measure(exponents: Sequence[float]) -> None:
+        errors.update(zip(exponents, side_by_side(error_of, exponents), strict=True))
+
+    measure(COARSE)
     for step in FINE:
         middle = min(errors, key=errors.__getitem__)
-        for exponent in (middle - step, middle + step):
-            if exponent > 0:
-                measure(exponent)
+        measure([exponent for exponent in (middle - step, middle + step) if exponent > 0])
     best = min(errors, key=errors.__getitem__)
     return scaled(best), best, errors[best] / errors[0.0] if errors[0.0] else 1.0
 

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import grouped
+from quantizers.threads import pieces, side_by_side
 from quantizers.transforms.awq import Attainable, Fake
 
 ROWS = 512
 """Output rows that are trained on, evenly spaced."""
+PART = 64
+"""Of these, rows whose part of the loss and of its gradient are found together."""
 STEPS = 150
 """Steps at the most."""
 PATIENCE = 30
@@ -44,8 +47,7 @@ def train(
     for step in range(STEPS):
         with torch.no_grad():
             logs.copy_(attainable(logs.exp()).log())
-        loss = _loss(sample, moment, fake, logs, group_size)
-        value = float(loss)
+        value, gradient = _loss(sample, moment, fake, logs, group_size)
         if step == 0:
             first = value
         if value < least:
@@ -54,15 +56,25 @@ def train(
             break
         if not 0 < value < float("inf"):
             break
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            (loss / first).backward()  # type: ignore[no-untyped-call]
+        logs.grad = gradient / first
         optimizer.step()
         schedule.step()
     return best, least / first if first else 1.0
 
 
-def _loss(sample: Tensor, moment: Tensor, fake: Fake, logs: Tensor, group_size: int) -> Tensor:
+def _loss(sample: Tensor, moment: Tensor, fake: Fake, logs: Tensor, group_size: int) -> tuple[float, Tensor]:
+    """The loss, and its gradient to the logarithm of the scale, float32 `[in]`."""
+
+    def part(rows: slice) -> tuple[float, Tensor]:
+        own = logs.detach().requires_grad_()
+        loss = _loss_of(sample[rows], moment, fake, own, group_size)
+        return float(loss), torch.autograd.grad(loss, own)[0]
+
+    parts = side_by_side(part, pieces(len(sample), PART))
+    return sum(value for value, _ in parts), torch.stack([gradient for _, gradient in parts]).sum(0)
+
+
+def _loss_of(sample: Tensor, moment: Tensor, fake: Fake, logs: Tensor, group_size: int) -> Tensor:
     # Straight through the rounding, an error is a constant number of steps, and a step follows the group's span.
     with torch.enable_grad():
         scale = logs.exp()
