@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+import transformers
+from torch import nn
+from transformers import AutoConfig, EncoderDecoderConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 HEADS, KV_HEADS, HEAD, HIDDEN, INNER, LAYERS, CONTEXT, EXPERTS = 4, 2, 16, 64, 96, 2, 128, 4
 VOCABULARY = 2048
 """As many as the demo's tokenizer has."""
+SPREAD = 0.05
+"""Standard deviation of weights. Blocks add less than they are given: a matrix set to zero moves the output by some percent, and
+int8 by less than one."""
 
 SIZES: dict[str, int] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embed_dim", "word_embed_proj_dim"), HIDDEN),
@@ -42,8 +46,55 @@ SIZES: dict[str, int] = {
     "mamba_n_heads": 4,
     "mamba_d_head": 32,
     "mamba_d_state": 16,
+    "qk_head_dim": 2 * HEAD,
+    "d_head": HEAD,
+    "d_kv": HEAD,
+    "embedding_size": HIDDEN,
+    "embedding_dim": HIDDEN,
+    "attention_hidden_size": HIDDEN,
+    "mamba_d_ssm": 128,
+    "time_step_rank": 32,
+    "expert_ffn_hidden_size": INNER,
 }
 """What a key of a configuration is set to, wherever it has the key."""
+
+
+OWN: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1]},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": KV_HEADS, "clip_qkv": 8.0, "rope_theta": 10000.0},
+        "ffn_config": {"hidden_size": HIDDEN, "ffn_hidden_size": INNER, "moe_num_experts": EXPERTS, "moe_top_k": 2},
+    },
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": EXPERTS, "num_experts_per_tok": 2, "n_shared_experts": 1},
+    "gemma3n": {"intermediate_size": INNER, "num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.95, 0.0]},
+    "glm_moe_dsa": {"num_key_value_heads": HEADS},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "attention_layers": ["global", "local"]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "hunyuan_v1_dense": {"head_dim": HEAD},
+    "hunyuan_v1_moe": {"head_dim": HEAD},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mamba2": {"num_heads": 8, "head_dim": HEAD, "n_groups": 2, "state_size": HEAD},
+    "ministral": {"head_dim": HEAD},
+    "nemotron": {"head_dim": HEAD, "num_key_value_heads": KV_HEADS},
+    "nemotron_h": {
+        **{"layers_block_type": ["mamba", "attention", "moe"], "num_hidden_layers": 3, "mamba_num_heads": 4},
+        **{"mamba_head_dim": 32, "ssm_state_size": 16, "n_groups": 1, "moe_shared_expert_intermediate_size": INNER},
+    },
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
+    "reformer": {"is_decoder": True, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [32, 32]},
+    "mobilebert": {"intra_bottleneck_size": 32, "true_hidden_size": 32, "trigram_input": True},
+    "esm": {"vocab_size": VOCABULARY, "pad_token_id": 1, "mask_token_id": 3},
+    "squeezebert": {"embedding_size": HIDDEN},
+    "masked/reformer": {"is_decoder": False, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [32, 32]},
+    "encoder/t5gemma": {"is_encoder_decoder": False},
+    "vibevoice_asr": {"depths": [1, 1, 1], "downsampling_ratios": [2, 2], "num_filters": 8},
+    "xmod": {"default_language": "en_XX"},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"], "hybrid_layer_ids": [1]},
+}
+"""What a type needs beside, or one of its kinds: keys that its defaults leave out, or that hang together."""
+OWN["gemma3n_text"] = OWN["gemma3n"]
 
 
 _DERIVED = frozenset(
@@ -52,26 +103,48 @@ _DERIVED = frozenset(
 )
 
 
-def causal_types() -> list[str]:
-    """Return the model types that transformers has a causal language model for."""
-    return sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
+KINDS = {
+    "causal": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "masked": "AutoModelForMaskedLM",
+    "encoder": "AutoModelForTextEncoding",
+}
+"""What a language model is made for, and the auto class of transformers that knows its types."""
 
 
-def shrunk(model_type: str) -> PreTrainedConfig:
+def types(kind: str) -> list[str]:
+    """Return the model types that transformers has a model of a kind for."""
+    mapping = getattr(transformers, KINDS[kind])._model_mapping
+    return sorted(set(mapping._model_mapping) & set(CONFIG_MAPPING))
+
+
+def shrunk(model_type: str, kind: str = "causal") -> PreTrainedConfig:
     """Return the default configuration of a type, made tiny; keys that it computes from others are left to it."""
+    if model_type == "encoder-decoder":
+        return EncoderDecoderConfig.from_encoder_decoder_configs(shrunk("bert"), shrunk("bert"))  # type: ignore[no-any-return]
     config = AutoConfig.for_model(model_type)
     signature = inspect.signature(type(config).__init__).parameters
     fields = set(getattr(type(config), "__dataclass_fields__", ())) | signature.keys()
-    return type(config)(**{key: value for key, value in _shrunk(config.to_dict()).items() if key in fields})
+    own = OWN.get(f"{kind}/{model_type}", OWN.get(model_type, {}))
+    small = _shrunk(config.to_dict(), own)
+    # What no part of it has by default is the whole's.
+    return type(config)(**{key: value for key, value in {**small, **_absent(own, small)}.items() if key in fields})
 
 
-def _shrunk(values: dict[str, Any]) -> dict[str, Any]:
+def _absent(own: dict[str, Any], small: dict[str, Any]) -> dict[str, Any]:
+    nested = [value for value in small.values() if isinstance(value, dict)]
+    return {key: value for key, value in own.items() if not any(key in each for each in nested)}
+
+
+def _shrunk(values: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     small: dict[str, Any] = {}
     for key, value in values.items():
-        if not isinstance(key, str):
+        if key in own:
+            small[key] = own[key]
+        elif not isinstance(key, str):
             small[key] = value
         elif isinstance(value, dict):
-            small[key] = value if key.startswith("rope") else _shrunk(value)
+            small[key] = value if key.startswith("rope") else _shrunk(value, own)
         elif key == "layer_types" and isinstance(value, list):
             small[key] = _few(value)
         elif key in SIZES and isinstance(value, int) and not isinstance(value, bool):
@@ -82,11 +155,7 @@ def _shrunk(values: dict[str, Any]) -> dict[str, Any]:
             small[key] = [min(each, VOCABULARY - 1) for each in value]
         else:
             small[key] = value
-    return {
-        key: value
-        for key, value in small.items()
-        if key not in (*_DERIVED, "transformers_version", "model_type", "architectures")
-    }
+    return {key: value for key, value in small.items() if key not in _DERIVED}
 
 
 def _few(kinds: list[str]) -> list[str]:
@@ -95,19 +164,27 @@ def _few(kinds: list[str]) -> list[str]:
     return (different * LAYERS)[:LAYERS]
 
 
-def make(model_type: str, seed: int = 0) -> Any:
-    """Return the model in float32 and evaluation mode; norm weights in 0.5 to 1.5, the others small."""
+def make(model_type: str, seed: int = 0, kind: str = "causal") -> Any:
+    """Return the model in float32 and evaluation mode; norm weights in 0.5 to 1.5, embeddings middling, others small."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(shrunk(model_type), dtype=torch.float32)
+    auto = getattr(transformers, KINDS[kind])
+    config = shrunk(model_type, kind)
+    built = auto._model_mapping[type(config)]
+    if built.config_class is not type(config) and config.get_text_config() is not config:
+        config = config.get_text_config()
+    model = built._from_config(config, dtype=torch.float32)
+    looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in model.named_parameters():
-        if parameter.dim() == 1 and name.endswith("weight"):
+        if id(parameter) in looked_up:
+            parameter.data.normal_(0.0, 10 * SPREAD)
+        elif parameter.dim() == 1 and name.endswith("weight"):
             parameter.data.uniform_(0.5, 1.5)
         else:
-            parameter.data.normal_(0.0, 0.1)
+            parameter.data.normal_(0.0, SPREAD)
     return model.eval()
 
 
-def save(model_type: str, directory: Path) -> Path:
+def save(model_type: str, directory: Path, kind: str = "causal") -> Path:
     """Save the model, as its users have it; the tokenizer is left to the caller."""
-    make(model_type).save_pretrained(directory)
+    make(model_type, kind=kind).save_pretrained(directory)
     return directory

@@ -38,6 +38,8 @@ class Linears:
 def quantized(recipe: Recipe, linears: Linears, stay: Collection[str]) -> tuple[str, ...]:
     """Names of the linears that a recipe quantizes, in the model's order.
 
+    A head that shares its weights with the embedding stays where a recipe leaves `skip` as it is, whatever it is called.
+
     Args:
         stay: those that no artifact of the recipe's format holds quantized.
 
@@ -45,6 +47,8 @@ def quantized(recipe: Recipe, linears: Linears, stay: Collection[str]) -> tuple[
         Misfit: none is left, one shares its weights with the embedding, its input does not divide into groups, or
             overrides are for none or contradict each other.
     """
+    if recipe.skip == Recipe.model_fields["skip"].default:
+        stay = {*stay, *linears.tied}
     skipped = {name for name in linears.inputs if any(fnmatchcase(name, pattern) for pattern in recipe.skip)}
     names = tuple(name for name in linears.inputs if name not in skipped and name not in stay)
     if not names:

@@ -15,7 +15,7 @@ from catalog.formats import FORMATS
 from quantizers.artifact.weights import Slot, Weights, open_weights
 from quantizers.dtypes import Codes, grouped
 from quantizers.errors import QuantizeError
-from quantizers.families.experts import of, stacked, stacks
+from quantizers.families.experts import of, stacked, stacks, unknown
 from quantizers.formats.protocols import Layout
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
@@ -67,6 +67,10 @@ class Target:
         """Write a tensor, or the next rows of it, as it is."""
         self.opened.write(name, tensor)
 
+    def holds(self, name: str) -> bool:
+        """Whether a tensor of the model is kept as it is: some buffers are computed."""
+        return self.pieces.get(name, (Piece(name, name, ()),))[0].name in self.slots
+
     def keep_whole(self, name: str, tensor: Tensor) -> None:
         """Write a tensor of the model at once, in the pieces that the checkpoint has it in."""
         for piece in self.pieces.get(name, (Piece(name, name, ()),)):
@@ -97,10 +101,11 @@ class Target:
         if outside := [name for name in self.linears if not name.startswith(blocks)]:
             self.notes.append(f"outside the calibrated blocks, rounded to nearest: {', '.join(outside)}")
 
-    def begin(self, finished: tuple[str, ...]) -> None:
-        """Lay out the artifact; tensors whose names begin like one of `finished` are there from an interrupted run."""
+    def begin(self, skeleton: Skeleton, finished: tuple[str, ...]) -> None:
+        """Lay out the artifact; tensors whose names in the model begin like one of `finished`
+        are there from an interrupted run."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        filled = {name for name in self.slots if name.startswith(finished)}
+        filled = {name for name in self.slots if skeleton.model_name(name).startswith(finished)}
         self.weights = open_weights(self.directory, self.slots, filled)
 
     def finish(self, checkpoint: Checkpoint, skeleton: Skeleton) -> Made:
@@ -184,7 +189,7 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
     target = Target(name, recipe, layout, skeleton.dtype, linears, slots, skeleton.pieces, directory)
-    others = sum(value.dim() == 3 for value in skeleton.model.parameters())
+    others = len(unknown(skeleton.model))
     if kept := others + sum(linears.keys().isdisjoint(stack) for stack in _stacks(skeleton)):
         why = "" if FORMATS[recipe.format].stacks else KEPT_STACKS.format(str(skeleton.dtype).removeprefix("torch."))
         target.notes.append(f"{kept} stacks of experts are kept as they are{why}")

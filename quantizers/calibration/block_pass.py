@@ -7,8 +7,7 @@ runs of the block per target.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,9 +16,10 @@ from torch.utils._pytree import tree_map_only
 from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
-from quantizers.calibration.block_solver import BlockSolver, Findings
 from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, Read, first_inputs, watched
+from quantizers.calibration.call_pass import calibrate_calls
 from quantizers.calibration.moments import Moments
+from quantizers.calibration.solving import check_of, solve, unfolded, within
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
 from quantizers.families.family import Family, Group
@@ -30,8 +30,7 @@ from quantizers.model.values import materialize
 from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.threads import cores, pieces, side_by_side
-from quantizers.transforms.float64 import Double
-from quantizers.transforms.fold import check_fold, hidden_states, present
+from quantizers.transforms.fold import present
 
 ABREAST = 256 << 20
 """Bytes that linears may have read before it is added to the moments."""
@@ -57,8 +56,14 @@ def calibrate(
         )
     rows = read_rows(calibration, checkpoint.directory, skeleton.model.get_input_embeddings().num_embeddings)
     # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
-    budget = None if request.memory_bytes is None else request.memory_bytes // len(family.stacks)
+    budget = None if request.memory_bytes is None else request.memory_bytes // max(1, len(family.stacks))
     encoded = None
+    if family.calls:
+        if not resume.finished(work):
+            calibrate_calls(checkpoint, skeleton, family, rows, targets, compute(request))
+            resume.save(work, len(family.calls), [], targets, keep=0)
+        yield from (f"{path}." for path in family.calls)
+        return
     for stack_index, stack in enumerate(family.stacks):
         stream = Activations(work / f"stream-{stack_index}", budget)
         blocks = first_inputs(checkpoint, skeleton, family, stack_index, rows, stream, encoded)
@@ -90,26 +95,15 @@ def _block(
     block = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
     groups = present(block, blocks.stack.groups)
     inputs = {blocks.stack.hidden: stream[0][:1, :PROBE_TOKENS].double(), **blocks.of_probe(index)}
-    with Double():
-        before = hidden_states(block(**inputs))
-
-    def check(folded: nn.Module) -> None:
-        with Double():
-            check_fold(folded, before, inputs)
-
+    folds = any(group.absorber for group in groups) and any(target.recipe.transform for target in targets)
+    check = check_of(block, inputs) if folds else unfolded
     quantized = within(prefix, *(target.linears for target in targets))
     moments = advance(block, index, blocks, groups, stream, on, quantized)
-    findings: Findings = {}
-    for position, target in enumerate(targets):
-        progress(f"block {done + 1} of {blocks.total}: {target.name}", done, blocks.total)
-        last = position == len(targets) - 1
-        own = block if last else copy.deepcopy(block)
-        BlockSolver(target, own, prefix, groups, moments, findings, consume_inputs=last).solve(check)
 
+    def tell(target: str) -> None:
+        progress(f"block {done + 1} of {blocks.total}: {target}", done, blocks.total)
 
-def within(prefix: str, *linears: Iterable[str]) -> frozenset[str]:
-    """The linears, given by full name, of the block at `prefix`, by their names in it."""
-    return frozenset(name[len(prefix) + 1 :] for each in linears for name in each if name.startswith(f"{prefix}."))
+    solve(targets, block, prefix, groups, moments, check, tell)
 
 
 def advance(

@@ -99,7 +99,16 @@ class BlockSolver:
         for index in sorted(range(len(self.groups)), key=lambda index: -in_features(self.block, self.groups[index])):
             quantized |= self._round_group(self.groups[index], self.moments[index], scales[index])
         for name, value in self.block.named_parameters():
-            if name not in quantized:
+            linear = name.removesuffix(".weight")
+            if name in quantized:
+                continue
+            if f"{self.prefix}.{linear}" in self.sink.linears:
+                weight = weight_of(self.block, linear)
+                self.sink.measured(f"{self.prefix}.{linear}: {FEW}", 0)
+                self.sink.round_nearest(
+                    f"{self.prefix}.{linear}", weight.contiguous(), (weight.shape[0], weight.shape[1])
+                )
+            else:
                 self.sink.keep_whole(f"{self.prefix}.{name}", value)
 
     def _fold_scales(self, check: Callable[[nn.Module], None]) -> list[Tensor | None]:

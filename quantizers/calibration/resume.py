@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from quantizers.artifact.target import Target
 from quantizers.calibration.activations import Activations
@@ -54,7 +56,7 @@ def finished(work: Path) -> int:
     return int(json.loads((work / STATE).read_text())["blocks"])
 
 
-def save(work: Path, blocks: int, stream: Activations, targets: list[Target], keep: int) -> None:
+def save(work: Path, blocks: int, stream: Iterable[Tensor], targets: list[Target], keep: int) -> None:
     """Keep the hidden states that follow `blocks` blocks, then say that these are through.
 
     Those that follow one block less are let go, unless they are the ones that follow `keep` blocks.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from catalog.foreign_errors import machine_fault
-from quantizers.discovery.groups import find_groups
-from quantizers.discovery.probe import Probe
+from quantizers.discovery.calls import family_by_calls, groups_of, kind_of
 from quantizers.discovery.structure import TOKENS, Structure, block_calls, find_structure
 from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
@@ -18,6 +18,7 @@ from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
 from quantizers.model.values import materialize
 from quantizers.progress import progress
+from quantizers.transforms.fold import hidden_states
 
 
 def family_for(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
@@ -26,49 +27,63 @@ def family_for(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
     A found family is the same every time: all that is random in the search comes from fixed seeds.
 
     Raises:
-        QuantizeError: the model type has no table, and the model is no chain of blocks.
+        QuantizeError: no table is for the model, and it cannot be run on text.
     """
     if str(checkpoint.config.get("model_type")) in FAMILIES:
-        return family_of(checkpoint.config)
+        with suppress(QuantizeError):  # a head that the table does not know, or cross-attention
+            return family_of(checkpoint.config)
     return find_family(checkpoint, skeleton)
 
 
 @torch.no_grad()
 def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
-    """Find a family without looking into any table. Raises QuantizeError when the model is no chain of blocks."""
-    structure = find_structure(checkpoint, skeleton)
-    bare = _family(checkpoint, structure, ())
+    """Find a family without looking into any table: a chain of blocks, or else blocks as the model's own forward calls them.
+
+    Raises:
+        QuantizeError: the model cannot be run on text.
+    """
     vocabulary = skeleton.model.get_input_embeddings().num_embeddings
     row = torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0))
+    try:
+        return find_chain(checkpoint, skeleton, row)
+    except QuantizeError:
+        return family_by_calls(checkpoint, skeleton, row)
+
+
+@torch.no_grad()
+def find_chain(checkpoint: Checkpoint, skeleton: Skeleton, row: Tensor) -> Family:
+    """Find the family of a model that is a chain of blocks. Raises QuantizeError, saying why, when it is none.
+
+    Args:
+        row: int64 ids `[1, tokens]` to run.
+    """
+    structure = find_structure(checkpoint, skeleton)
+    bare = _family(checkpoint, structure, ())
     calls = block_calls(checkpoint, skeleton, bare, row)
     kinds: dict[tuple[Any, ...], tuple[Group, ...]] = {}
     count = blocks_of(skeleton, structure.blocks)
     for number in range(count):
         path = f"{structure.blocks}.{number}"
-        kind = _kind(skeleton.model.get_submodule(path))
+        kind = kind_of(skeleton.model.get_submodule(path))
         if kind not in kinds:
             progress(f"finding the groups of block {number + 1} of {count}", number, count)
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
-            kinds[kind] = _groups(
-                path, block, {**calls[number], structure.hidden: calls[number][structure.hidden].double()}
-            )
+            _takes_rows(path, block, structure.hidden, calls[number])
+            kinds[kind] = groups_of(block, calls[number])
     return _family(checkpoint, structure, _merged(kinds))
 
 
-def _groups(path: str, block: nn.Module, call: dict[str, Any]) -> tuple[Group, ...]:
+def _takes_rows(path: str, block: nn.Module, hidden: str, call: dict[str, Any]) -> None:
+    """Refuse a block that more rows cannot be given with the arguments that it has for one."""
+    states = call[hidden].expand(3, -1, -1)
     try:
-        return find_groups(Probe(block, call))
-    except Exception as error:  # whatever the model's own code raises in float64
+        shape = hidden_states(block(**{**call, hidden: states})).shape
+    except Exception as error:
         raise machine_fault(error) or QuantizeError(
-            f"{path}: the block cannot be run on its own ({type(error).__name__}: {error}). A recipe without transform and "
-            "with nearest rounding takes any model."
+            f"{path} is called with one argument for each row ({error})"
         ) from error
-
-
-def _kind(block: nn.Module) -> tuple[Any, ...]:
-    """What tells the kinds of blocks apart: classes and shapes of all that is in them."""
-    modules = tuple((name, type(module)) for name, module in block.named_modules())
-    return modules, tuple((name, tuple(value.shape)) for name, value in block.named_parameters())
+    if shape != states.shape:
+        raise QuantizeError(f"{path} returns {list(shape)} for {list(states.shape)}")
 
 
 def _merged(kinds: dict[tuple[Any, ...], tuple[Group, ...]]) -> tuple[Group, ...]:

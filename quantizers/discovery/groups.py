@@ -43,6 +43,13 @@ def find_groups(probe: Probe) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def reading_together(probe: Probe) -> tuple[Group, ...]:
+    """Return the groups of a block by one run of it, without absorbers."""
+    plain = probe.run()
+    groups = (tuple(name for name in names if linear_shape(probe.matrices[name])) for names in _together(plain))
+    return tuple(Group(linears, experts=_routed(probe, plain, linears[0])) for linears in groups if linears)
+
+
 def _routed(probe: Probe, plain: Run, linear: str) -> bool:
     """Whether a linear is one expert's: of those that differ from it in one part of their path, some read fewer tokens."""
     parts = linear.split(".")
@@ -229,4 +236,12 @@ def _proves(probe: Probe, plain: Run, group: Group) -> bool:
     readers = (*group.linears, *group.followers)
     folded = probe.run(outputs={group.absorber: inverse}, inputs=dict.fromkeys(readers, by_row[rows]))
     error = (folded.output - plain.output).norm(dim=-1) / plain.output.norm(dim=-1).clamp(min=1e-30)
-    return bool(error.max() <= PROVEN)
+    return bool(error.max() <= PROVEN) and all(map(_stays, plain.others, folded.others))
+
+
+def _stays(one: Tensor, other: Tensor) -> bool:
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    finite = torch.isfinite(one)
+    same = torch.equal(finite, torch.isfinite(other))
+    return same and bool((one - other)[finite].norm() <= PROVEN * one[finite].norm().clamp(min=1e-30))

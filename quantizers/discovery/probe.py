@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from quantizers.transforms.float64 import Double
-from quantizers.transforms.fold import hidden_states
+from quantizers.transforms.fold import copied
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Run:
 
     output: Tensor
     """Hidden states that left the block, float64 `[rows, tokens, hidden]`."""
+    others: tuple[Tensor, ...]
+    """All else that it returned, and what its arguments hold now."""
     read: Mapping[str, tuple[Tensor, ...]]
     """What each module that has a matrix read, call by call, in the order of first calls."""
 
@@ -31,6 +34,8 @@ class Probe:
     block: nn.Module
     inputs: Mapping[str, Any]
     """Keyword arguments, hidden states in float64."""
+    double: bool = True
+    """Whether to compute in float64; else as the block does."""
     matrices: dict[str, nn.Module] = field(init=False)
     """The modules that own a two-dimensional weight, by name: linears, routers, gates."""
     vectors: dict[str, nn.Module] = field(init=False)
@@ -65,9 +70,33 @@ class Probe:
                 stack.enter_context(_replaced(self.block.get_submodule(name), calls))
             for name, factor in (outputs or {}).items():
                 stack.enter_context(_answering(self.block.get_submodule(name), factor))
-            with Double():
-                output = hidden_states(self.block(**self.inputs))
-        return Run(output, {name: tuple(calls) for name, calls in read.items()})
+            arguments = copied(self.inputs)
+            with Double() if self.double else nullcontext():
+                output, *others = tensors_of(self.block(**arguments))
+        return Run(output, (*others, *tensors_of(arguments)), {name: tuple(calls) for name, calls in read.items()})
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """All tensors in some value, in a fixed order: in containers, and in objects that hold some, such as caches."""
+    return list(_tensors(value, set()))
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each, seen)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors(each, seen)
+    elif _holds(value) and id(value) not in seen:
+        seen.add(id(value))
+        yield from _tensors(vars(value), seen)
+
+
+def _holds(value: Any) -> bool:
+    return hasattr(value, "__dict__") and not isinstance(value, nn.Module | type | PreTrainedConfig)
 
 
 def _weight(module: nn.Module) -> Tensor:

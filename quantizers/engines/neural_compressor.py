@@ -52,7 +52,7 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
         progress(f"{target.name}: neural-compressor {target.recipe.transform or 'rtn'}", done, len(targets))
         rows = _rows(request, skeleton, target)
         model = quantized(skeleton, checkpoint, target.recipe, tuple(target.linears), rows)
-        target.begin(())
+        target.begin(skeleton, ())
         with ExitStack() as stack:
             stack.enter_context(target.opened)
             _write(model, skeleton, checkpoint, target)

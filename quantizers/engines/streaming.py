@@ -70,19 +70,19 @@ def _write_targets(
     resume.begin(work, resume.fingerprint(request, checkpoint), targets)
     with ExitStack() as stack:
         for target in targets:
-            target.begin(finished_prefixes(skeleton, family, resume.finished(work)))
+            target.begin(skeleton, finished_prefixes(skeleton, family, resume.finished(work)))
             stack.enter_context(target.opened)
         if family:
             from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
 
             for prefix in calibrate(request, checkpoint, skeleton, family, calibrated, work):
                 if data_free:
-                    names = [name for name in skeleton.source if name.startswith(prefix)]
+                    names = [name for name in skeleton.source if skeleton.model_name(name).startswith(prefix)]
                     deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
         finished = finished_prefixes(skeleton, family, resume.finished(work))
         for target in calibrated:
             target.note_uncalibrated(finished)
-        rest = [name for name in skeleton.source if not name.startswith(finished)]
+        rest = [name for name in skeleton.source if not skeleton.model_name(name).startswith(finished)]
         for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
             progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))

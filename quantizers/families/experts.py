@@ -88,6 +88,17 @@ def stacked(model: nn.Module) -> frozenset[str]:
     )
 
 
+def unknown(model: nn.Module) -> tuple[str, ...]:
+    """Names of the 3-D parameters that are no known experts: stacks of another kind. A convolution's is none."""
+    return tuple(
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if not isinstance(module, nn.Conv1d)
+        for name, value in module.named_parameters(recurse=False)
+        if value.dim() == 3
+    )
+
+
 def of(path: str, experts: Experts, matrix: str) -> list[str]:
     """Names of one matrix of all experts, in their order."""
     return [f"{path}.{n}.{matrix}" for n in range(experts.count)]

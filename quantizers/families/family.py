@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["norm", "norm_plus_one", "linear", "none"]
@@ -93,6 +93,16 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Called:
+    """A block that the forward of its model calls."""
+
+    groups: tuple[Group, ...]
+    """In the order the block computes them; a linear that is not run is in none."""
+    times: int = 1
+    """How often it is called in one forward."""
+
+
+@dataclass(frozen=True)
 class Family:
     """What quantizing an architecture block by block needs to know of it. Paths are from the top of the model."""
 
@@ -106,7 +116,9 @@ class Family:
     """Modules with weights between the last final norm and the head."""
     discovered: bool = False
     """Whether this was found by running the model, instead of read from a table. Then it has one stack, whose blocks may each
-    be called with arguments of their own."""
+    be called with arguments of their own, or none but `calls`."""
+    calls: Mapping[str, Called] = field(default_factory=dict)
+    """Of a model that is no chain of blocks: its blocks by module path, in the order of their last calls."""
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -13,21 +13,19 @@ from quantizers.errors import some
 TRANSPOSED = frozenset({"gpt2", "gpt-sw3", "openai-gpt"})
 """Model types whose linears are Conv1D modules: stored `[in, out]`."""
 OF_ITS_OWN = {"falcon": "FalconLinear"}
-"""Model types whose linears are of a class that no loader replaces, and that class."""
+"""Model types whose linears are of a class that transformers replaces by no quantized linears, and that class."""
+_ALL = ("",)
 UNREADABLE: dict[str, tuple[str, ...]] = {
-    "falcon_mamba": ("mixer.dt_proj", "mixer.out_proj"),
-    "gpt_bigcode": ("attn.c_proj", "mlp.c_proj"),
-    "mamba": ("mixer.dt_proj", "mixer.out_proj"),
-    "mamba2": ("mixer.out_proj",),
-    "modernbert-decoder": ("attn.Wo", "attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.Wi", "mlp.Wo"),
-    "nanochat": ("self_attn.o_proj",),
-    "recurrent_gemma": tuple(
-        f"temporal_block.{name}"
-        for name in ("linear_x", "linear_y", "linear_out", "q_proj", "k_proj", "v_proj", "o_proj")
+    **dict.fromkeys(
+        ("albert", "blt", "clip_text_model", "falcon_mamba", "flaubert", "fsmt", "git", "longt5", "luke"), _ALL
     ),
+    **dict.fromkeys(("mamba", "mamba2", "mllama", "modernbert", "modernbert-decoder", "mt5", "perceiver"), _ALL),
+    **dict.fromkeys(("recurrent_gemma", "rwkv", "t5", "umt5", "xlm", "xlstm"), _ALL),
+    "gpt_bigcode": ("attn.c_proj", "mlp.c_proj"),
+    "nanochat": ("self_attn.o_proj",),
 }
-"""Ends of the names of linears without whose weights transformers cannot initialize the module that holds them: those it
-loads from no compressed-tensors."""
+"""Ends of the names of linears, the head aside, without whose weights transformers cannot initialize them or the module that
+holds them: those it loads from no compressed-tensors."""
 
 
 def refusal(model_type: str, quantized: Collection[str], format_: str) -> str | None:
@@ -36,10 +34,11 @@ def refusal(model_type: str, quantized: Collection[str], format_: str) -> str | 
     Args:
         quantized: names of the linears, or of tensors of them.
     """
-    if own := OF_ITS_OWN.get(model_type):
+    own = OF_ITS_OWN.get(model_type)
+    if own and FORMATS[format_].client.module == "transformers":
         return (
-            f"the linears of a {model_type} are {own}, a class of its own that no stock loader replaces by quantized "
-            "linears; no recipe quantizes this architecture: name another model"
+            f"the linears of a {model_type} are {own}, a class of its own that transformers replaces by no quantized linears; "
+            "use format openvino"
         )
     if format_ != "compressed-tensors":
         return None

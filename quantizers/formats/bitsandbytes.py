@@ -8,16 +8,21 @@ from typing import Any
 
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes
-from quantizers.model.skeleton import Skeleton
+from quantizers.errors import QuantizeError, some
+from quantizers.model.loadable import refuse_replaced
+from quantizers.model.skeleton import Skeleton, linear_shape
 from quantizers.recipe import Recipe
 
 ROWS = 1
+_LANES = 32
+"""Outputs that its kernel on the CPU computes at a time."""
 _KINDS = {"nf4": "nf4", "fp4_bnb": "fp4"}
 _CASTS = {"switch_transformers": ["wo"]}
 """Linears whose input their family casts to the dtype of their weight, which is uint8 once it is packed."""
@@ -76,10 +81,28 @@ def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, ke
 
 
 def stays(model: PreTrainedModel, names: tuple[str, ...]) -> frozenset[str]:
-    """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears."""
+    """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears; and
+    those of too few outputs for bitsandbytes' kernels on the CPU."""
     wide = sorted(model._keep_in_fp32_modules or ()) + _CASTS.get(model.config.model_type, [])
-    return frozenset(name for name in names if not should_convert_module(name, wide))
+    kept = {name for name in names if not should_convert_module(name, wide)}
+    return frozenset(kept | {name for name in names if _outputs(model, name) % _LANES})
+
+
+def _outputs(model: PreTrainedModel, name: str) -> int:
+    shape = linear_shape(model.get_submodule(name))
+    return shape[0] if shape else 0
 
 
 def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    """Every linear is read back."""
+    """Refuse linears that transformers does not replace by those of bitsandbytes.
+
+    Raises:
+        QuantizeError: they are of a class of their own.
+    """
+    refuse_replaced(skeleton.model, "bitsandbytes")
+    if own := tuple(name for name in names if type(skeleton.model.get_submodule(name)) not in (nn.Linear, Conv1D)):
+        kind = type(skeleton.model.get_submodule(own[0])).__name__
+        raise QuantizeError(
+            f"{some(own)} of a {skeleton.model.config.model_type} are {kind}, a class of its own that transformers replaces by "
+            "no quantized linears. Use format openvino, or add these layers to skip."
+        )

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError, some
+from quantizers.model.loadable import refuse_replaced
 from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
 
@@ -119,11 +120,14 @@ def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
     Raises:
         QuantizeError: the module that holds them is initialized by their weights, or they are stored transposed.
     """
+    refuse_replaced(skeleton.model, "compressed-tensors")
     if lost := _unreadable(skeleton.model, names):
+        plain = type(skeleton.model.get_submodule(lost[0])) is nn.Linear
+        other = "bitsandbytes with dtype nf4 or fp4_bnb" if plain else "openvino"
         raise QuantizeError(
             f"transformers cannot load {some(lost)} of a {skeleton.model.config.model_type} from "
             "format compressed-tensors: it initializes the modules that hold them by weights that are not there. "
-            "Use format bitsandbytes with dtype nf4 or fp4_bnb, or add these layers to skip."
+            f"Use format {other}, or add these layers to skip."
         )
     if conv := tuple(name for name in names if skeleton.linears[name].transposed):
         raise QuantizeError(
@@ -133,28 +137,39 @@ def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
 
 
 def _unreadable(model: PreTrainedModel, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `names` without whose `weight` transformers cannot initialize the module that holds them.
+    """Those of `names` without whose `weight` transformers cannot initialize them, or the module that holds them.
 
     It initializes every module after the weights have been taken from the linears. Most
-    families look at a linear by itself; some (T5) reach for the weights of the linears they hold, and fail.
+    families look at a linear by itself, and ask whether it has a weight; some (SigLIP) do not ask, and some (T5) reach for the
+    weights of the linears they hold.
     """
-    fails: dict[tuple[type, str], bool] = {}
+    fails: dict[tuple[type, type, str], bool] = {}
     unreadable = []
     for name in names:
         path, _, last = name.rpartition(".")
-        parent = model.get_submodule(path)
-        kind = (type(parent), last)
+        owner, parent = _initializer(model, path), model.get_submodule(path)
+        kind = (type(owner), type(parent), last)
         if kind not in fails:
-            fails[kind] = not _initializes(model, parent, last)
+            fails[kind] = not _initializes(owner, parent, last)
         if fails[kind]:
             unreadable.append(name)
     return tuple(unreadable)
 
 
+def _initializer(model: PreTrainedModel, path: str) -> PreTrainedModel:
+    """The innermost model around a module, which initializes it."""
+    parts = path.split(".")
+    around = (model.get_submodule(".".join(parts[:count])) for count in range(len(parts), 0, -1))
+    return next((module for module in around if isinstance(module, PreTrainedModel)), model)
+
+
 def _initializes(model: PreTrainedModel, parent: nn.Module, linear: str) -> bool:
+    bare = copy.copy(parent.get_submodule(linear))
+    bare._parameters = {name: value for name, value in bare._parameters.items() if name != "weight"}
     twin = copy.copy(parent)
-    twin._modules = {**parent._modules, linear: nn.Module()}
+    twin._modules = {**parent._modules, linear: bare}
     try:
+        model._init_weights(bare)
         model._init_weights(twin)
     except AttributeError:
         return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from transformers import PreTrainedModel
+from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 
 from catalog.formats import FORMATS
+from quantizers.errors import QuantizeError
 from quantizers.families import routers
 from quantizers.families.experts import stacked
 from quantizers.parts import layout_of
@@ -17,9 +19,24 @@ def never_quantized(model: PreTrainedModel, names: tuple[str, ...], format_: str
     load them, for it loads quantized linears alone; and what the format's loader never reads quantized.
     """
     router_names = routers(model.config.to_dict()).intersection(n.rpartition(".")[2] for n in names)
-    stay = {name for name in names if name.rpartition(".")[2] in router_names}
+    stay = {name for name in names if name.rpartition(".")[2] in router_names or "router" in name.split(".")[-2:]}
     if not FORMATS[format_].stacks:
         stay |= stacked(model)
     if FORMATS[format_].made_from is None:
         stay |= layout_of(format_).stays(model, names)
     return frozenset(stay)
+
+
+def refuse_replaced(model: PreTrainedModel, method: str) -> None:
+    """Refuse a model of which transformers replaces modules when it loads weights quantized by a method.
+
+    Raises:
+        QuantizeError: says which.
+    """
+    for name, module in model.named_modules():
+        row = MODULES_TO_PATCH_FOR_QUANTIZATION.get(type(module).__name__)
+        if row and method in {each.value for each in row["quantization_methods"]}:
+            raise QuantizeError(
+                f"{name} of a {model.config.model_type} is a {type(module).__name__}, which transformers replaces by a module of "
+                f"other weights when it loads a model in format {method}. No recipe stores these yet: name another model."
+            )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from itertools import chain
 
-from torch import nn
-
 from catalog.formats import FORMATS
-from quantizers.errors import QuantizeError, some
+from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacks
 from quantizers.linears import Linears, Misfit, heads, quantized
 from quantizers.model.loadable import never_quantized
@@ -28,7 +26,7 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
     try:
         names = quantized(recipe, linears, stay | heads(skeleton.task, linears.inputs))
     except Misfit as error:
-        raise QuantizeError(f"target {target}: {_of_its_own(skeleton) or error}") from error
+        raise QuantizeError(f"target {target}: {error}") from error
     if FORMATS[recipe.format].made_from is None:
         try:
             layout_of(recipe.format).refuse(skeleton, names)
@@ -47,22 +45,6 @@ def _linears(skeleton: Skeleton, recipe: Recipe) -> Linears:
         inputs={name: linear.in_features for name, linear in skeleton.linears.items()},
         tied={name.removesuffix(".weight"): twin for name, twin in skeleton.tied.items()},
         stacks=list(chain(*matrices)),
-    )
-
-
-def _of_its_own(skeleton: Skeleton) -> str | None:
-    """Which linears, all but the head, are of a class that no loader replaces; None when the model has plain ones."""
-    own = {
-        n: type(m).__name__
-        for n, m in skeleton.model.named_modules()
-        if isinstance(m, nn.Linear) and n not in skeleton.linears
-    }
-    if not own or len(skeleton.linears) > 1:
-        return None
-    return (
-        f"the linears of a {skeleton.model.config.model_type}, {some(tuple(own))}, are {', '.join(sorted(set(own.values())))}, "
-        "a class of its own that no stock loader replaces by quantized linears. No recipe quantizes this architecture: name "
-        "another model."
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,6 +70,14 @@ class Skeleton:
         modules = self.model.named_modules()
         return tuple(name for name, module in modules if isinstance(module, nn.Linear) and name not in self.linears)
 
+    @cached_property
+    def _of_pieces(self) -> dict[str, str]:
+        return {piece.name: name for name, pieces in self.pieces.items() for piece in pieces}
+
+    def model_name(self, tensor: str) -> str:
+        """Name in the model of a tensor of `source`, or of what it is a piece of."""
+        return self._of_pieces.get(tensor, tensor)
+
     def kept_as(self, tensor: str) -> str:
         """Name, in an artifact that does not quantize it, of a tensor that is in one piece."""
         return self.pieces[tensor][0].name if tensor in self.pieces else tensor
@@ -103,7 +113,9 @@ def blocks_of(skeleton: Skeleton, path: str) -> int:
 
 def blocks(skeleton: Skeleton, family: Family) -> tuple[str, ...]:
     """Module paths of all blocks, in the order that hidden states pass them."""
-    return tuple(f"{path}.{n}" for path in family.blocks for n in range(blocks_of(skeleton, path)))
+    return tuple(family.calls) or tuple(
+        f"{path}.{n}" for path in family.blocks for n in range(blocks_of(skeleton, path))
+    )
 
 
 def _meta(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
@@ -167,7 +179,7 @@ def _match(
             continue
         bare = name.removeprefix(prefix)
         key = name if name in checkpoint.tensors else bare if bare in checkpoint.tensors else None
-        if key is None and name in tied:
+        if key is None and (name in tied or _is_computed(model, name)):
             continue
         if key is None:
             raise QuantizeError(
@@ -198,6 +210,11 @@ def _match(
                 "Save the model with save_pretrained, which stores the shared tensor under its first name."
             )
     return source
+
+
+def _is_computed(model: PreTrainedModel, name: str) -> bool:
+    """Whether transformers fills a tensor in when weights do not hold it (Marian's sinusoidal positions)."""
+    return any(re.search(pattern, name) for pattern in model._keys_to_ignore_on_load_missing or ())
 
 
 def _buffers(checkpoint: Checkpoint, model: PreTrainedModel) -> set[str]:
@@ -233,13 +250,42 @@ def _dtype(checkpoint: Checkpoint, model: PreTrainedModel) -> torch.dtype:
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """Outputs and inputs of a module that is a linear and nothing more; None for any other."""
-    if type(module) is nn.Linear:
+    """Outputs and inputs of a module that is a linear and nothing more; None for any other.
+
+    A class made from `nn.Linear` (Falcon's) is one if it is seen to compute what that computes; a router is not.
+    """
+    if type(module) is nn.Linear or (isinstance(module, nn.Linear) and _multiplies(cast(Hashable, type(module)))):
         return module.out_features, module.in_features
     if type(module) is Conv1D:
         inputs, outputs = cast(Tensor, module.weight).shape
         return outputs, inputs
     return None
+
+
+@cache
+def _multiplies(kind: Any) -> bool:
+    """Whether modules of a class made from `nn.Linear` return x W^T + b in float64, with a bias and without."""
+    if kind.__module__.startswith("torch."):
+        return False  # that in MultiheadAttention is never called: its weights are read
+    generator = torch.Generator().manual_seed(0)
+    for bias in (False, True):
+        # Not by its own __init__, which may want more than sizes.
+        module: nn.Linear = kind.__new__(kind)
+        nn.Linear.__init__(module, 5, 3, bias=bias, dtype=torch.float64)
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        read = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
+        try:
+            with torch.no_grad():
+                answer = module(read)
+        except (TypeError, AttributeError, RuntimeError, ValueError, IndexError):
+            return False
+        wanted = read @ module.weight.T + (0.0 if module.bias is None else module.bias)
+        if not (
+            isinstance(answer, Tensor) and answer.shape == wanted.shape and torch.allclose(answer, wanted, rtol=1e-12)
+        ):
+            return False
+    return True
 
 
 def _linear(name: str, module: nn.Module) -> Linear | None:

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from catalog.dtypes import DTYPES
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
-from quantizers.calibration.block_pass import advance, within
+from quantizers.calibration.block_pass import advance
 from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import Blocks, first_inputs
 from quantizers.calibration.moments import Moments
+from quantizers.calibration.solving import within
 from quantizers.calibration.text import read_rows
 from quantizers.discovery.family import family_for
 from quantizers.dtypes import Codes, dequantize, grouped
@@ -107,8 +108,8 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
     family = family_for(checkpoint, skeleton)
     if len(family.stacks) != 1:
         raise QuantizeError(
-            f"model_type {family.model_type} has an encoder and a decoder; a search among dtypes takes models with one "
-            "stack of blocks. Give a recipe with overrides, or a ladder."
+            f"model_type {family.model_type} is no single chain of blocks, and a search among dtypes takes no other models. "
+            "Give a recipe with overrides, or a ladder."
         )
     dtypes: list[str] = sorted(request.dtypes, key=lambda name: DTYPES[name].bits)
     targets = {

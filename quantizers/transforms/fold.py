@@ -6,6 +6,7 @@ multiplied by s, and what produces x divides its output by s (SmoothQuant, arXiv
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,7 +40,9 @@ def in_features(block: nn.Module, group: Group) -> int:
 def present(block: nn.Module, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     """The groups whose linears the block has: some blocks of a stack may be dense and others mixtures."""
     names = {name.removesuffix(".weight") for name, _ in block.named_parameters()}
-    return tuple(group for group in groups if names.issuperset(group.linears))
+    here = [group for group in groups if names.issuperset(group.linears)]
+    # Another kind of block may have but a part of the linears of a group.
+    return tuple(group for group in here if not any(set(group.linears) < set(other.linears) for other in here))
 
 
 def _rows(block: nn.Module, group: Group) -> Tensor:
@@ -124,9 +127,14 @@ def bind(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     return {**bound.arguments.pop(variable, {}), **bound.arguments}
 
 
+def copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments to run a block with more than once: tensors as they are, what it might change as copies."""
+    return {name: value if isinstance(value, Tensor) else copy.deepcopy(value) for name, value in arguments.items()}
+
+
 def hidden_states(output: Any) -> Tensor:
-    """Hidden states of a block's output: the tensor itself, or the first of a tuple."""
-    states: Tensor = output[0] if isinstance(output, tuple) else output
+    """Hidden states of a block's output: the tensor itself, or the first of a tuple or of an output by name."""
+    states: Tensor = output if isinstance(output, Tensor) else output[0]
     return states
 
 

@@ -113,11 +113,12 @@ def test_an_architecture_with_another_task_is_named_and_its_weights_are_not_blam
         build(open_checkpoint(tmp_path / "model"))
 
 
-def test_linears_of_a_class_of_their_own_are_named(tmp_path):
-    config = transformers.FalconConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=64)
+@pytest.mark.parametrize("recipe", [{"group_size": 8}, NF4])
+def test_linears_of_a_class_of_their_own_are_linears_that_transformers_does_not_replace(recipe, tmp_path):
+    config = transformers.FalconConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=2, vocab_size=64)
     transformers.FalconForCausalLM(config).save_pretrained(tmp_path / "model")
-    with pytest.raises(QuantizeError, match=r"linears of a falcon, transformer\.h\.0\..* are FalconLinear"):
-        run(request(tmp_path / "model", t={"group_size": 8}), tmp_path / "out")
+    with pytest.raises(QuantizeError, match=r"transformer\.h\.0\..* of a falcon.* format openvino"):
+        run(request(tmp_path / "model", t=recipe), tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["t5", "helium"])

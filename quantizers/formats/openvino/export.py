@@ -22,7 +22,7 @@ from catalog.foreign_errors import machine_fault
 from catalog.tasks import TASKS
 from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
-from quantizers.families.experts import stacked, stacks
+from quantizers.families.experts import stacked, stacks, unknown
 from quantizers.families.mixture import MATRICES
 from quantizers.formats.openvino import experts as openvino_experts
 from quantizers.formats.openvino import ir, tokenizer, weights
@@ -63,7 +63,7 @@ def require_exportable(model: Path, skeleton: Skeleton) -> None:
 
 
 def _require_linears(model: Path, skeleton: Skeleton) -> None:
-    if any(parameter.dim() == 3 for parameter in skeleton.model.parameters()):
+    if unknown(skeleton.model):
         raise QuantizeError(
             f"{model}: a mixture of experts is written as OpenVINO IR if its model_type is {', '.join(MATRICES)}, and "
             f"this is {skeleton.model.config.model_type}. {other_formats(skeleton)}"

@@ -91,7 +91,7 @@ RECIPES = (
     Input(
         "linears of a class of their own",
         model("falcon"),
-        ("FalconLinear, a class of its own", "name another model"),
+        ("FalconLinear, a class of its own", "use format openvino"),
         "targets.int4",
     ),
     Input(

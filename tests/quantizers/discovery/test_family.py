@@ -12,7 +12,7 @@ from bench import tiny
 from catalog.errors import EnvironmentFault
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.blocks import first_inputs
-from quantizers.discovery.family import _merged, find_family
+from quantizers.discovery.family import _merged, find_chain, find_family
 from quantizers.discovery.structure import find_structure
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
@@ -26,6 +26,7 @@ from quantizers.request import Calibration, Request
 from tests.quantizers.families.tiny_models import MODELS, make
 from tests.quantizers.models import DEMO
 
+ROW = torch.arange(24)[None] + 5
 CAUSAL = [name for name in MODELS if not name.startswith(("t5", "switch", "bert"))]
 # Sliding and full attention in turn, norms behind the sublayers, layer norms without bias, rotary parts, one norm for two.
 WITHOUT_TABLE = ["gemma2", "olmo2", "cohere2", "glm4", "starcoder2", "exaone4", "granite"]
@@ -91,16 +92,16 @@ def logits(path: Path, rows: torch.Tensor) -> torch.Tensor:
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()(rows).logits  # type: ignore[no-any-return]
 
 
-def test_a_model_whose_blocks_read_more_than_hidden_states_is_refused(tmp_path: Path) -> None:
+def test_a_model_whose_blocks_read_more_than_hidden_states_is_no_chain(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tiny.save("gemma4_text", tmp_path))
     with pytest.raises(QuantizeError, match="per_layer_input, which depends on the text"):
-        find_family(checkpoint, build(checkpoint))
+        find_chain(checkpoint, build(checkpoint), ROW)
 
 
-def test_a_model_whose_blocks_are_no_chain_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_two_lists_in_turn_is_no_chain(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tiny.save("xlm", tmp_path))
     with pytest.raises(QuantizeError, match="does not read what block 0 returns"):
-        find_family(checkpoint, build(checkpoint))
+        find_chain(checkpoint, build(checkpoint), ROW)
 
 
 @pytest.mark.parametrize("where", ["embeddings", "block"])

@@ -1,0 +1,107 @@
+"""A model's own forward, of which a block is real only while it is called: whatever way the model calls it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from catalog.foreign_errors import machine_fault
+from quantizers.errors import QuantizeError
+from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.skeleton import Skeleton, linear_shape
+from quantizers.model.values import beside, real
+from quantizers.transforms.fold import bind
+
+Call = Callable[[str, dict[str, Any]], Any]
+"""Path of a block and keyword arguments of a call to it → what it returns."""
+
+
+class Enough(Exception):
+    """What follows in a forward is of no interest."""
+
+
+def block_paths(model: nn.Module) -> tuple[str, ...]:
+    """Paths of the members of the outermost lists of modules that hold linears; a list of lists is taken apart."""
+    paths: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{path}.") for path in paths):
+            paths += [f"{name}.{member}" for member, child in module.named_children() if _is_block(child)]
+    return tuple(paths)
+
+
+def _is_block(module: nn.Module) -> bool:
+    return not isinstance(module, nn.ModuleList) and any(
+        linear_shape(each) for each in module.modules() if each is not module
+    )
+
+
+@contextmanager
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Have `forward` answer the calls of a module."""
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str], rows: Tensor, call: Call) -> None:
+    """Run the model on int64 ids `[rows, tokens]` up to its head; `call` answers for the blocks.
+
+    What is neither in the blocks nor in the head has its values. A decoder behind an encoder reads the same rows shifted right.
+
+    Raises:
+        QuantizeError: the forward fails.
+    """
+    model = skeleton.model
+    head = model.get_output_embeddings()
+    path = next((name for name, module in model.named_modules() if module is head), None)
+    apart = (*blocks, path) if path else blocks
+    with ExitStack() as stack:
+        stack.enter_context(real(beside(skeleton, apart), checkpoint, skeleton))
+        for name in blocks:
+            block = model.get_submodule(name)
+            stack.enter_context(replaced(block, partial(_answered, call, name, block)))
+        if path:
+            stack.enter_context(replaced(model.get_submodule(path), _enough))
+        try:
+            model(**_inputs(model, rows))
+        except Enough:
+            return
+        except QuantizeError:
+            raise
+        except Exception as error:  # whatever the model's own code raises
+            raise machine_fault(error) or QuantizeError(
+                f"model_type {model.config.model_type} cannot be run on text alone ({type(error).__name__}: {error}). A recipe "
+                "without transform and with nearest rounding runs no model."
+            ) from error
+
+
+def _answered(call: Call, path: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return call(path, bind(block, args, kwargs))
+
+
+def _enough(*_: Any, **__: Any) -> None:
+    raise Enough
+
+
+def _inputs(model: Any, rows: Tensor) -> dict[str, Any]:
+    takes = inspect.signature(model.forward).parameters
+    inputs: dict[str, Any] = {"input_ids": rows}
+    if "decoder_input_ids" in takes:
+        inputs["decoder_input_ids"] = torch.cat([torch.full_like(rows[:, :1], _first(model.config)), rows[:, :-1]], 1)
+    if "use_cache" in takes:
+        inputs["use_cache"] = False
+    return inputs
+
+
+def _first(config: Any) -> int:
+    """The token that a decoder begins with."""
+    told = (getattr(config, name, None) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
+    return next((token for token in told if isinstance(token, int)), 0)
