@@ -5,9 +5,10 @@ import torch
 
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
-from quantizers.calibration.block_pass import advance, within
+from quantizers.calibration.block_pass import advance
 from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import first_inputs
+from quantizers.calibration.solving import within
 from quantizers.families import family_of
 from quantizers.machine import Compute
 from quantizers.model.checkpoint import open_checkpoint
