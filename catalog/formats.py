@@ -47,6 +47,8 @@ class Runtime:
     """What it does with a release."""
     needs: str | None = None
     """A file without which it is not shown."""
+    architectures: tuple[str, ...] = ()
+    """Model types that it reads from the format; empty: all that the format holds."""
 
 
 @dataclass(frozen=True)

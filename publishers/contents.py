@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from catalog.formats import FORMATS, PLAIN
 from publishers.card.card_evidence import read_verdict
 from publishers.errors import PublishError
+from publishers.metadata import METADATA
 from publishers.provenance import Provenance
 
 NOTICES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)([._-][A-Za-z0-9._-]*)?\Z", re.IGNORECASE)
@@ -77,8 +77,8 @@ def check_content(path: Path, name: str, private: Iterable[Path]) -> None:
         PublishError: naming the file, the place in it and the rule.
     """
     suffix = PurePosixPath(name).suffix
-    if suffix == ".safetensors":
-        _check_values(name, _safetensors_metadata(path, name), private)
+    if suffix in METADATA:
+        _check_values(name, METADATA[suffix](path, name), private)
     elif suffix == ".json":
         _check_json(path, name, private)
     elif suffix in (".xml", ".jinja"):
@@ -134,23 +134,3 @@ def _walk(value: Any, keys: tuple[str, ...], left_out: tuple[str, ...] | None) -
         members = ((str(index), member) for index, member in enumerate(value))
     for key, member in members:
         yield from _walk(member, (*keys, key), left_out)
-
-
-def _safetensors_metadata(path: Path, name: str) -> Any:
-    """Parse the header and hold it against the file's size; return its free-form metadata."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > size - 8:
-                raise ValueError(f"a header of {length} bytes in a file of {size}")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-        if 8 + length + end != size:
-            raise ValueError(f"tensors end at byte {8 + length + end} of {size}")
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise PublishError(
-            f"Its {name} is not a whole safetensors file ({error}): build the artifact again."
-        ) from error
-    return metadata

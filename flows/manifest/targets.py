@@ -79,6 +79,9 @@ def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
             raise source.error((*at, "dtypes", number), f"is {dtype}, which is no integer dtype{choices(allowed)}")
         if DTYPES[dtype].asymmetric is None and not base.symmetric:
             raise source.error((*at, "dtypes", number), f"is {dtype}, a symmetric grid, in an asymmetric recipe")
+        if not base.symmetric and dtype in format_.symmetric:
+            message = f"offers {dtype}, which format {base.format} holds symmetric alone, in an asymmetric recipe"
+            raise source.error(at, f"{message}; take symmetric: true, or name other dtypes")
     return Search(auto=auto, base=base)
 
 

@@ -46,7 +46,7 @@ def snippet(
 
 
 def runtimes(
-    format_: str, task: str, name: str, runtime: RuntimeOptions, files: Collection[str]
+    format_: str, task: str, name: str, runtime: RuntimeOptions, files: Collection[str], model_type: str | None
 ) -> list[tuple[str, str, str]]:
     """Other programs that run a release of these files: name, package, and Python that runs it as it was judged."""
     row = FORMATS[format_]
@@ -58,6 +58,7 @@ def runtimes(
         (each.name, each.package, each.snippet.format(where=_where(name, None), device=device, properties=properties))
         for each in row.runtimes
         if each.task == task and (each.needs is None or each.needs in files)
+        if not each.architectures or model_type in each.architectures
     ]
 
 

@@ -5,6 +5,7 @@ Made from the subject alone: the same subject gives the same card, byte for byte
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,7 +94,14 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         sanity=sanity,
         texts=_texts(subject),
         snippet=snippet(subject.format, subject.task, subject.name, runtime=subject.runtime),
-        runtimes=runtimes(subject.format, subject.task, subject.name, subject.runtime, files.keys()),
+        runtimes=runtimes(
+            subject.format,
+            subject.task,
+            subject.name,
+            subject.runtime,
+            files.keys(),
+            _model_type(subject.artifact),
+        ),
         packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
         ran=_ran(subject, evidence),
         vllm=_vllm(subject) if format_.vllm else None,
@@ -101,6 +109,11 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
     )
+
+
+def _model_type(artifact: Path) -> str | None:
+    config = artifact / "config.json"
+    return json.loads(config.read_bytes()).get("model_type") if config.is_file() else None
 
 
 def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
