@@ -37,6 +37,8 @@ SHAPE = LLAMA_1B | {
 RECIPES = {
     "compressed-tensors int4": Recipe(dtype="int4", symmetric=False, group_size=128),
     "bitsandbytes nf4": Recipe(dtype="nf4", format="bitsandbytes", group_size=64),
+    "gguf Q4_0": Recipe(dtype="int4", format="gguf", group_size=32),
+    "gguf Q8_0": Recipe(dtype="int8", format="gguf", group_size=32),
     "openvino int8": Recipe(dtype="int8", format="openvino", group_size=-1),
     "openvino int4": Recipe(dtype="int4", format="openvino", symmetric=False, group_size=128),
 }

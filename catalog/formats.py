@@ -31,6 +31,7 @@ class Client:
 
 TRANSFORMERS = Client("transformers", "transformers")
 OPTIMUM_INTEL = Client("optimum.intel", "openvino")
+LLAMA_CPP = Client("xllamacpp", "gguf")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,16 @@ pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}{prope
 print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
 """
 
+_TRANSFORMERS_GGUF = """\
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+config = AutoConfig.from_pretrained({where})
+tokenizer = AutoTokenizer.from_pretrained({where})
+model = AutoModelForCausalLM.from_pretrained({where}, gguf_file="model.gguf", config=config)
+inputs = tokenizer("The function returns", return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
 _SENTENCES = """\
 from sentence_transformers import SentenceTransformer
 
@@ -216,6 +227,35 @@ FORMATS: dict[str, Format] = {
             made_from="compressed-tensors",
             runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", _GENAI), _sentences("openvino")),
             prefix="ov",
+        ),
+        Format(
+            "gguf",
+            dtypes=("int4", "int8", "int4_fullrange", "int4_clip"),
+            engines=("streaming",),
+            client=LLAMA_CPP,
+            packages=("xllamacpp", "huggingface_hub"),
+            files=("config.json", "tokenizer_config.json", "model.gguf"),
+            weights=("*.gguf",),
+            libraries=("gguf", "xllamacpp"),
+            binaries=("*.gguf",),
+            architectures=("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3"),
+            # A block of GGML.
+            group_sizes=(32,),
+            symmetric=("int8",),
+            # It stores what a zero point comes to.
+            zero_bits=16,
+            mixes=True,
+            made_from="compressed-tensors",
+            runtimes=(
+                Runtime(
+                    "transformers, which unpacks the weights",
+                    "transformers gguf torch",
+                    _TRANSFORMERS_GGUF,
+                    # It has no loader for gemma, and no names for the tensors of a mistral.
+                    architectures=("llama", "phi3", "qwen2", "qwen3"),
+                ),
+            ),
+            prefix="gguf",
         ),
     )
 }

@@ -149,6 +149,15 @@ inputs = tokenizer("The function returns", return_tensors="pt")
 tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 """
+_LLAMA_CPP = """\
+import xllamacpp
+
+settings = xllamacpp.CommonParams()
+settings.model.path = {directory} + "/model.gguf"
+server = xllamacpp.Server(settings)
+answer = server.handle_completions({{"prompt": "The function returns", "max_tokens": 32, "temperature": 0}})
+print(answer["choices"][0]["text"])
+"""
 
 # Texts of one length need no padding, so that a mean over tokens is one of the text alone.
 _FEATURES = """
@@ -187,6 +196,7 @@ TASKS: dict[str, Task] = {
             "text-generation",
             clients={
                 "transformers": _usage("AutoModelForCausalLM", _TRANSFORMERS, _TEXT_GENERATION),
+                "xllamacpp": Usage("Server", _LLAMA_CPP),
                 "optimum.intel": _usage("OVModelForCausalLM", _OPTIMUM_INTEL, _TEXT_GENERATION),
             },
             builds=("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"),

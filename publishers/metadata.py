@@ -31,7 +31,18 @@ def safetensors(path: Path, name: str) -> Any:
     return metadata
 
 
-METADATA: dict[str, Callable[[Path, str], Any]] = {".safetensors": safetensors}
+def gguf(path: Path, name: str) -> Any:
+    """Parse the header, up to the last tensor; return all texts but the vocabulary, which was learned."""
+    from gguf import GGUFReader, GGUFValueType
+
+    try:
+        fields = GGUFReader(path).fields
+    except (ValueError, KeyError, IndexError) as error:
+        raise PublishError(f"Its {name} is not a whole GGUF ({error}): build the artifact again.") from error
+    return {key: field.contents() for key, field in fields.items() if field.types == [GGUFValueType.STRING]}
+
+
+METADATA: dict[str, Callable[[Path, str], Any]] = {".safetensors": safetensors, ".gguf": gguf}
 """By the suffix of a file.
 
 Each raises PublishError for a file that is not what its suffix says.

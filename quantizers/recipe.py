@@ -47,7 +47,7 @@ class Recipe(BaseModel):
     """Linears left as they are: full module names, or patterns with * (fnmatch)."""
     overrides: dict[str, DtypeName] = {}
     """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
-    goes before patterns. Engine streaming with format compressed-tensors or openvino only."""
+    goes before patterns. Engine streaming with format compressed-tensors, gguf or openvino only."""
     embeddings: Literal["int8"] | None = None
     """Dtype of the token embeddings and of a head that shares them, asymmetric, one scale per row; null: as they are.
     Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""

@@ -22,6 +22,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "int4": {"dtype": "int4", "group_size": 64},
     "nf4": {"dtype": "nf4", "group_size": 64, "format": "bitsandbytes"},
     "ov-int4": {"dtype": "int4", "group_size": 64, "format": "openvino", "engine": "nncf"},
+    "gguf": {"dtype": "int4", "group_size": 32, "format": "gguf"},
     "ov-int8": {"dtype": "int8", "group_size": -1, "format": "openvino"},
 }
 # Runs each program of a JSON list in one process that imports nothing of ours; prints a JSON list of what they print.

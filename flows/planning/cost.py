@@ -96,7 +96,10 @@ class _Export:
     """Copies of the artifact that are held meanwhile."""
 
 
-_EXPORTS = {"openvino": _Export(Process(120 * MB, 7.5), _EXPORTED, 1.9)}
+_EXPORTS = {
+    "gguf": _Export(Process(30 * MB, 1.5), Process(0, 0.05), 0.5),
+    "openvino": _Export(Process(120 * MB, 7.5), _EXPORTED, 1.9),
+}
 """By format."""
 
 _MAPPED = 1 << 29
@@ -140,6 +143,7 @@ _ARTIFACTS = {
     "optimum.intel": _Scoring(
         _COMPILED, _BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12, copies=2, long=4
     ),
+    "xllamacpp": _Scoring(_SCORING, _BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=12, copies=2, long=4),
 }
 """By the module of the client."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from catalog.formats import FORMATS
+from catalog.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Limits(Protocol):
 
 def refusal(format_: str, facts: Facts) -> str | None:
     """Return why a format cannot hold a model, without advice, or None."""
-    row = FORMATS[format_]
+    row, task = FORMATS[format_], TASKS[facts.task]
+    if row.client.module not in task.clients:
+        return f"format {format_} is loaded by {row.client.module}, which is used for no {task.words} here"
     if row.architectures and facts.kind not in row.architectures:
         return f"format {format_} holds model types {', '.join(row.architectures)}, and this is {facts.kind!r}"
     if row.made_from is None:

@@ -212,6 +212,21 @@ def test_a_budget_of_quality_releases_a_mix_of_dtypes(demo: Demo) -> None:
     assert (again.code, "Nothing to do" in again.stdout) == (0, True)
 
 
+def test_a_gguf_is_gated_released_and_pulled_by_name_for_llama_cpp(demo: Demo, tmp_path: Path) -> None:
+    text = demo.manifest.read_text()
+    head, gates = text.split("targets:")[0], text.split("gates:")[1].replace("demo}", "gguf}")
+    manifest = demo.manifest.with_name("gguf.yaml")
+    manifest.write_text(f"{head}targets:\n  q4: gguf-w4-awq-compensated-asym\n\ngates:{gates}")
+    ran = quantmill("run", manifest, "--json", home=demo.home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    (row,) = ran.json
+    assert (row["state"], row["gates"]["divergence"]["outcome"]) == ("released", "passed")
+    pulled = quantmill("pull", "gguf/docstring-llama-q4", "--json", home=demo.home).json
+    assert "xllamacpp.Server" in pulled["snippet"] and "model.gguf" in pulled["files"]
+    assert len(outside(demo.home, pulled["snippet"], cwd=tmp_path).strip()) > 20
+    assert quantmill("verify", "gguf/docstring-llama-q4", home=demo.home).code == 0
+
+
 LANGCHAIN = """
 import sys
 from langchain_huggingface import HuggingFacePipeline

@@ -73,6 +73,16 @@ CLIENTS = (
         "print(pipeline.generate('Return', max_new_tokens=4))",
     ),
     Tried(
+        "llama.cpp",
+        "xllamacpp",
+        "xllamacpp",
+        ("cpu",),
+        "import xllamacpp\nfrom huggingface_hub import snapshot_download\n"
+        "settings = xllamacpp.CommonParams()\n"
+        "settings.model.path = snapshot_download({name}) + '/model.gguf'\n"
+        "print(xllamacpp.Server(settings).handle_completions({{'prompt': 'Return', 'max_tokens': 4}})['choices'])",
+    ),
+    Tried(
         "LangChain, StoppingPipeline",
         "langchain_huggingface",
         "transformers",

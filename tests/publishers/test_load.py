@@ -58,6 +58,17 @@ def test_openvino_loads_by_name_and_the_card_is_right(released: Path, tmp_path: 
     verify(Local("", released), "acme/demo-ov-int4")
 
 
+def test_llama_cpp_loads_by_name_and_from_a_directory_and_so_does_transformers(released: Path, tmp_path: Path) -> None:
+    pulled = pull(Local("", released), "acme/demo-gguf", "v1", tmp_path / "pulled")
+    llama_cpp, transformers = blocks(released, "acme/demo-gguf")
+    pinned = llama_cpp.replace('"acme/demo-gguf"', '"acme/demo-gguf", revision="v1"')
+    programs = [llama_cpp, pinned, pulled.snippet, transformers]
+    by_name, by_version, by_path, other = say(programs, tmp_path, HF_HOME=str(released), HF_HUB_OFFLINE="1")
+    assert len(by_name.strip()) > 20 and by_name == by_version == by_path
+    assert other.startswith("The function returns")
+    verify(Local("", released), "acme/demo-gguf")
+
+
 def test_from_the_hub_and_back(subjects: dict[str, Subject], loopback: LoopbackHub, tmp_path: Path) -> None:
     hub, staged = Hub("", tmp_path), stage(subjects["int4"], tmp_path / "stage", tmp_path)
     published = hub.publish(staged)

@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gguf import GGUFWriter
 
 from publishers.destinations.cache import snapshot_of
 from publishers.destinations.hub import Hub
@@ -45,6 +47,26 @@ def fail_the_verdict(directory: Path) -> None:
     write(PROVENANCE, provenance.model_copy(update={"verdict": failed}).model_dump_json())(directory)
 
 
+def gguf(key: str, value: str, cut: bool = False) -> Callable[[Path], None]:
+    """Put a GGUF beside the rest of the release, and say that it is one."""
+
+    def change(directory: Path) -> None:
+        file = directory / "model.gguf"
+        writer = GGUFWriter(file, "llama")
+        writer.add_string(key, value)
+        writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        if cut:
+            file.write_bytes(file.read_bytes()[:-40])
+        provenance = read_provenance(directory)
+        write(PROVENANCE, provenance.model_copy(update={"format": "gguf"}).model_dump_json())(directory)
+
+    return change
+
+
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "code": (write("modeling.py", "import os"), r"modeling\.py, a kind of file that is never released"),
     "pickle": (write("adapter.pt", "x"), r"adapter\.pt, a kind"),
@@ -52,6 +74,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "hidden": (write(".cache/huggingface/modeling.py", "import os"), r"'\.cache/huggingface/modeling\.py'"),
     "compiled": (write("model_cache/modeling.py", "import os"), r"model_cache/modeling\.py, a kind"),
     "home": (write("generation_config.json", json.dumps({"_name_or_path": "/home/me"})), "_name_or_path"),
+    "gguf": (gguf("general.source.url", "file:///home/me/model"), r"model\.gguf.*/home/me"),
+    "cut gguf": (gguf("general.name", "demo", cut=True), "not a whole GGUF"),
     "verdict": (fail_the_verdict, r"did not pass its gates.*3\.1 nats"),
 }
 

@@ -108,6 +108,27 @@ RECIPES = (
         targets("{preset: ov-w4-g32}"),
     ),
     Input(
+        "what llama.cpp does not know",
+        model("helium"),
+        ("format gguf holds model types gemma, llama", "'helium'", "use format compressed-tensors or bitsandbytes"),
+        "targets.t.preset",
+        targets("{preset: gguf-w4-rtn}"),
+    ),
+    Input(
+        "rotary positions that llama.cpp does not scale",
+        config(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}),
+        ("by 'dynamic'", "use format compressed-tensors or bitsandbytes or openvino"),
+        "targets.t.preset",
+        targets("{preset: gguf-w4-rtn}"),
+    ),
+    Input(
+        "a group that no block of GGML is",
+        nothing,
+        ("group_size 64 is not for format gguf, which holds 32",),
+        "targets.t.group_size",
+        targets("{preset: gguf-w4-rtn, group_size: 64}"),
+    ),
+    Input(
         "experts that cannot become IR",
         model("phimoe"),
         ("cannot be written as OpenVINO IR from a phimoe", "mixture of experts"),

@@ -137,6 +137,13 @@ TARGETS_AND_NAMES = (
         ("lm_head", "cannot hold", "int8"),
     ),
     Wrong(
+        "a search that would offer a zero point where there is none",
+        target("{preset: gguf-w4-rtn-asym, auto: {max_kld: 0.1}}"),
+        5,
+        "targets.t.auto",
+        ("offers int8, which format gguf holds symmetric alone",),
+    ),
+    Wrong(
         "an override to a symmetric grid",
         target("\n    preset: w4-rtn-g32\n    symmetric: false\n    overrides: {lm_head: int4_clip}"),
         8,
