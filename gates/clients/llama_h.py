@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,11 @@ class Context:
             out[start : start + len(part)] = np.ctypeslib.as_array(computed, (len(part), self._tokens))
         return out
 
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a generation."""
+        return frozenset(t for t in range(self._tokens) if self._call.llama_vocab_is_eog(self._vocabulary, t))
+
     def continued(self, ids: list[int], new_tokens: int, seed: int | None, through_ends: bool) -> list[int]:
         """New tokens: the likeliest, or, with a seed, drawn at temperature 1; up to one that ends a text, or through it."""
         call = self._call
@@ -199,7 +204,7 @@ class Context:
                 self._run(part, start, [0] * (len(part) - 1) + [1])
             while len(new) < new_tokens:
                 token = int(call.llama_sampler_sample(sampler, self._context, -1))
-                if not through_ends and call.llama_vocab_is_eog(self._vocabulary, token):
+                if not through_ends and token in self.ends:
                     break
                 new.append(token)
                 if len(new) < new_tokens:

@@ -38,6 +38,11 @@ class Model(Loaded):
         """What the file says."""
         return int(_keys(self.path)["context_length"])
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """What llama.cpp takes for the end of a generation."""
+        return self._context(STEP).ends
+
     def _context(self, tokens: int) -> Context:
         """A context for so many tokens: a user's is as long as the model's, and takes memory for all of it."""
         room = -(-tokens // STEP) * STEP
