@@ -20,6 +20,8 @@ ERROR = 1.5
 """Factor that a prediction may be off by: what is refused would not fit even then."""
 _RUNNING = 16_000_000
 """Bytes that a run takes besides what it makes: Prefect's database, most of all, logs, and records."""
+_PARTS = ("store", "scratch", "hub", "jobs", "failures", "cache", "prefect")
+"""Of a home, what a run writes in; another user's run may have made it."""
 _ACCELERATORS = {
     "cuda": ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"),
     "xpu": ("/dev/dri", "/dev/dxg"),
@@ -115,14 +117,15 @@ def _can_calibrate_on(device: str) -> bool:
 
 
 def _refuse_unwritable(home: Path) -> None:
-    there = _there(home)
-    if not os.access(there, os.W_OK | os.X_OK):
-        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
-        why = "its file system is read-only" if read_only else f"permission is denied on {there}"
-        raise EnvironmentFault(
-            f"{home} cannot be written: {why}. Give this user the right to it, or name another directory for the store "
-            "with --home."
-        )
+    parts = [home / part for part in _PARTS if (home / part).is_dir()]
+    for directory in (_there(home), *parts):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+            why = "its file system is read-only" if read_only else f"permission is denied on {directory}"
+            raise EnvironmentFault(
+                f"{home} cannot be written: {why}. Give this user the right to it, or name another directory for the store "
+                "with --home."
+            )
 
 
 def _there(home: Path) -> Path:
