@@ -10,7 +10,7 @@ from prefect import flow, get_run_logger
 from catalog.errors import Fault
 from flows.build import build
 from flows.planning.destinations import refuse_unpublishable, refuse_without_access
-from flows.planning.machine import refuse_unfit
+from flows.planning.machine import leave_out, refuse_unfit
 from flows.planning.plan import Plan, plan, read, refuse_same_names
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.store import Store
@@ -43,9 +43,11 @@ def nightly(manifests: str, home: str, retry: bool = False) -> None:
             plans.append(todo)
     for todo in plans:
         with isolated(str(todo.jobs[0].job.manifest.path), failed, log):
-            refuse_without_access(todo)
-            refuse_unfit(todo, store.home)
-            refuse_unpublishable(todo, store.home)
-            build(todo, store, retry=retry)
+            fitting, absent = leave_out(todo)
+            failed += absent
+            refuse_without_access(fitting)
+            refuse_unfit(fitting, store.home)
+            refuse_unpublishable(fitting, store.home)
+            build(fitting, store, retry=retry)
     if failed:
         raise StepsFailed(failed)

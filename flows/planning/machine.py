@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from catalog.errors import EnvironmentFault
+from catalog.errors import EnvironmentFault, Fault
 from catalog.formats import FORMATS
 from catalog.libraries import installed
 from flows.machine_memory import memory_bytes
@@ -78,15 +78,37 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
     _refuse_full_disk(list(kinds), home)
 
 
+def leave_out(plan: Plan) -> tuple[Plan, list[Fault]]:
+    """Return what is left of a plan without the targets whose device is not here, and why each is left out.
+
+    A manifest may be for several machines. Where no target that is to be made is left, the plan is returned as it is, to be
+    refused.
+    """
+    absent = {
+        planned.job.release: EnvironmentFault(f"{planned.job.release}: {problem}")
+        for planned in plan.stale
+        if planned.steps != ("publish",) and (problem := _without_device(planned))
+    }
+    if len(absent) == len(plan.stale):
+        return plan, []
+    return Plan(tuple(planned for planned in plan.jobs if planned.job.release not in absent)), [*absent.values()]
+
+
+def _without_device(planned: Planned) -> str | None:
+    device, devices = planned.job.target.runtime.device, openvino_devices()
+    if device == "CPU" or device in {name.split(".")[0] for name in devices}:
+        return None
+    return (
+        f"device {device} is not on this machine, where OpenVINO finds {', '.join(devices) or 'none'}. Run where the device and "
+        "its driver are, or name another one; --target does the other targets alone."
+    )
+
+
 def _unfit(planned: Planned, memory: int) -> Iterator[str]:
     job, rung = planned.job, planned.rung
-    device, calibration = job.target.runtime.device, job.manifest.calibration
-    if device != "CPU" and device not in {name.split(".")[0] for name in openvino_devices()}:
-        devices = ", ".join(openvino_devices()) or "none"
-        yield (
-            f"device {device} is not on this machine, where OpenVINO finds {devices}. Run where the device and its driver are, "
-            "or name another one; --target does the other targets alone."
-        )
+    calibration = job.manifest.calibration
+    if absent := _without_device(planned):
+        yield absent
     if job.runtime(rung).compute == "bf16" and FORMATS[rung.recipe.format].properties and "BF16" not in _capabilities():
         yield (
             "runtime.compute bf16: OpenVINO multiplies no bfloat16 on this CPU, and would use float32 without a word. Name "

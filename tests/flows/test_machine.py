@@ -40,13 +40,28 @@ def test_a_device_that_is_not_here_is_refused_before_any_work(
     verb: str, manifest: Callable[[str], Path], tmp_path: Path
 ) -> None:
     assert "NPU" not in machine.openvino_devices()
-    wanted = manifest("{int8: w8-rtn, npu: {preset: ov-w4-rtn-cw, device: NPU}}")
-    refused = quantmill(verb, wanted, home=tmp_path / "home")
+    refused = quantmill(verb, manifest("{npu: {preset: ov-w4-rtn-cw, device: NPU}}"), home=tmp_path / "home")
     assert refused.code == 4, refused.stdout + refused.stderr
     assert "targets.npu: device NPU is not on this machine" in refused.stderr and "CPU" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert {path.name for path in (tmp_path / "home").iterdir()} == {"cache"}
-    assert quantmill("plan", wanted, "--target", "int8", home=tmp_path / "home").code == 0
+
+
+@pytest.mark.slow
+def test_targets_for_the_devices_of_another_machine_are_told_and_left_out(
+    manifest: Callable[[str], Path], tmp_path: Path, prefect: str
+) -> None:
+    home, wanted = tmp_path / "home", manifest("{int8: w8-rtn, npu: {preset: ov-w4-rtn-cw, device: NPU}}")
+    told = "acme/small-npu: device NPU is not on this machine"
+    planned = quantmill("plan", wanted, home=home)
+    assert planned.code == 4 and told in planned.stderr and "int8" in planned.stdout, planned.stderr
+    seen = quantmill("plan", wanted, "--json", home=home)
+    assert seen.code == 4 and [row["target"] for row in seen.json["jobs"]] == ["int8"]
+    assert told in seen.json["left_out"][0]
+    ran = quantmill("run", wanted, "--json", home=home)
+    rows = {row["target"]: row for row in ran.json}
+    assert ran.code == 4 and rows["int8"]["state"] == "released", ran.stdout + ran.stderr
+    assert told in rows["npu"]["why"] and rows["npu"]["fault"] == "environment"
 
 
 def test_an_accelerator_to_calibrate_on_is_looked_for(manifest: Callable[[str], Path], tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from flows.cli.console import out, print_json
+from catalog.errors import EnvironmentFault
+from flows.cli.console import err, out, print_json
 from flows.cli.options import AllowPath, Everything, Home, Json, Manifests, OnlyTargets
 from flows.cli.release_names import find_home
 from flows.cli.tables import STYLES, Rows, by_model, duration, fits_a_screen
@@ -31,10 +33,11 @@ def plan(
 ) -> None:
     """Show what would run, why, and what it will cost.
 
-    MANIFESTS are YAML files. No model is loaded. Past a screenful jobs are summed up; --all shows each.
+    MANIFESTS are YAML files. No model is loaded. Targets for a device that is not here are told and left out. Past a screenful
+    jobs are summed up; --all shows each.
     """
     from flows.planning.destinations import refuse_unpublishable
-    from flows.planning.machine import refuse_unfit
+    from flows.planning.machine import leave_out, refuse_unfit
     from flows.planning.plan import plan as make
     from flows.planning.plan import read
     from flows.planning.predictions import Predictions
@@ -42,14 +45,16 @@ def plan(
 
     store = Store(find_home(home))
     todo = make(read(manifests, allow_path=allow_path), store, targets=target)
+    todo, absent = leave_out(todo)
     refuse_unfit(todo, store.home)
     refuse_unpublishable(todo, store.home)
     predictions = Predictions()
     total = predictions.of_all(todo) if todo.stale else None
     if as_json:
         rows = [row_of(planned, predictions) for planned in todo.jobs]
-        print_json({"jobs": rows, "predicted": total and _figures(total)})
-        return
+        left_out = {"left_out": [str(fault) for fault in absent]} if absent else {}
+        print_json({"jobs": rows, "predicted": total and _figures(total), **left_out})
+        raise typer.Exit(EnvironmentFault.exit_code if absent else 0)
     whole = everything or fits_a_screen(out, len(todo.jobs))
     for part in every_job(todo, predictions) if whole else summary(todo):
         out.print(part)
@@ -57,6 +62,10 @@ def plan(
         memory, disk = in_words(total.memory_bytes), in_words(total.disk_bytes)
         took = duration(total.seconds)
         out.print(f"In all about {took}, {memory} of memory at the most, {disk} of disk: what jobs share is done once.")
+    for fault in absent:
+        err.print(Text(f"{fault.label}:", "red"), f"{fault} Left out.", soft_wrap=True)
+    if absent:
+        raise typer.Exit(EnvironmentFault.exit_code)
 
 
 def row_of(planned: Planned, predictions: Predictions) -> dict[str, Any]:

@@ -83,23 +83,24 @@ def mill(
 ) -> tuple[Plan, bool, Sequence[Fault]]:
     """Do what is stale; return how every job stands afterwards, whether there was anything to do, and what stopped it."""
     from flows.planning.destinations import refuse_unpublishable, refuse_without_access
-    from flows.planning.machine import refuse_unfit
+    from flows.planning.machine import leave_out, refuse_unfit
     from flows.planning.plan import Plan, plan, plan_job, read
     from flows.server import prefect_server
 
     todo = plan(read(manifests, allow_path=allow_path), store, targets=targets, retry=retry)
     if not todo.stale:
         return todo, False, ()
-    refuse_without_access(todo)
-    refuse_unfit(todo, store.home)
-    refuse_unpublishable(todo, store.home)
+    fitting, absent = leave_out(todo)
+    refuse_without_access(fitting)
+    refuse_unfit(fitting, store.home)
+    refuse_unpublishable(fitting, store.home)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     # Registered before Prefect is imported, so done after Prefect's own last messages to the server.
     stack = ExitStack()
     atexit.register(stack.close)
     with console.status("starting Prefect"):
         stack.enter_context(prefect_server(store.home))
-    failed = _build(todo, store, console, retry)
+    failed = [*absent, *_build(fitting, store, console, retry)]
     # Held against what was planned: sources may have moved on in the meantime.
     return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True, failed
 
