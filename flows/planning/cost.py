@@ -79,6 +79,8 @@ _ROUNDED = 1.1e-7
 """Seconds of a core for each weight whose range is searched and that is compensated."""
 _PER_BLOCK = 0.065
 """Seconds for each block of a calibrated pass, however small."""
+_A_BATCH, _ABREAST = 2.3, 256 << 20
+"""Bytes of a further batch over those that its linears read; what these may have read at a time (`quantizers.calibration`)."""
 _CALIBRATED = 45 * MB
 """Compiled loops and their scratch."""
 _PROBED = 24 * 2048
@@ -238,7 +240,13 @@ def _calibrated_memory(shape: Shape, work: Sequence[tuple[Job, Recipe]]) -> int:
         squares += shape.moments
     # Each further target has a block of its own.
     block = len(work) * max(shape.blocks, default=0)
-    return _CALIBRATED + stream + 4 * max(shape.largest, block + squares)
+    return _CALIBRATED + stream + 4 * max(shape.largest, block + squares) + _further_batches(shape)
+
+
+def _further_batches(shape: Shape) -> int:
+    """What batches take that pass a block beside the first, a core each: what linears read, and what blocks make of it."""
+    batch = 4 * BATCH_TOKENS * (3 * shape.hidden + shape.widest)
+    return int(_A_BATCH * batch * (max(1, min(cores(), _ABREAST // batch)) - 1))
 
 
 def _pass_seconds(shape: Shape, job: Job) -> float:
