@@ -104,7 +104,7 @@ def _together(kind: str, model: Path, wanted: Tensor, out: Path, changes: dict[s
     """The outcomes of recipes in one pass over the model; none if it ends with an error, whoever's that is."""
     recipes = {name: Recipe.model_validate(INT8.model_dump() | each) for name, each in changes.items()}
     try:
-        made = run(Request(model=model, targets=recipes, calibration=TEXT), out).targets
+        made = run(Request(model=model, task=_task(kind), targets=recipes, calibration=TEXT), out).targets
         return {name: _judged(kind, out / name, wanted, recipe, made[name]) for name, recipe in recipes.items()}
     except Exception:  # each tells its own when it is run alone
         return {}
@@ -123,13 +123,17 @@ def _first_taken(kind: str, model: Path, wanted: Tensor, out: Path, changes: dic
 
 def _outcome(kind: str, model: Path, wanted: Tensor, out: Path, recipe: Recipe) -> Row:
     try:
-        made = run(Request(model=model, targets={"t": recipe}, calibration=TEXT), out).targets["t"]
+        made = run(Request(model=model, task=_task(kind), targets={"t": recipe}, calibration=TEXT), out).targets["t"]
         return _judged(kind, out / "t", wanted, recipe, made)
     except InputError as refusal:
         why = str(refusal).replace(str(model), "MODEL")
         return {"format": recipe.format, "outcome": "refused", "why": why}
     except Exception as error:
         return {"format": recipe.format, "outcome": "broken", "why": _what(error)}
+
+
+def _task(kind: str) -> str:
+    return "feature-extraction" if kind == "encoder" else "text-generation"
 
 
 def _judged(kind: str, artifact: Path, wanted: Tensor, recipe: Recipe, made: Made) -> Row:
