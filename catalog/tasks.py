@@ -6,7 +6,7 @@ How it is measured is code, in `gates.tasks.<name>`, with underscores for dashes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 
@@ -168,9 +168,98 @@ states = model(**inputs).last_hidden_state
 print(states[0].mean(0).tolist()[:8])
 """
 
+_LOADED = """
+tokenizer = AutoTokenizer.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}})
+"""
+_CLASSIFIED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+logits = model(**inputs).logits[0]
+print(model.config.id2label[int(logits.argmax())], logits.tolist())
+"""
+)
+_FILLED = (
+    _LOADED
+    + """\
+inputs = tokenizer(f"A mill grinds {{{{tokenizer.mask_token}}}} into flour.", return_tensors="pt")
+place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
+"""
+)
+_TAGGED = (
+    _LOADED
+    + """\
+inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
+labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
+print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
+"""
+)
+_ANSWERED = (
+    _LOADED
+    + """\
+inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
+outputs = model(**inputs)
+start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
+print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
+"""
+)
+
+
+_LOADED = """
+tokenizer = AutoTokenizer.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}})
+"""
+_CLASSIFIED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+logits = model(**inputs).logits[0]
+print(model.config.id2label[int(logits.argmax())], logits.tolist())
+"""
+)
+_FILLED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds " + tokenizer.mask_token + " into flour.", return_tensors="pt")
+place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
+"""
+)
+_TAGGED = (
+    _LOADED
+    + """\
+inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
+labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
+print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
+"""
+)
+_ANSWERED = (
+    _LOADED
+    + """\
+inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
+outputs = model(**inputs)
+start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
+print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
+"""
+)
+
 
 def _usage(stock: str, imports: str, body: str) -> Usage:
     return Usage(stock, (imports + body).format(stock=stock))
+
+
+def _clients(stock: str, body: str) -> dict[str, Usage]:
+    """Both clients of torch's models and of OpenVINO IR, whose classes differ by their beginning."""
+    return {
+        "transformers": _usage(f"Auto{stock}", _TRANSFORMERS, body),
+        "optimum.intel": _usage(f"OV{stock}", _OPTIMUM_INTEL, body),
+    }
+
+
+_HEADS = ("classifier*", "score", "qa_outputs", "pre_classifier", "cls.*", "lm_head*", "vocab_*", "generator_*")
+"""Names of heads, and of what stands between them and the blocks."""
 
 
 _DIVERGENCE = Quantity(
@@ -188,6 +277,31 @@ _AGREEMENT = Quantity(
     metric=("top1_agreement", "Top-1 agreement with the original", "agreement"),
 )
 _FLIPS = Quantity("flips", "Choices that turned right or wrong{where}", "{:.2%}", original="0%")
+
+_PERPLEXITY = Quantity(
+    "increase",
+    "Perplexity{where}",
+    "{:+.2%}",
+    original="{perplexity_original:.4f}",
+    own="{perplexity:.4f}",
+    metric=("perplexity", "Perplexity", "perplexity"),
+)
+_ROW_DIVERGENCE = replace(_DIVERGENCE, words="KL divergence from the original, nats per choice")
+_ROW_AGREEMENT = replace(_AGREEMENT, words="Same choice as the original")
+_ACCURACY = Quantity(
+    "accuracy",
+    "Accuracy",
+    "{:.2%}",
+    original="{accuracy_original:.2%}",
+    labelled=True,
+    metric=("accuracy", "Accuracy", "accuracy"),
+)
+_F1 = Quantity("f1", "F1", "{:.4f}", original="{f1_original:.4f}", labelled=True, metric=("f1", "F1", "f1"))
+_SAME = Quantity("same", "Same answers as the original", "{:.2%}", original="100%")
+_ORDERED = Quantity("ordered", "Pairs of rows in the original's order", "{:.2%}", original="100%", labelled=True)
+_CHOICES = """\
+On {tokens:,} held-out choices it takes the original's {agreement:.1%} of the time, and its distributions diverge
+from the original's by {kld:.4f} nats."""
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -211,14 +325,7 @@ TASKS: dict[str, Task] = {
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
             quantities=(
-                Quantity(
-                    "increase",
-                    "Perplexity{where}",
-                    "{:+.2%}",
-                    original="{perplexity_original:.4f}",
-                    own="{perplexity:.4f}",
-                    metric=("perplexity", "Perplexity", "perplexity"),
-                ),
+                _PERPLEXITY,
                 _DIVERGENCE,
                 _AGREEMENT,
                 _FLIPS,
@@ -269,6 +376,86 @@ On {tokens:,} held-out rows its embeddings have a cosine of {cosine:.4f} to the 
 nearest rows of a collection {overlap:.1%} stay the same.""",
             sanity=(*_LOADS, *_RUNS),
             unread=("pooler.",),
+        ),
+        Task(
+            "text-classification",
+            clients=_clients("ModelForSequenceClassification", _CLASSIFIED),
+            builds=("AutoModelForSequenceClassification",),
+            mapping="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+            heads=("ForSequenceClassification",),
+            export="text-classification",
+            rows="rows",
+            columns=(TEXT, Column("pair", required=False), Column("label", required=False, kind="label")),
+            gates=("divergence", "agreement", "accuracy", "ranking", "size"),
+            defaults=("divergence", "agreement", "size"),
+            numbers=(),
+            measures=("kld", "agreement", "accuracy_original", "accuracy", "ordered"),
+            harm="kld",
+            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY, _ORDERED),
+            lead=_CHOICES,
+            sanity=(*_LOADS, *_RUNS),
+            kept=_HEADS,
+            label="label",
+        ),
+        Task(
+            "token-classification",
+            clients=_clients("ModelForTokenClassification", _TAGGED),
+            builds=("AutoModelForTokenClassification",),
+            mapping="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+            heads=("ForTokenClassification",),
+            export="token-classification",
+            rows="sentences",
+            columns=(Column("words", kind="texts"), Column("labels", required=False, kind="labels")),
+            gates=("divergence", "agreement", "accuracy", "f1", "size"),
+            defaults=("divergence", "agreement", "size"),
+            numbers=("f1_original", "f1"),
+            measures=("kld", "agreement", "accuracy_original", "accuracy"),
+            harm="kld",
+            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY, _F1),
+            lead=_CHOICES,
+            sanity=(*_LOADS, *_RUNS),
+            kept=_HEADS,
+            label="labels",
+        ),
+        Task(
+            "question-answering",
+            clients=_clients("ModelForQuestionAnswering", _ANSWERED),
+            builds=("AutoModelForQuestionAnswering",),
+            mapping="MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+            heads=("ForQuestionAnswering",),
+            export="question-answering",
+            rows="questions",
+            columns=(Column("context"), Column("question"), Column("answers", required=False, kind="texts")),
+            gates=("divergence", "agreement", "answers", "f1", "size"),
+            defaults=("divergence", "answers", "size"),
+            numbers=("same", "f1_original", "f1"),
+            measures=("kld", "agreement"),
+            harm="kld",
+            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _SAME, _F1),
+            lead=_CHOICES,
+            sanity=(*_LOADS, *_RUNS),
+            kept=_HEADS,
+            label="answers",
+        ),
+        Task(
+            "fill-mask",
+            clients=_clients("ModelForMaskedLM", _FILLED),
+            builds=("AutoModelForMaskedLM",),
+            mapping="MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+            heads=("ForMaskedLM",),
+            export="fill-mask",
+            rows="documents",
+            columns=(TEXT,),
+            gates=("divergence", "perplexity", "agreement", "accuracy", "tail", "size"),
+            defaults=("divergence", "agreement", "size"),
+            numbers=("perplexity_original", "perplexity"),
+            measures=("increase", "loss_change", "kld", "agreement", "flips", "accuracy_original", "accuracy"),
+            harm="kld",
+            quantities=(_PERPLEXITY, _ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY),
+            lead=_CHOICES,
+            sanity=(*_LOADS, *_RUNS),
+            kept=_HEADS,
+            logits=True,
         ),
     )
 }

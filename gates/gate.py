@@ -49,6 +49,19 @@ class Positions:
 
 
 @dataclass(frozen=True)
+class Hits:
+    """What both models choose of one row, and how much of that is right: entities of a sentence, or tokens of an answer."""
+
+    before: int
+    """Right ones of the original."""
+    chosen_before: int
+    after: int
+    """Right ones of the artifact."""
+    chosen_after: int
+    true: int
+
+
+@dataclass(frozen=True)
 class Embedded:
     """What both models' vectors of one text say, by themselves and beside those of a collection."""
 
@@ -62,8 +75,8 @@ class Embedded:
     """Positions compared."""
 
 
-Sums = Mapping[str, Callable[[Any], float]]
-"""Of what a task compares a row as: `Positions`, or an object of its own."""
+Sums = Mapping[str, Callable[[Any], float | None]]
+"""Of what a task compares a row as: `Positions`, or an object of its own. None is not kept."""
 Tops = Mapping[str, Callable[[Any], Sequence[float]]]
 Measures = Mapping[str, Measure]
 Numbers = Mapping[str, Callable[[Sequence[Document]], float]]

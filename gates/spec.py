@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.tasks import TASKS
 from gates.fraction import Fraction
 from gates.gate import Gate
+from gates.kinds.accuracy import Accuracy
 from gates.kinds.agreement import Agreement
+from gates.kinds.answers import Answers
 from gates.kinds.cosine import Cosine
 from gates.kinds.divergence import Divergence
+from gates.kinds.f1 import F1
 from gates.kinds.generation import Generation
 from gates.kinds.neighbours import Neighbours
 from gates.kinds.perplexity import Perplexity
+from gates.kinds.ranking import Ranking
 from gates.kinds.similarity import Similarity
 from gates.kinds.size import Size
 from gates.kinds.speed import Speed
@@ -34,6 +38,10 @@ class Gates(BaseModel):
     agreement: Agreement | None = None
     tail: Tail | None = None
     generation: Generation | None = None
+    accuracy: Accuracy | None = None
+    f1: F1 | None = None
+    answers: Answers | None = None
+    ranking: Ranking | None = None
     cosine: Cosine | None = None
     neighbours: Neighbours | None = None
     similarity: Similarity | None = None

@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertTokenizerFast,
+    PreTrainedModel,
+)
 
 TOPICS = {
     "mill": "miller flour grain wheel stone sack sieve dust water bread",
@@ -129,3 +137,126 @@ def write_json(path: Path, value: object) -> None:
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def pairs(count: int, seed: int) -> list[dict[str, Any]]:
+    """Sentences with another of the same topic (1), or of another (0)."""
+    rng, topics, rows = random.Random(seed), list(TOPICS), []
+    for number in range(count):
+        first = rng.choice(topics)
+        second = first if number % 2 else rng.choice([topic for topic in topics if topic != first])
+        rows.append({"text": sentence(rng, first), "pair": sentence(rng, second), "label": number % 2})
+    return rows
+
+
+def cross_encoder(directory: Path) -> None:
+    """Scores how much two sentences are about the same: one output, as rerankers have."""
+    knows_topics = classifier(directory)
+    words = _words(directory)
+    torch.manual_seed(1)
+    model = BertForSequenceClassification(BertConfig(vocab_size=len(words), **SIZES, num_labels=1))
+    model.bert.load_state_dict(knows_topics.bert.state_dict())
+    rows = pairs(6400, 2)
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        chosen = rows[step * 32 % 6368 :][:32]
+        made = words([r["text"] for r in chosen], [r["pair"] for r in chosen], padding=True, return_tensors="pt")
+        return {**made, "labels": torch.tensor([3.0 * (2 * r["label"] - 1) for r in chosen])}
+
+    train(model, batch, 300)
+    _save(model, words, directory)
+
+
+def tagged(count: int, seed: int) -> list[dict[str, Any]]:
+    """Words of sentences; names of persons, and two words for a place."""
+    rng, rows = random.Random(seed), []
+    for _ in range(count):
+        words = sentence(rng, rng.choice(list(TOPICS))).split()
+        place = rng.choice(["old mill", "red barn", "cold harbour", "quiet street"]).split()
+        words += ["in", "the", *place]
+        labels = ["B-PER" if word in NAMES else "O" for word in words[:-2]] + ["B-LOC", "I-LOC"]
+        rows.append({"words": words, "labels": labels})
+    return rows
+
+
+def tagger(directory: Path) -> None:
+    """Finds persons and places."""
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    words = _words(directory)
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=len(words), **SIZES, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)}
+    )
+    model = BertForTokenClassification(config)
+    rows = tagged(1600, 3)
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        chosen = rows[step * 32 % 1568 :][:32]
+        made = words([r["words"] for r in chosen], is_split_into_words=True, padding=True, return_tensors="pt")
+        labels = torch.full(made["input_ids"].shape, -100)
+        for number, row in enumerate(chosen):
+            for place, word in enumerate(made.word_ids(number)):
+                if word is not None:
+                    labels[number, place] = names.index(row["labels"][word])
+        return {**made, "labels": labels}
+
+    train(model, batch, 100)
+    _save(model, words, directory)
+
+
+def questions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Who is where, of two people in two places."""
+    rng, rows = random.Random(seed), []
+    places = ["mill", "barn", "harbour", "street", "school", "tower", "kitchen", "garden"]
+    for _ in range(count):
+        (first, second), (here, there) = rng.sample(NAMES, 2), rng.sample(places, 2)
+        asked, answer = rng.choice([(here, first), (there, second)])
+        context = f"{first} is in the {here} and {second} is in the {there}"
+        rows.append({"context": context, "question": f"who is in the {asked} ?", "answers": [answer]})
+    return rows
+
+
+def answerer(directory: Path) -> None:
+    """Finds who is asked for."""
+    words = _words(directory)
+    torch.manual_seed(3)
+    model = BertForQuestionAnswering(BertConfig(vocab_size=len(words), **SIZES))
+    rows = questions(12800, 4)
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        chosen = rows[step * 32 % 12768 :][:32]
+        made = words([r["question"] for r in chosen], [r["context"] for r in chosen], padding=True, return_tensors="pt")
+        answers = [words.convert_tokens_to_ids(r["answers"][0]) for r in chosen]
+        places = torch.tensor([ids.tolist().index(a) for ids, a in zip(made["input_ids"], answers, strict=True)])
+        return {**made, "start_positions": places, "end_positions": places}
+
+    train(model, batch, 700)
+    _save(model, words, directory)
+
+
+def filler(directory: Path) -> None:
+    """Puts words where they are masked."""
+    words = _words(directory)
+    torch.manual_seed(4)
+    model = BertForMaskedLM(BertConfig(vocab_size=len(words), **SIZES))
+    rows = sentences(4000, 5)
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        made = words([text for text, _ in rows[step * 32 % 3968 :][:32]], padding=True, return_tensors="pt")
+        drawn = torch.rand(made["input_ids"].shape, generator=torch.Generator().manual_seed(step)) < 0.2
+        drawn &= made["input_ids"] > 4
+        labels = made["input_ids"].masked_fill(~drawn, -100)
+        return {**made, "input_ids": made["input_ids"].masked_fill(drawn, words.mask_token_id), "labels": labels}
+
+    train(model, batch, 400)
+    _save(model, words, directory)
+
+
+def _words(directory: Path) -> BertTokenizerFast:
+    directory.mkdir(parents=True, exist_ok=True)
+    return tokenizer(directory)
+
+
+def _save(model: PreTrainedModel, words: BertTokenizerFast, directory: Path) -> None:
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)

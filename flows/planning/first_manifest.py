@@ -14,12 +14,16 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from catalog.errors import EnvironmentFault, Fault, NetworkFault
+from catalog.sentence_transformers import LIST
+from catalog.tasks import TASKS, task_for
 from flows.errors import UsageError
 from flows.manifest.names import fault
 from flows.planning.cost import weights_bytes
 from flows.planning.machine import refuse_unfit
 from flows.planning.plan import Plan, plan, read
+from flows.planning.preflight.installed import architectures
 from flows.store import Store
+from gates.spec import KINDS
 
 # For each target the presets to try, the best first, and what a comment says of it.
 CANDIDATES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -38,6 +42,7 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], str]] = {
         "OpenVINO IR in four bits",
     ),
 }
+DEFAULT_TASK = "text-generation"
 _TEXTS = {"calibration": 2_000_000, "evaluation": 400_000}
 """Characters of each text that is made of the standard library's documentation, at the most."""
 
@@ -74,12 +79,28 @@ def first_manifest(source: str, to: Path | None, store: Store) -> First:
         inside = local.resolve().is_relative_to(path.parent.resolve())
         written = f"./{local.resolve().relative_to(path.parent.resolve())}" if inside else str(local.resolve())
         allow_path = not inside
-    draft = _Draft(path, f"model: {{source: {json.dumps(written)}}}\n", allow_path, store)
+    task = task_of_directory(local) if local.is_dir() else DEFAULT_TASK
+    said = "" if task == DEFAULT_TASK else f", task: {task}"
+    draft = _Draft(path, f"model: {{source: {json.dumps(written)}{said}}}\n", allow_path, store)
     texts = _texts(draft)
     chosen, left_out = _choose(draft, texts)
     with path.open("x", encoding="utf-8") as file:
-        file.write(_manifest(draft.model, texts, chosen))
+        file.write(_manifest(draft.model, task, texts, chosen))
     return First(path, tuple(chosen), tuple(left_out), allow_path)
+
+
+def task_of_directory(directory: Path) -> str:
+    """What the head that config.json names is made for; a body without one embeds texts if it is an encoder's."""
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+        (named, *_), kind = config["architectures"], config["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):  # told when targets are tried
+        return DEFAULT_TASK
+    task = task_for(str(named)) or DEFAULT_TASK
+    encoders = architectures(TASKS["fill-mask"].mapping) or {}
+    if task == "feature-extraction" and not (kind in encoders or (directory / LIST).is_file()):
+        return DEFAULT_TASK
+    return task
 
 
 @dataclass(frozen=True)
@@ -192,7 +213,7 @@ def _docstrings(section: str) -> Iterator[str]:
         yield from (text for text in docstrings if text and len(text) > 300)
 
 
-def _manifest(model: str, texts: str, chosen: dict[str, tuple[str, float]]) -> str:
+def _manifest(model: str, task: str, texts: str, chosen: dict[str, tuple[str, float]]) -> str:
     """Return the manifest's text."""
     width = max(len(target) + len(preset) for target, (preset, _) in chosen.items()) + 2
     targets = "".join(
@@ -213,9 +234,18 @@ targets:
 {targets}
 # A target is released only when every gate holds at the unfavourable end of its confidence interval.
 gates:
-  divergence: {{max_kld: 0.05}}      # nats per token, from the original
-  perplexity: {{max_increase: 5%}}
+{first_gates(task)}
   size: {{max_ratio: {largest}%}}            # of the original's bytes; embeddings stay as they are
 
 publish: {{to: local, namespace: local}}   # to: [local, hub] and your name there releases to the Hugging Face Hub
 """
+
+
+def first_gates(task: str) -> str:
+    """The gates of a task but that of size, a line each."""
+    if task == DEFAULT_TASK:
+        return (
+            "  divergence: {max_kld: 0.05}      # nats per token, from the original\n  perplexity: {max_increase: 5%}"
+        )
+    asked = {name: KINDS[name]() for name in TASKS[task].defaults if name != "size"}
+    return "\n".join(f"  {name}: {json.dumps(gate.model_dump())}".replace('"', "") for name, gate in asked.items())

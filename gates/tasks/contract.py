@@ -133,7 +133,12 @@ class MeasuredTask(ABC):
         return Document(
             index=index,
             tokens=compared.count,
-            sums={name: amount(compared) for kind in kinds for name, amount in kind.sums.items()},
+            sums={
+                name: amount
+                for kind in kinds
+                for name, sum_of in kind.sums.items()
+                if (amount := sum_of(compared)) is not None
+            },
             tops={name: tuple(amounts(compared)) for kind in kinds for name, amounts in kind.tops.items()},
         )
 

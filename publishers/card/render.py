@@ -240,8 +240,10 @@ def _text_rows(task: Task, where: str, summary: Summary) -> list[tuple[str, str,
     rows = []
     for each in task.quantities:
         estimate = summary.quantities.get(each.name)
-        if isinstance(estimate, Estimate):
-            bounded = _with_bounds(estimate, each.style)
+        if estimate is not None:
+            bounded = (
+                _with_bounds(estimate, each.style) if isinstance(estimate, Estimate) else each.style.format(estimate)
+            )
             own, change = (each.own.format(**summary.values), bounded) if each.own else (bounded, "")
             rows.append((each.words.format(where=where), each.original.format(**summary.values), own, change))
     return rows

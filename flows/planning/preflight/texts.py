@@ -216,7 +216,7 @@ _LEARNED = {
     "gpt2": "n_positions",
     "gpt-sw3": "n_positions",
     "openai-gpt": "n_positions",
-    "opt": "max_position_embeddings",
+    **dict.fromkeys(("opt", "bert", "distilbert", "electra", "albert"), "max_position_embeddings"),
 }
 """Model types that look positions up in a table, and the key that says how many it has; others compute them."""
 

@@ -5,11 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from catalog.tasks import TASKS
 from flows.cli.app import main
 from flows.files.documents import documents
 from flows.manifest.load import load
+from flows.planning.first_manifest import first_gates, task_of_directory
 from gates.contamination import overlap
+from gates.spec import Gates
 from tests.flows.conftest import ROOT
 from tests.flows.manifest.room import safetensors
 
@@ -92,3 +96,35 @@ def test_what_is_no_model_is_one_error_and_leaves_nothing(source: str, words: st
     assert main(["init", source]) == 2
     assert words in capsys.readouterr().err
     assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "layout", "task"),
+    [
+        ("LlamaForCausalLM", "llama", False, "text-generation"),
+        ("GPT2LMHeadModel", "gpt2", False, "text-generation"),
+        ("LlamaModel", "llama", False, "text-generation"),
+        ("Qwen3Model", "qwen3", True, "feature-extraction"),
+        ("BertModel", "bert", False, "feature-extraction"),
+        ("BertForMaskedLM", "bert", False, "fill-mask"),
+        ("XLMRobertaForSequenceClassification", "xlm-roberta", False, "text-classification"),
+        ("BertForTokenClassification", "bert", False, "token-classification"),
+        ("RobertaForQuestionAnswering", "roberta", False, "question-answering"),
+        ("WhisperForConditionalGeneration", "whisper", False, "text-generation"),
+    ],
+)
+def test_the_task_is_what_the_head_is_made_for(
+    architecture: str, kind: str, layout: bool, task: str, tmp_path: Path
+) -> None:
+    config = {"architectures": [architecture], "model_type": kind}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if layout:
+        (tmp_path / "modules.json").write_text("[]")
+    assert task_of_directory(tmp_path) == task
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_gates_of_a_first_manifest_are_the_task_s_own(task: str) -> None:
+    written = yaml.safe_load(first_gates(task))
+    assert set(written) | {"size"} == set(TASKS[task].defaults)
+    assert Gates.model_validate(written).of_task(task)

@@ -1,0 +1,108 @@
+"""Each task from a manifest to releases in several formats, which the code on their cards loads and runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import encoders
+from tests.flows.conftest import quantmill
+from tests.releases import say
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
+
+TARGETS = {"int4": "w4-compensated-asym-g64", "nf4": "nf4", "ov-int8": "ov-w8-rtn"}
+SENTENCES = [{"text": text, "label": topic} for text, topic in encoders.sentences(96, 5)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task with a model that is trained for it, rows, and gates beside divergence and size."""
+
+    task: str
+    make: Callable[[Path], object]
+    rows: list[dict[str, Any]]
+    gates: str
+    says: str
+    """What the code on a card prints, as a pattern."""
+
+
+TEXTS = [{"text": text} for text, _ in encoders.sentences(200, 9)]
+# Wide enough for the first look at eight rows: how sharp gates are is tested in tests/gates/measured.
+SMALL = "divergence: {max_kld: 0.5}, size: {max_ratio: 90%}"
+ALIKE = "agreement: {min_top1: 40%}"
+CASES = {
+    "embeddings": Case(
+        "feature-extraction",
+        encoders.embedder,
+        SENTENCES,
+        "cosine: {min_cosine: 0.98}, neighbours: {min_overlap: 30%}, similarity: {}, size: {max_ratio: 90%}",
+        r"\[-?[\d.]+",
+    ),
+    "classes": Case(
+        "text-classification",
+        encoders.classifier,
+        SENTENCES,
+        f"accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
+        "|".join(encoders.TOPICS),
+    ),
+    "ranks": Case(
+        "text-classification",
+        encoders.cross_encoder,
+        encoders.pairs(96, 31),
+        f"ranking: {{min_agreement: 40%}}, accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
+        r"LABEL_0 \[-?[\d.]+",
+    ),
+    "words": Case(
+        "token-classification",
+        encoders.tagger,
+        encoders.tagged(48, 32),
+        f"f1: {{min_recovery: 60%}}, {ALIKE}, {SMALL}",
+        "anna",
+    ),
+    "answers": Case(
+        "question-answering",
+        encoders.answerer,
+        encoders.questions(48, 34),
+        f"answers: {{min_same: 30%}}, f1: {{min_recovery: 50%}}, {SMALL}",
+        "",
+    ),
+    "masks": Case(
+        "fill-mask", encoders.filler, SENTENCES, f"perplexity: {{max_increase: 100%}}, {ALIKE}, {SMALL}", r"\w+"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, prefect: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    case.make(tmp_path / "model")
+    encoders.write_rows(tmp_path / "evaluation.jsonl", case.rows)
+    encoders.write_rows(tmp_path / "calibration.jsonl", TEXTS)
+    manifest = tmp_path / "m.yaml"
+    column = "" if "text" in case.rows[0] else ", column: text"
+    manifest.write_text(
+        f"model: {{source: ./model, name: {name}, task: {case.task}}}\n"
+        f"calibration: {{files: [calibration.jsonl], samples: 16, tokens: 48{column}}}\n"
+        "evaluation: {files: [evaluation.jsonl], tokens: 60}\n"
+        f"targets: {json.dumps(TARGETS)}\n"
+        f"gates: {{{case.gates}}}\n"
+    )
+    home = tmp_path / "home"
+    ran = quantmill("run", manifest, "--json", home=home)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert [(row["target"], row["version"]) for row in ran.json] == [(target, "v1") for target in TARGETS]
+    programs = []
+    for target in TARGETS:
+        shown = quantmill("show", f"local/{name}-{target}", "--json", home=home).json
+        card = (Path(shown["directory"]) / "README.md").read_text()
+        assert f"pipeline_tag: {case.task}" in card
+        programs.append(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0])
+    for said in say(programs, tmp_path, HF_HOME=str(home), HF_HUB_OFFLINE="1"):
+        assert re.search(case.says, said), said

@@ -1,0 +1,166 @@
+"""Tasks of encoders: what a row becomes, and each way of being wrong is seen by the measure that is for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gates import entrypoint
+from gates.evidence import Document, Evidence
+from gates.kinds import f1
+from gates.request import BaselineRequest, Evaluation, EvidenceRequest
+from gates.spec import Gates
+from gates.tasks.question_answering import _hits, _span
+from gates.tasks.token_classification import entities
+from gates.verdict import judge
+from tests import encoders
+
+pytestmark = pytest.mark.xdist_group("encoders")
+
+
+def test_entities_are_runs_of_one_kind() -> None:
+    labels = ["B-PER", "I-PER", "O", "B-PER", "B-PER", "LOC", "LOC", "I-LOC", "O"]
+    assert entities(labels) == {("PER", 0, 2), ("PER", 3, 4), ("PER", 4, 5), ("LOC", 5, 8)}
+
+
+def test_a_span_ends_where_it_begins_or_behind() -> None:
+    logits = torch.full((2, 6), -9.0)
+    logits[0, 4], logits[0, 1], logits[1, 2], logits[1, 0] = 3, 2.9, 3, 5
+    assert _span(logits) == (1, 2)
+
+
+def test_hits_of_answers_are_of_the_best_true_one() -> None:
+    row = {"answers": torch.tensor([7, 8, -1, 5, -1]), "input_ids": torch.arange(10), "context": torch.arange(3, 10)}
+    found = _hits(row, (4, 5), (2, 2))
+    assert found is not None
+    assert (found.before, found.chosen_before, found.after, found.chosen_after, found.true) == (2, 2, 1, 1, 2)
+
+
+def document(index: int, before: tuple[int, int], after: tuple[int, int], true: int) -> Document:
+    parts = zip(("hits_original", "chosen_original", "hits", "chosen", "true"), (*before, *after, true), strict=True)
+    return Document(index=index, tokens=1, sums={name: float(value) for name, value in parts})
+
+
+def test_f1_is_of_all_rows_together_and_bounded_by_rows() -> None:
+    rows = [document(n, (2, 2), (2, 2) if n % 4 else (1, 2), 2) for n in range(80)]
+    found = f1.kept(rows, 0.95)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(1 - 20 / 160)
+    assert found.low < found.value < found.high and found.high - found.low < 0.12
+    assert f1.kept(rows[:1], 0.95) is None
+
+
+def test_the_bound_of_f1_holds_at_its_confidence() -> None:
+    rng = torch.Generator().manual_seed(0)
+    wrong = 0
+    for _ in range(200):
+        lost = torch.rand(60, generator=rng) < 0.1
+        found = f1.kept([document(n, (2, 2), (1, 2) if lost[n] else (2, 2), 2) for n in range(60)], 0.95)
+        assert found and found.low is not None
+        wrong += found.low > 0.95
+    assert wrong <= 20
+
+
+TRAINED: dict[str, tuple[str, Callable[[Path], object], list[dict[str, Any]]]] = {
+    "classes": (
+        "text-classification",
+        encoders.classifier,
+        [{"text": t, "label": n} for t, n in encoders.sentences(64, 5)],
+    ),
+    "ranks": ("text-classification", encoders.cross_encoder, encoders.pairs(120, 31)),
+    "words": ("token-classification", encoders.tagger, encoders.tagged(64, 32)),
+}
+"""Case → its task, what trains a model for it, and rows."""
+
+
+class Room:
+    """Trained models with baselines, made when they are first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def evidence(self, name: str, change: Callable[[dict[str, torch.Tensor]], None], out: Path) -> Evidence:
+        """Hold a copy of a model, its tensors changed, against the model."""
+        task, make, rows = TRAINED[name]
+        model, baseline = self.root / name, self.root / f"{name}-baseline"
+        evaluation = Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
+        if not baseline.exists():
+            make(model)
+            encoders.write_rows(evaluation.documents, rows)
+            baseline.mkdir()
+            entrypoint.run(BaselineRequest(model=model, task=task, evaluation=evaluation), baseline)
+        copy = shutil.copytree(model, out / "copy")
+        tensors = load_file(copy / "model.safetensors")
+        change(tensors)
+        save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+        fields = {"model": model, "task": task, "artifact": copy, "format": "transformers", "baseline": baseline}
+        found = entrypoint.run(EvidenceRequest.model_validate(fields | {"evaluation": evaluation}), out)
+        assert isinstance(found, Evidence)
+        return found
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
+    return Room(tmp_path_factory.mktemp("encoders"))
+
+
+def outcomes(evidence: Evidence, **asked: Any) -> dict[str, str]:
+    gates = Gates.model_validate({"size": None, "divergence": None, "perplexity": None, **asked})
+    return {row.name: row.outcome for row in judge(evidence, gates).gates if not row.name.startswith("sanity.")}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_path: Path) -> None:
+    evidence = room.evidence(name, lambda tensors: None, tmp_path)
+    assert not [check for check in evidence.checks if not check.passed]
+    assert evidence.summary and abs(evidence.summary.values["kld"]) < 1e-5
+    assert evidence.summary.values["agreement"] == 1 and evidence.summary.values["accuracy_original"] > 0.9
+    assert outcomes(evidence, divergence={"max_kld": 1e-3}, agreement={"min_top1": "80%"}) == {
+        "divergence": "passed",
+        "agreement": "passed",
+    }
+
+
+def test_two_classes_swapped(room: Room, tmp_path: Path) -> None:
+    def swap(tensors: dict[str, torch.Tensor]) -> None:
+        for name in ("classifier.weight", "classifier.bias"):
+            tensors[name] = tensors[name][[1, 0, 2, 3, 4, 5]].contiguous()
+
+    evidence = room.evidence("classes", swap, tmp_path)
+    asked = {"divergence": {}, "agreement": {}, "accuracy": {"min_recovery": "90%"}}
+    assert set(outcomes(evidence, **asked).values()) == {"failed"}
+
+
+def test_scores_in_reverse(room: Room, tmp_path: Path) -> None:
+    def negate(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["classifier.weight"].neg_()
+
+    evidence = room.evidence("ranks", negate, tmp_path)
+    assert outcomes(evidence, ranking={"min_agreement": "90%"}) == {"ranking": "failed"}
+    assert evidence.summary and evidence.summary.values["ordered"] < 0.2
+
+
+def test_scores_scaled_keep_their_order_and_diverge(room: Room, tmp_path: Path) -> None:
+    def scale(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["classifier.weight"].mul_(0.3)
+        tensors["classifier.bias"].mul_(0.3)
+
+    evidence = room.evidence("ranks", scale, tmp_path)
+    found = outcomes(evidence, ranking={"min_agreement": "95%"}, divergence={"max_kld": 0.02})
+    assert found == {"ranking": "passed", "divergence": "failed"}
+
+
+def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
+    def forget(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["classifier.bias"][4] -= 50
+
+    evidence = room.evidence("words", forget, tmp_path)
+    # One word of sixteen is wrong, and every place.
+    found = outcomes(evidence, accuracy={"min_recovery": "85%"}, f1={"min_recovery": "90%"})
+    assert found == {"accuracy": "passed", "f1": "failed"}
