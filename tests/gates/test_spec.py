@@ -33,7 +33,7 @@ def test_a_task_names_gates_and_measures_that_there_are(task: str) -> None:
     assert len(kept(task)) == len(set(kept(task))), "two kinds keep something under one name"
     assert set(row.measures) <= {name for kind in kinds for name in kind.measures}
     assert set(row.numbers) <= {name for kind in kinds for name in kind.numbers}
-    assert {each.name for each in row.quantities} <= set(row.measures)
+    assert {each.name for each in row.quantities} <= {*row.measures, *row.numbers}
     assert measured(task).name == task
 
 
