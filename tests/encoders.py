@@ -58,9 +58,15 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
 
 def tokenizer(directory: Path) -> BertTokenizerFast:
     """One word piece a word, always the same."""
-    words = {word for text, _ in sentences(2000, 0) for word in text.split()} | set(
-        ["who", "is", "in", "the", "kitchen", "garden", "?"]
-    )
+    words = {word for text, _ in sentences(2000, 0) for word in text.split()} | {
+        "who",
+        "is",
+        "in",
+        "the",
+        "kitchen",
+        "garden",
+        "?",
+    }
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)]
     (directory / "vocab.txt").write_text("\n".join(pieces) + "\n")
     return BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=64)
