@@ -141,9 +141,10 @@ def pairs(count: int, seed: int) -> list[dict[str, Any]]:
     """Sentences with another of the same topic (1), or of another (0)."""
     rng, topics, rows = random.Random(seed), list(TOPICS), []
     for number in range(count):
-        first = rng.choice(topics)
-        second = first if number % 2 else rng.choice([topic for topic in topics if topic != first])
-        rows.append({"text": sentence(rng, first), "pair": sentence(rng, second), "label": number % 2})
+        # Twos of each: every second row has both.
+        first, label = rng.choice(topics), number // 2 % 2
+        second = first if label else rng.choice([topic for topic in topics if topic != first])
+        rows.append({"text": sentence(rng, first), "pair": sentence(rng, second), "label": label})
     return rows
 
 

@@ -120,7 +120,7 @@ def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_pa
     evidence = room.evidence(name, lambda tensors: None, tmp_path)
     assert not [check for check in evidence.checks if not check.passed]
     assert evidence.summary and abs(evidence.summary.values["kld"]) < 1e-5
-    assert evidence.summary.values["agreement"] == 1 and evidence.summary.values["accuracy_original"] > 0.9
+    assert evidence.summary.values["agreement"] == 1 and evidence.summary.values["accuracy_original"] > 0.8
     assert outcomes(evidence, divergence={"max_kld": 1e-3}, agreement={"min_top1": "80%"}) == {
         "divergence": "passed",
         "agreement": "passed",
