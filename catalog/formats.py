@@ -178,7 +178,6 @@ FORMATS: dict[str, Format] = {
             libraries=("compressed-tensors",),
             method="compressed-tensors",
             computes={"bf16": {"dtype": "bfloat16"}, "fp32": {"dtype": "float32"}},
-            runtimes=(_sentences(),),
             mixes=True,
             vllm=True,
             # transformers unpacks it at the first forward.
