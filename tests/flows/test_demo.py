@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import NetworkFault
+from flows.files import fingerprint
 from flows.planning.plan import plan, read
 from flows.reports.outcomes import outcomes
 from flows.store import Store
@@ -316,3 +317,22 @@ def test_a_model_that_was_changed_is_not_rebuilt_from(demo: Demo) -> None:
         config.write_text(before)
     assert refused.code == 2
     assert "no longer the one that was read" in refused.stderr
+
+
+def test_repair_makes_an_artifact_again_whose_files_are_lost(demo: Demo) -> None:
+    """Its weights are gone from the hub and from the store: what is left is the record of how it was made."""
+    name = "demo/docstring-llama-nf4"
+    records = {path.parent: json.loads(path.read_bytes()) for path in demo.home.glob("store/quantize/*/record.json")}
+    ((made, record),) = ((p, r) for p, r in records.items() if r["inputs"]["recipe"]["dtype"] == "nf4")
+    weights = made / "out" / "model.safetensors"
+    sha256 = record["files"]["model.safetensors"]["sha256"]
+    blobs = list(demo.home.glob(f"hub/models--*/blobs/{sha256}"))
+    for path in (weights, *blobs):
+        path.unlink()
+    assert blobs and "model.safetensors" in quantmill("verify", name, home=demo.home).stderr
+    repaired = quantmill("repair", name, "--json", home=demo.home)
+    assert repaired.code == 0, repaired.stdout + repaired.stderr
+    assert [fingerprint.file_sha256(path) for path in blobs] == [sha256] * len(blobs)
+    assert quantmill("verify", name, home=demo.home).code == 0
+    # The plan makes the entry of the store anew when it is needed, which it is not.
+    assert "Nothing to do" in quantmill("run", demo.manifest, home=demo.home).stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,31 @@ def test_from_a_hub_model_to_a_hub_release_and_back(prefect: str, hub: LoopbackH
     moved = quantmill("plan", room / "hub.yaml", "--json", home=home).json["jobs"][0]
     assert moved["state"] == "stale"
     assert "changed: model" in moved["why"]
+
+    # Of a manifest that is gone and a release that was removed nothing is needed: the model in its cache goes, too.
+    (room / "hub.yaml").unlink()
+    weights = list((home / "sources").glob("models--maker--*/blobs/*"))
+    assert quantmill("gc", "--yes", home=home).code == 0
+    assert weights and all(path.exists() for path in weights)
+    assert quantmill("rm", "acme/docstring-llama-int8", home=home).code == 0
+    shutil.rmtree(home / "store" / "publish")  # that of the Hub, too, which could be made again from it
+    assert quantmill("gc", "--yes", home=home).code == 0
+    assert not [path for path in weights if path.exists()]
+
+
+def test_a_model_is_looked_at_once_more_when_it_was_fetched(prefect: str, hub: LoopbackHub, tmp_path: Path) -> None:
+    """What only its files tell, here a tokenizer that is cut short, is told before anything is made of it."""
+    room, home = tmp_path / "room", tmp_path / "home"
+    room.mkdir()
+    (room / "hub.yaml").write_text(MANIFEST)
+    (room / "evaluation.jsonl").write_text((ROOT / "manifests" / "demo" / "evaluation.jsonl").read_text())
+    assert quantmill("plan", room / "hub.yaml", home=home).code == 0
+    source = hub.repositories["maker/docstring-llama"]
+    tree = source.commits[source.head]
+    tree["tokenizer.json"] = File(tree["tokenizer.json"].content[:-200], large=False)
+    refused = quantmill("run", room / "hub.yaml", home=home)
+    assert refused.code == 2, refused.stdout + refused.stderr
+    assert "tokenizer.json" in refused.stdout and not list((home / "store").glob("quantize/*/record.json"))
 
 
 def test_without_a_token_nothing_is_started(hub: LoopbackHub, tmp_path: Path) -> None:
