@@ -20,6 +20,7 @@ from flows.execution import requests
 from flows.execution.child import Network
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
+from flows.planning.cost import looks
 from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
@@ -31,7 +32,6 @@ from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
 from gates.results import Baseline, EvidenceResult, Overlap
-from gates.statistics.sequential import interim_looks
 from gates.verdict import judge, slipped
 from quantizers.request import SensitivityResult
 
@@ -199,7 +199,7 @@ def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     network: Network = "read" if requests.tasks_from_hub(job) else "none"
     risk = spend(job, rung, artifact.content, store)
     before: Entry[EvidenceResult] | None = None
-    for documents in interim_looks(original.result.documents):
+    for documents in looks(job, rung, original.result.documents):
         step = job.evidence(rung, documents, artifact.content)
         request = requests.evidence(job, rung, documents, artifact, before, store)
         label = f"{job.target.name}: gate {rung.name}, {documents} documents"

@@ -286,8 +286,22 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     # The original's weights are mapped to be compared with, a part of them at a time.
     memory = scoring.process.memory_bytes + min(shape.bytes, _MAPPED) + packed + scoring.compared * shape.largest
     memory += scoring.long * _long_logits(evaluation, shape)
-    read = (scored or interim_looks(documents)[0]) * tokens
+    read = (scored or looks(job, rung, documents)[0]) * tokens
     return Cost(memory, 0, _scoring_seconds(scoring, shape, job, read, 2))
+
+
+def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:
+    """Return at how many of so many documents an artifact is judged: those that are scored sooner than another process starts are
+    one look.
+
+    The same on every machine, for what a look may risk follows from those before it: seconds are those of one core.
+    """
+    shape, scoring = scored_shape(job), _ARTIFACTS[FORMATS[rung.recipe.format].client.module]
+    _, tokens = _rows(job.manifest.evaluation, shape_of(job.original))
+    each = tokens * (2 * shape.read / scoring.rate + scoring.logit * shape.vocabulary)
+    planned = interim_looks(documents)
+    at_once = max((look for look in planned if look * each <= scoring.process.seconds), default=planned[0])
+    return tuple(look for look in planned if look >= at_once)
 
 
 def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:

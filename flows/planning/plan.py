@@ -15,6 +15,7 @@ from flows.machine_memory import memory_bytes
 from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
+from flows.planning.cost import looks
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.memory import Reason, changes, recall
@@ -25,7 +26,6 @@ from flows.planning.sources import Sources
 from flows.step import Step
 from flows.store import Failure, Record, Store
 from gates.results import EvidenceResult
-from gates.statistics.sequential import interim_looks
 from publishers.destinations.destination import open_destination
 from publishers.request import Place
 from publishers.request import Result as Published
@@ -181,8 +181,8 @@ def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:
     artifact = store.record(job.quantize(rung))
     if artifact is None:
         return []
-    looks = interim_looks(baseline.result.documents)
-    return [job.evidence(rung, documents, artifact.content) for documents in looks]
+    counts = looks(job, rung, baseline.result.documents)
+    return [job.evidence(rung, documents, artifact.content) for documents in counts]
 
 
 def verdict_of(job: Job, rung: Rung, store: Store) -> Record[Judged] | None:

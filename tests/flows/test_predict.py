@@ -8,7 +8,7 @@ import pytest
 
 from flows.execution.steps import note
 from flows.files.headers import Tensor
-from flows.planning.cost import Cost, gating, quantizing, scoring_original, weights_bytes
+from flows.planning.cost import Cost, gating, looks, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held
 from flows.planning.plan import Plan, plan, read
@@ -191,3 +191,11 @@ def test_plan_shows_the_total(tmp_path: Path) -> None:
     told = quantmill("plan", manifest, "--json", home=tmp_path / "home").json
     rows = [row["predicted"] for row in told["jobs"]]
     assert max(row["seconds"] for row in rows) < told["predicted"]["seconds"] < sum(row["seconds"] for row in rows)
+
+
+def test_documents_that_cost_less_than_a_process_are_one_look(tmp_path: Path) -> None:
+    large = job(tmp_path / "large", "rtn", "1.1 B")
+    rung = large.target.rungs[0]
+    assert looks(large, rung, 128) == (8, 16, 32, 64, 128)
+    small = replace(large, original=replace(large.original, tensors=tensors(64, 64, 128, 512, 2)))
+    assert looks(small, rung, 128) == (64, 128)
