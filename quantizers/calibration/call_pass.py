@@ -18,7 +18,7 @@ from quantizers.calibration.blocks import BATCH_TOKENS, watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.rows import by_rows, countable
 from quantizers.calibration.solving import Check, check_of, solve, unfolded, within
-from quantizers.discovery.forward import Enough, block_paths, run_model
+from quantizers.discovery.forward import block_paths, end_forward, run_model
 from quantizers.families.family import Family
 from quantizers.machine import Compute
 from quantizers.model.checkpoint import Checkpoint
@@ -83,7 +83,7 @@ def calibrate_calls(
             solved.append(path)
             del called[path]
             if len(solved) == len(family.calls):
-                raise Enough
+                end_forward()
         return output
 
     run_model(checkpoint, skeleton, block_paths(skeleton.model), rows, call)

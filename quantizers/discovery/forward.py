@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ Call = Callable[[str, dict[str, Any]], Any]
 """Path of a block and keyword arguments of a call to it → what it returns."""
 
 
-class Enough(Exception):
+class _Enough(Exception):
     """What follows in a forward is of no interest."""
 
 
@@ -69,10 +69,10 @@ def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str],
             block = model.get_submodule(name)
             stack.enter_context(replaced(block, partial(_answered, call, name, block)))
         if path:
-            stack.enter_context(replaced(model.get_submodule(path), _enough))
+            stack.enter_context(replaced(model.get_submodule(path), end_forward))
         try:
             model(**_inputs(model, rows))
-        except Enough:
+        except _Enough:
             return
         except QuantizeError:
             raise
@@ -87,8 +87,9 @@ def _answered(call: Call, path: str, block: nn.Module, *args: Any, **kwargs: Any
     return call(path, bind(block, args, kwargs))
 
 
-def _enough(*_: Any, **__: Any) -> None:
-    raise Enough
+def end_forward(*_: Any, **__: Any) -> NoReturn:
+    """End the forward that `run_model` began: what follows in it is of no interest."""
+    raise _Enough
 
 
 def _inputs(model: Any, rows: Tensor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers import (
     AutoConfig,
     PretrainedConfig,
@@ -265,7 +266,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
 @cache
 def _multiplies(kind: Any) -> bool:
     """Whether modules of a class made from `nn.Linear` return x W^T + b in float64, with a bias and without."""
-    if kind.__module__.startswith("torch."):
+    if kind is NonDynamicallyQuantizableLinear:
         return False  # that in MultiheadAttention is never called: its weights are read
     generator = torch.Generator().manual_seed(0)
     for bias in (False, True):
