@@ -17,7 +17,7 @@ from tests.releases import say
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
 
-TARGETS = {"int4": "w4-compensated-asym-g64", "nf4": "nf4", "ov-int8": "ov-w8-rtn"}
+TARGETS = {"int4": "w4-compensated-asym-g64", "ov-int8": "ov-w8-rtn"}
 SENTENCES = [{"text": text, "label": topic} for text, topic in encoders.sentences(96, 5)]
 
 
@@ -82,6 +82,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, prefect: str, tmp_path: Path) -> None:
     case = CASES[name]
+    # sentence-transformers runs this format of the two that are transformers'.
+    targets = TARGETS | ({"nf4": "nf4"} if case.task == "feature-extraction" else {})
     case.make(tmp_path / "model")
     encoders.write_rows(tmp_path / "evaluation.jsonl", case.rows)
     encoders.write_rows(tmp_path / "calibration.jsonl", TEXTS)
@@ -91,15 +93,15 @@ def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, prefec
         f"model: {{source: ./model, name: {name}, task: {case.task}}}\n"
         f"calibration: {{files: [calibration.jsonl], samples: 16, tokens: 48{column}}}\n"
         "evaluation: {files: [evaluation.jsonl], tokens: 60}\n"
-        f"targets: {json.dumps(TARGETS)}\n"
+        f"targets: {json.dumps(targets)}\n"
         f"gates: {{{case.gates}}}\n"
     )
     home = tmp_path / "home"
     ran = quantmill("run", manifest, "--json", home=home)
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert [(row["target"], row["version"]) for row in ran.json] == [(target, "v1") for target in TARGETS]
+    assert [(row["target"], row["version"]) for row in ran.json] == [(target, "v1") for target in targets]
     programs = []
-    for target in TARGETS:
+    for target in targets:
         shown = quantmill("show", f"local/{name}-{target}", "--json", home=home).json
         card = (Path(shown["directory"]) / "README.md").read_text()
         assert f"pipeline_tag: {case.task}" in card
