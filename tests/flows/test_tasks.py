@@ -1,4 +1,4 @@
-"""Each task from a manifest to releases in several formats, which the code on their cards loads and runs."""
+"""Tasks from a manifest to releases in several formats, which the code on their cards loads and runs."""
 
 from __future__ import annotations
 
@@ -51,30 +51,6 @@ CASES = {
         SENTENCES,
         f"accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
         "|".join(encoders.TOPICS),
-    ),
-    "ranks": Case(
-        "text-classification",
-        encoders.cross_encoder,
-        encoders.pairs(96, 31),
-        f"ranking: {{min_agreement: 40%}}, accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
-        r"LABEL_0 \[-?[\d.]+",
-    ),
-    "words": Case(
-        "token-classification",
-        encoders.tagger,
-        encoders.tagged(48, 32),
-        f"f1: {{min_recovery: 60%}}, {ALIKE}, {SMALL}",
-        "anna",
-    ),
-    "answers": Case(
-        "question-answering",
-        encoders.answerer,
-        encoders.questions(48, 34),
-        f"answers: {{min_same: 30%}}, f1: {{min_recovery: 50%}}, {SMALL}",
-        "",
-    ),
-    "masks": Case(
-        "fill-mask", encoders.filler, SENTENCES, f"perplexity: {{max_increase: 100%}}, {ALIKE}, {SMALL}", r"\w+"
     ),
 }
 
