@@ -52,6 +52,16 @@ CASES = {
         f"accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
         "|".join(encoders.TOPICS),
     ),
+    "ranks": Case(
+        "text-classification",
+        encoders.cross_encoder,
+        encoders.pairs(96, 31),
+        f"ranking: {{min_agreement: 40%}}, accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
+        r"LABEL_0 \[-?[\d.]+",
+    ),
+    "masks": Case(
+        "fill-mask", encoders.filler, SENTENCES, f"perplexity: {{max_increase: 100%}}, {ALIKE}, {SMALL}", r"\w+"
+    ),
 }
 
 
