@@ -6,21 +6,36 @@ How it is measured is code, in `gates.tasks.<name>`, with underscores for dashes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-
-@dataclass(frozen=True)
-class Usage:
-    """How the user of one client does a task with a release."""
-
-    stock: str
-    """The class that they type."""
-    snippet: str
-    """Python that loads and runs a release. Filled in are `{where}`, arguments that name it: a name or a directory, and the
-    version if it is pinned; `{runtime}`, further arguments of a model, which it was judged with; and `{directory}`, an
-    expression for the directory it is in."""
-
+from catalog.quantities import (
+    ACCURACY,
+    AGREEMENT,
+    DIVERGENCE,
+    F1,
+    FLIPS,
+    ORDERED,
+    PERPLEXITY,
+    ROW_AGREEMENT,
+    ROW_DIVERGENCE,
+    SAME,
+    Quantity,
+)
+from catalog.usages import (
+    ANSWERED,
+    CLASSIFIED,
+    FEATURES,
+    FILLED,
+    LLAMA_CPP,
+    OPTIMUM_INTEL,
+    TAGGED,
+    TEXT_GENERATION,
+    TRANSFORMERS,
+    Usage,
+    clients,
+    usage,
+)
 
 Kind = Literal["text", "texts", "label", "labels"]
 KINDS: dict[Kind, str] = {
@@ -53,26 +68,6 @@ class Column:
 TEXT = Column("text")
 DOMAIN = Column("domain", required=False, named=True)
 """What kind of text a row is, for gates that hold in every domain."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One row of a card's table of measurements: an estimate of the summary, and what it is of both models."""
-
-    name: str
-    """Of the estimate."""
-    words: str
-    """`{where}` is filled in where the same is measured in more than one way."""
-    style: str
-    """Format of the estimate."""
-    original: str
-    """Of the original: words, or the name in braces, with its format, of a number of the summary."""
-    own: str = ""
-    """Of the artifact; where it is empty, the estimate stands there, else it stands as the change."""
-    labelled: bool = False
-    """Whether it is absent where rows have no labels."""
-    metric: tuple[str, str, str] | None = None
-    """Of the Hub's results: type and name, and the number or estimate of the summary."""
 
 
 @dataclass(frozen=True)
@@ -140,165 +135,10 @@ class Task:
 _LOADS = ("files", "size", "config", "special-tokens")
 _RUNS = ("tokenizer", "loads", "weights", "finite")
 
-_TRANSFORMERS = "from transformers import {stock}, AutoTokenizer\n"
-_OPTIMUM_INTEL = "from optimum.intel import {stock}\nfrom transformers import AutoTokenizer\n"
-_TEXT_GENERATION = """
-tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}}{{runtime}})
-inputs = tokenizer("The function returns", return_tensors="pt")
-tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
-print(tokenizer.decode(tokens[0], skip_special_tokens=True))
-"""
-_LLAMA_CPP = """\
-import xllamacpp
-
-settings = xllamacpp.CommonParams()
-settings.model.path = {directory} + "/model.gguf"
-server = xllamacpp.Server(settings)
-answer = server.handle_completions({{"prompt": "The function returns", "max_tokens": 32, "temperature": 0}})
-print(answer["choices"][0]["text"])
-"""
-
-# Texts of one length need no padding, so that a mean over tokens is one of the text alone.
-_FEATURES = """
-tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}}{{runtime}})
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
-states = model(**inputs).last_hidden_state
-print(states[0].mean(0).tolist()[:8])
-"""
-
-_LOADED = """
-tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}})
-"""
-_CLASSIFIED = (
-    _LOADED
-    + """\
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
-logits = model(**inputs).logits[0]
-print(model.config.id2label[int(logits.argmax())], logits.tolist())
-"""
-)
-_FILLED = (
-    _LOADED
-    + """\
-inputs = tokenizer(f"A mill grinds {{{{tokenizer.mask_token}}}} into flour.", return_tensors="pt")
-place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
-print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
-"""
-)
-_TAGGED = (
-    _LOADED
-    + """\
-inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
-labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
-print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
-"""
-)
-_ANSWERED = (
-    _LOADED
-    + """\
-inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
-outputs = model(**inputs)
-start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
-print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
-"""
-)
-
-
-_LOADED = """
-tokenizer = AutoTokenizer.from_pretrained({{where}})
-model = {stock}.from_pretrained({{where}})
-"""
-_CLASSIFIED = (
-    _LOADED
-    + """\
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
-logits = model(**inputs).logits[0]
-print(model.config.id2label[int(logits.argmax())], logits.tolist())
-"""
-)
-_FILLED = (
-    _LOADED
-    + """\
-inputs = tokenizer("A mill grinds " + tokenizer.mask_token + " into flour.", return_tensors="pt")
-place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
-print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
-"""
-)
-_TAGGED = (
-    _LOADED
-    + """\
-inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
-labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
-print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
-"""
-)
-_ANSWERED = (
-    _LOADED
-    + """\
-inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
-outputs = model(**inputs)
-start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
-print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
-"""
-)
-
-
-def _usage(stock: str, imports: str, body: str) -> Usage:
-    return Usage(stock, (imports + body).format(stock=stock))
-
-
-def _clients(stock: str, body: str) -> dict[str, Usage]:
-    """Both clients of torch's models and of OpenVINO IR, whose classes differ by their beginning."""
-    return {
-        "transformers": _usage(f"Auto{stock}", _TRANSFORMERS, body),
-        "optimum.intel": _usage(f"OV{stock}", _OPTIMUM_INTEL, body),
-    }
-
-
 _HEADS = ("classifier*", "score", "qa_outputs", "pre_classifier", "cls.*", "lm_head*", "vocab_*", "generator_*")
 """Names of heads, and of what stands between them and the blocks."""
 
 
-_DIVERGENCE = Quantity(
-    "kld",
-    "KL divergence from the original{where}, nats per token",
-    "{:.5f}",
-    original="0",
-    metric=("kl_divergence", "KL divergence from the original (nats per token)", "kld"),
-)
-_AGREEMENT = Quantity(
-    "agreement",
-    "Same first choice as the original (top-1){where}",
-    "{:.2%}",
-    original="100%",
-    metric=("top1_agreement", "Top-1 agreement with the original", "agreement"),
-)
-_FLIPS = Quantity("flips", "Choices that turned right or wrong{where}", "{:.2%}", original="0%")
-
-_PERPLEXITY = Quantity(
-    "increase",
-    "Perplexity{where}",
-    "{:+.2%}",
-    original="{perplexity_original:.4f}",
-    own="{perplexity:.4f}",
-    metric=("perplexity", "Perplexity", "perplexity"),
-)
-_ROW_DIVERGENCE = replace(_DIVERGENCE, words="KL divergence from the original, nats per choice")
-_ROW_AGREEMENT = replace(_AGREEMENT, words="Same choice as the original")
-_ACCURACY = Quantity(
-    "accuracy",
-    "Accuracy",
-    "{:.2%}",
-    original="{accuracy_original:.2%}",
-    labelled=True,
-    metric=("accuracy", "Accuracy", "accuracy"),
-)
-_F1 = Quantity("f1", "F1", "{:.4f}", original="{f1_original:.4f}", labelled=True, metric=("f1", "F1", "f1"))
-_SAME = Quantity("same", "Same answers as the original", "{:.2%}", original="100%")
-_ORDERED = Quantity("ordered", "Pairs of rows in the original's order", "{:.2%}", original="100%", labelled=True)
 _CHOICES = """\
 On {tokens:,} held-out choices it takes the original's {agreement:.1%} of the time, and its distributions diverge
 from the original's by {kld:.4f} nats."""
@@ -309,9 +149,9 @@ TASKS: dict[str, Task] = {
         Task(
             "text-generation",
             clients={
-                "transformers": _usage("AutoModelForCausalLM", _TRANSFORMERS, _TEXT_GENERATION),
-                "xllamacpp": Usage("Server", _LLAMA_CPP),
-                "optimum.intel": _usage("OVModelForCausalLM", _OPTIMUM_INTEL, _TEXT_GENERATION),
+                "transformers": usage("AutoModelForCausalLM", TRANSFORMERS, TEXT_GENERATION),
+                "xllamacpp": Usage("Server", LLAMA_CPP),
+                "optimum.intel": usage("OVModelForCausalLM", OPTIMUM_INTEL, TEXT_GENERATION),
             },
             builds=("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"),
             mapping="MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -325,10 +165,10 @@ TASKS: dict[str, Task] = {
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
             quantities=(
-                _PERPLEXITY,
-                _DIVERGENCE,
-                _AGREEMENT,
-                _FLIPS,
+                PERPLEXITY,
+                DIVERGENCE,
+                AGREEMENT,
+                FLIPS,
             ),
             lead="""\
 On {tokens:,} tokens of held-out text its perplexity differs from the original's by {increase:+.2%}, and both
@@ -340,8 +180,8 @@ choose the same next token {agreement:.1%} of the time.""",
         Task(
             "feature-extraction",
             clients={
-                "transformers": _usage("AutoModel", _TRANSFORMERS, _FEATURES),
-                "optimum.intel": _usage("OVModelForFeatureExtraction", _OPTIMUM_INTEL, _FEATURES),
+                "transformers": usage("AutoModel", TRANSFORMERS, FEATURES),
+                "optimum.intel": usage("OVModelForFeatureExtraction", OPTIMUM_INTEL, FEATURES),
             },
             builds=("AutoModel",),
             mapping="MODEL_MAPPING_NAMES",
@@ -379,7 +219,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "text-classification",
-            clients=_clients("ModelForSequenceClassification", _CLASSIFIED),
+            clients=clients("ModelForSequenceClassification", CLASSIFIED),
             builds=("AutoModelForSequenceClassification",),
             mapping="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
             heads=("ForSequenceClassification",),
@@ -391,7 +231,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=(),
             measures=("kld", "agreement", "accuracy_original", "accuracy", "ordered"),
             harm="kld",
-            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY, _ORDERED),
+            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY, ORDERED),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -399,7 +239,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "token-classification",
-            clients=_clients("ModelForTokenClassification", _TAGGED),
+            clients=clients("ModelForTokenClassification", TAGGED),
             builds=("AutoModelForTokenClassification",),
             mapping="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
             heads=("ForTokenClassification",),
@@ -411,7 +251,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=("f1_original", "f1"),
             measures=("kld", "agreement", "accuracy_original", "accuracy"),
             harm="kld",
-            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY, _F1),
+            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY, F1),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -419,7 +259,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "question-answering",
-            clients=_clients("ModelForQuestionAnswering", _ANSWERED),
+            clients=clients("ModelForQuestionAnswering", ANSWERED),
             builds=("AutoModelForQuestionAnswering",),
             mapping="MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
             heads=("ForQuestionAnswering",),
@@ -431,7 +271,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=("same", "f1_original", "f1"),
             measures=("kld", "agreement"),
             harm="kld",
-            quantities=(_ROW_DIVERGENCE, _ROW_AGREEMENT, _SAME, _F1),
+            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, SAME, F1),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -439,7 +279,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "fill-mask",
-            clients=_clients("ModelForMaskedLM", _FILLED),
+            clients=clients("ModelForMaskedLM", FILLED),
             builds=("AutoModelForMaskedLM",),
             mapping="MODEL_FOR_MASKED_LM_MAPPING_NAMES",
             heads=("ForMaskedLM",),
@@ -451,7 +291,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=("perplexity_original", "perplexity"),
             measures=("increase", "loss_change", "kld", "agreement", "flips", "accuracy_original", "accuracy"),
             harm="kld",
-            quantities=(_PERPLEXITY, _ROW_DIVERGENCE, _ROW_AGREEMENT, _ACCURACY),
+            quantities=(PERPLEXITY, ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -463,10 +303,9 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
 
 def task_for(architecture: str) -> str | None:
     """Return the task that the head of an architecture is made for, by how its name ends."""
-    ends = [(len(head), number, name) for number, (name, row) in enumerate(TASKS.items()) for head in row.heads]
-    heads = [head for row in TASKS.values() for head in row.heads]
-    fitting = [each for each, head in zip(ends, heads, strict=True) if architecture.endswith(head)]
-    return max(fitting)[2] if fitting else None
+    heads = [(head, name) for name, row in TASKS.items() for head in row.heads if architecture.endswith(head)]
+    # The longest says most; of two that are alike, a body without a head, the later row is the more special one.
+    return max(reversed(heads), key=lambda each: len(each[0]))[1] if heads else None
 
 
 if TYPE_CHECKING:

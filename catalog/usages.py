@@ -1,0 +1,97 @@
+"""How the user of a stock client does each task with a release: the code that cards show and tests run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How the user of one client does a task with a release."""
+
+    stock: str
+    """The class that they type."""
+    snippet: str
+    """Python that loads and runs a release. Filled in are `{where}`, arguments that name it: a name or a directory, and the
+    version if it is pinned; `{runtime}`, further arguments of a model, which it was judged with; and `{directory}`, an
+    expression for the directory it is in."""
+
+
+TRANSFORMERS = "from transformers import {stock}, AutoTokenizer\n"
+OPTIMUM_INTEL = "from optimum.intel import {stock}\nfrom transformers import AutoTokenizer\n"
+TEXT_GENERATION = """
+tokenizer = AutoTokenizer.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+inputs = tokenizer("The function returns", return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
+LLAMA_CPP = """\
+import xllamacpp
+
+settings = xllamacpp.CommonParams()
+settings.model.path = {directory} + "/model.gguf"
+server = xllamacpp.Server(settings)
+answer = server.handle_completions({{"prompt": "The function returns", "max_tokens": 32, "temperature": 0}})
+print(answer["choices"][0]["text"])
+"""
+
+# Texts of one length need no padding, so that a mean over tokens is one of the text alone.
+FEATURES = """
+tokenizer = AutoTokenizer.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+states = model(**inputs).last_hidden_state
+print(states[0].mean(0).tolist()[:8])
+"""
+
+_LOADED = """
+tokenizer = AutoTokenizer.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+"""
+CLASSIFIED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+logits = model(**inputs).logits[0]
+print(model.config.id2label[int(logits.argmax())], logits.tolist())
+"""
+)
+FILLED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds " + tokenizer.mask_token + " into flour.", return_tensors="pt")
+place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
+"""
+)
+TAGGED = (
+    _LOADED
+    + """\
+inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
+labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
+print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
+"""
+)
+ANSWERED = (
+    _LOADED
+    + """\
+inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
+outputs = model(**inputs)
+start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
+print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
+"""
+)
+
+
+def usage(stock: str, imports: str, body: str) -> Usage:
+    """Return how one client does it: `imports` and `body` with the class filled in."""
+    return Usage(stock, (imports + body).format(stock=stock))
+
+
+def clients(stock: str, body: str) -> dict[str, Usage]:
+    """Both clients of torch's models and of OpenVINO IR, whose classes differ by their beginning."""
+    return {
+        "transformers": usage(f"Auto{stock}", TRANSFORMERS, body),
+        "optimum.intel": usage(f"OV{stock}", OPTIMUM_INTEL, body),
+    }
