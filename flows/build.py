@@ -23,7 +23,7 @@ from flows.planning.plan import Plan, Planned, plan_job, verdict_of
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.step import Entry, Step
 from flows.store import Record, Store
-from flows.tasks import StepsFailed, isolated
+from flows.tasks import ControlPassed, StepsFailed, isolated
 
 
 @dataclass(frozen=True)
@@ -123,20 +123,28 @@ def judged(planned: Planned, run: Run) -> bool:
 def release(run: Run) -> None:
     """Release what passed, unless something that is known to be bad passes, too.
 
-    One control goes each way of loading and scoring that was gone in this run, or that has none yet.
+    One control goes each way of loading and scoring that was gone in this run, or that has none yet. Where a control could
+    not be made, what went that way waits for the next run.
     """
     ways: dict[tuple[str, str, str], list[Passed]] = {}
     for passed in run.passed:
         ways.setdefault(passed.path, []).append(passed)
-    for way in ways.values():
+    refused: set[tuple[str, str, str]] = set()
+    for path, way in ways.items():
         first = next((passed for passed in way if passed.now), way[0])
-        refused = False
+        blind = False
         with isolated(first.job.release, run.failed):
-            tasks.control(first.job, first.rung, run.store, anew=first.now)
-            refused = True
-        if not refused:
+            try:
+                tasks.control(first.job, first.rung, run.store, anew=first.now)
+                refused.add(path)
+            except ControlPassed:
+                blind = True
+                raise
+        if blind:
             return
     for passed in run.passed:
+        if passed.path not in refused:
+            continue
         with isolated(passed.job.release, run.failed):
             tasks.publish(passed.job, passed.rung, passed.verdict, run.store)
 

@@ -20,7 +20,7 @@ ERROR = 1.5
 """Factor that a prediction may be off by: what is refused would not fit even then."""
 _RUNNING = 16_000_000
 """Bytes that a run takes besides what it makes: Prefect's database, most of all, logs, and records."""
-_PARTS = ("store", "scratch", "hub", "jobs", "failures", "cache", "prefect")
+_PARTS = ("store", "scratch", "hub", "jobs", "risk", "history", "runs", "failures", "cache", "prefect")
 """Of a home, what a run writes in; another user's run may have made it."""
 _ACCELERATORS = {
     "cuda": ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"),
