@@ -157,15 +157,15 @@ def _output(kind: str, path: Path, format_: str = "transformers") -> Tensor:
         model = importlib.import_module("optimum.intel").OVModelForCausalLM.from_pretrained(path)
         return model(**inputs, attention_mask=torch.ones_like(ids)).logits  # type: ignore[no-any-return]
     auto = getattr(transformers, tiny.KINDS[kind])
-    output = auto.from_pretrained(path, dtype=torch.float32).eval()(**inputs)
-    found: Tensor = output.last_hidden_state if kind == "encoder" else output.logits
-    if not torch.isfinite(found).all():
+    made = auto.from_pretrained(path, dtype=torch.float32).eval()(**inputs)
+    output: Tensor = made.last_hidden_state if kind == "encoder" else made.logits
+    if not torch.isfinite(output).all():
         raise ValueError("the output is not finite")
-    return found
+    return output
 
 
-def _error(found: Tensor, wanted: Tensor) -> float:
-    return float(((found - wanted).norm(dim=-1) / wanted.norm(dim=-1)).median())
+def _error(ours: Tensor, wanted: Tensor) -> float:
+    return float(((ours - wanted).norm(dim=-1) / wanted.norm(dim=-1)).median())
 
 
 def _what(error: BaseException) -> str:
@@ -214,13 +214,13 @@ def run_all(
     while left or started:
         while left and len(started) < workers:
             kind, model_type = left.pop(0)
-            place = Path(tempfile.mkdtemp(dir=scratch))
+            directory = Path(tempfile.mkdtemp(dir=scratch))
             own = tuple(name for name in recipes if name in HOW or kind in OTHERS[name][0])
-            job = forked(partial(mill, kind, model_type, place, own), LIMIT_S, own)
-            started.append((f"{kind}/{model_type}", place, job))
-        name, place, told = started.pop(0)
+            job = forked(partial(mill, kind, model_type, directory, own), LIMIT_S, own)
+            started.append((f"{kind}/{model_type}", directory, job))
+        name, directory, told = started.pop(0)
         row = told()
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         yield name, row
 
 
@@ -271,8 +271,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="types at a time")
     parser.add_argument("--fresh", action="store_true", help="run everything again")
     arguments = parser.parse_args()
-    place = RESULTS / "coverage.json"
-    known: dict[str, Row] = json.loads(place.read_text("utf-8"))["types"] if place.is_file() else {}
+    results = RESULTS / "coverage.json"
+    known: dict[str, Row] = json.loads(results.read_text("utf-8"))["types"] if results.is_file() else {}
     if arguments.fresh or arguments.sample:
         known = {}
     names = _names(arguments)
@@ -286,17 +286,17 @@ def main() -> int:
             told = row.get("unmade") or " ".join(f"{k} {v['outcome']}" for k, v in row["outcomes"].items())
             print(f"{done}/{len(todo)} {name}: {told} ({row['seconds']} s)", flush=True)
             if not arguments.sample:
-                _keep(known, place)
+                _keep(known, results)
     return 0 if judged(known) else 1
 
 
-def _keep(rows: dict[str, Row], place: Path) -> None:
+def _keep(rows: dict[str, Row], results: Path) -> None:
     order = {f"{kind}/{t}": None for kind in tiny.KINDS for t in tiny.types(kind)}
     tools = {name: importlib.metadata.version(name) for name in ("transformers", "optimum-intel", "compressed-tensors")}
     whole = {"tools": tools, "types": {name: rows[name] for name in order if name in rows}}
-    before = place.with_suffix(".tmp")
+    before = results.with_suffix(".tmp")
     before.write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
-    before.replace(place)
+    before.replace(results)
 
 
 def judged(rows: dict[str, Row]) -> bool:

@@ -228,11 +228,11 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=10_000, help="of each pool of documents, correlation and damage")
     nights, rng = parser.parse_args().nights, np.random.default_rng(20240229)
     recorded = list(pools())
-    found = [line for pool in track(recorded, "simulating") for line in simulated(pool, nights, rng)]
-    report("nights", f"{nights} nights of {RUNGS} rungs, {DOCUMENTS} documents", COLUMNS, found)
+    lines = [line for pool in track(recorded, "simulating") for line in simulated(pool, nights, rng)]
+    report("nights", f"{nights} nights of {RUNGS} rungs, {DOCUMENTS} documents", COLUMNS, lines)
 
     def over(rule: str, case: str, what: str) -> list[float]:
-        return [line[what] for line in found if (line["rule"], line["case"]) == (rule, case)]
+        return [line[what] for line in lines if (line["rule"], line["case"]) == (rule, case)]
 
     def documents(rule: str, *cases: str) -> float:
         return float(np.mean([value for case in cases for value in over(rule, case, "scored")]))

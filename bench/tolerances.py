@@ -56,22 +56,22 @@ COLUMNS = (
 def items(texts: list[torch.Tensor], most: int) -> list[tuple[torch.Tensor, int]]:
     """Return rows to choose from, (CHOICES, tokens), the true one first, and where the passage begins."""
     generator, made = torch.Generator().manual_seed(0), []
-    for place in PLACES:
-        fit = [text for text in texts if len(text) >= place + PASSAGE]
+    for begins in PLACES:
+        fit = [text for text in texts if len(text) >= begins + PASSAGE]
         for index, text in enumerate(fit):
             others = torch.randperm(len(fit) - 1, generator=generator)[: CHOICES - 1]
             chosen = [text, *(fit[int(other) + (int(other) >= index)] for other in others)]
-            ends = torch.stack([each[place : place + PASSAGE] for each in chosen])
-            made.append((torch.cat([text[:place].expand(CHOICES, -1), ends], 1), place))
+            ends = torch.stack([each[begins : begins + PASSAGE] for each in chosen])
+            made.append((torch.cat([text[:begins].expand(CHOICES, -1), ends], 1), begins))
     return made[:most]
 
 
 @torch.inference_mode()
 def answers(loaded: Loaded, asked: list[tuple[torch.Tensor, int]]) -> Iterator[float]:
     """Yield 1 for each item whose true passage is the likeliest, else 0."""
-    for choices, place in asked:
-        logprobs = loaded.model(choices).logits[:, place - 1 : -1].float().log_softmax(-1)
-        likelihood = logprobs.gather(-1, choices[:, place:, None]).sum((1, 2))
+    for choices, begins in asked:
+        logprobs = loaded.model(choices).logits[:, begins - 1 : -1].float().log_softmax(-1)
+        likelihood = logprobs.gather(-1, choices[:, begins:, None]).sum((1, 2))
         yield float(likelihood.argmax() == 0)
 
 

@@ -171,8 +171,8 @@ def tagged(count: int, seed: int) -> list[dict[str, Any]]:
     rng, rows = random.Random(seed), []
     for _ in range(count):
         words = sentence(rng, rng.choice(list(TOPICS))).split()
-        place = rng.choice(["old mill", "red barn", "cold harbour", "quiet street"]).split()
-        words += ["in", "the", *place]
+        location = rng.choice(["old mill", "red barn", "cold harbour", "quiet street"]).split()
+        words += ["in", "the", *location]
         labels = ["B-PER" if word in NAMES else "O" for word in words[:-2]] + ["B-LOC", "I-LOC"]
         rows.append({"words": words, "labels": labels})
     return rows
@@ -194,9 +194,9 @@ def tagger(directory: Path) -> None:
         made = words([r["words"] for r in chosen], is_split_into_words=True, padding=True, return_tensors="pt")
         labels = torch.full(made["input_ids"].shape, -100)
         for number, row in enumerate(chosen):
-            for place, word in enumerate(made.word_ids(number)):
+            for token, word in enumerate(made.word_ids(number)):
                 if word is not None:
-                    labels[number, place] = names.index(row["labels"][word])
+                    labels[number, token] = names.index(row["labels"][word])
         return {**made, "labels": labels}
 
     train(model, batch, 100)
@@ -206,9 +206,9 @@ def tagger(directory: Path) -> None:
 def questions(count: int, seed: int) -> list[dict[str, Any]]:
     """Who is where, of two people in two places."""
     rng, rows = random.Random(seed), []
-    places = ["mill", "barn", "harbour", "street", "school", "tower", "kitchen", "garden"]
+    locations = ["mill", "barn", "harbour", "street", "school", "tower", "kitchen", "garden"]
     for _ in range(count):
-        (first, second), (here, there) = rng.sample(NAMES, 2), rng.sample(places, 2)
+        (first, second), (here, there) = rng.sample(NAMES, 2), rng.sample(locations, 2)
         asked, answer = rng.choice([(here, first), (there, second)])
         context = f"{first} is in the {here} and {second} is in the {there}"
         rows.append({"context": context, "question": f"who is in the {asked} ?", "answers": [answer]})
@@ -226,8 +226,8 @@ def answerer(directory: Path) -> None:
         chosen = rows[step * 32 % 12768 :][:32]
         made = words([r["question"] for r in chosen], [r["context"] for r in chosen], padding=True, return_tensors="pt")
         answers = [words.convert_tokens_to_ids(r["answers"][0]) for r in chosen]
-        places = torch.tensor([ids.tolist().index(a) for ids, a in zip(made["input_ids"], answers, strict=True)])
-        return {**made, "start_positions": places, "end_positions": places}
+        positions = torch.tensor([ids.tolist().index(a) for ids, a in zip(made["input_ids"], answers, strict=True)])
+        return {**made, "start_positions": positions, "end_positions": positions}
 
     train(model, batch, 700)
     _save(model, words, directory)

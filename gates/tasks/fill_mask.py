@@ -17,7 +17,7 @@ SHARE = 0.15
 
 
 class FillMask(DistributionTask):
-    """A row is a text with tokens masked, their `places`, and in `targets` what was there."""
+    """A row is a text with tokens masked, which ones in `masked`, and in `targets` what was there."""
 
     name = "fill-mask"
     nothing = "no text has a token that could be masked; give more text."
@@ -35,14 +35,14 @@ class FillMask(DistributionTask):
         if not len(plain):
             return None
         order = torch.randperm(len(plain), generator=torch.Generator().manual_seed(number))
-        places = plain[order[: max(1, round(SHARE * len(plain)))]].sort().values
-        targets = row["input_ids"][places].clone()
-        row["input_ids"][places] = asked.tokenizer.mask_token_id
-        return {**row, "places": places, "targets": targets}
+        masked = plain[order[: max(1, round(SHARE * len(plain)))]].sort().values
+        targets = row["input_ids"][masked].clone()
+        row["input_ids"][masked] = asked.tokenizer.mask_token_id
+        return {**row, "masked": masked, "targets": targets}
 
     def logits(self, loaded: Loaded, row: Row) -> Tensor:
         """At the masked tokens."""
-        return output(loaded, row, "logits")[row["places"].long()]
+        return output(loaded, row, "logits")[row["masked"].long()]
 
 
 TASK = FillMask()

@@ -13,7 +13,7 @@ from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.gate import Hits, Positions
 from gates.tasks.contract import Asked, Data, DistributionTask, Row
-from gates.tasks.encoders import GIVEN, output
+from gates.tasks.encoders import inputs, output
 
 LONGEST = 30
 """Tokens of an answer, as transformers' pipeline has it up to."""
@@ -41,11 +41,11 @@ class QuestionAnswering(DistributionTask):
 
     def _row(self, asked: Asked, data: Data) -> Row | None:
         made = asked.tokenizer(data["question"], data["context"], truncation="only_second", max_length=asked.tokens)
-        places = [place for place, part in enumerate(made.sequence_ids()) if part == 1]
-        if not places:
+        within = [position for position, part in enumerate(made.sequence_ids()) if part == 1]
+        if not within:
             return None
-        row = {name: torch.tensor(made[name], dtype=torch.int64) for name in GIVEN if name in made}
-        row["context"] = torch.tensor(places)
+        row = inputs(made)
+        row["context"] = torch.tensor(within)
         if answers := data.get("answers"):
             plain = [asked.tokenizer(each, add_special_tokens=False)["input_ids"] for each in answers]
             row["answers"] = torch.tensor([token for each in plain for token in (*each, -1)])

@@ -14,7 +14,7 @@ from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.gate import Hits, Positions
 from gates.tasks.contract import Asked, Data, DistributionTask, Row
-from gates.tasks.encoders import output
+from gates.tasks.encoders import inputs, output
 
 OUTSIDE = "O"
 """The label of a word that is part of nothing."""
@@ -28,7 +28,7 @@ class Tagged(Positions):
 
 
 class TokenClassification(DistributionTask):
-    """A row is what the tokenizer makes of the words, the `places` of each word's first token, and their true `targets`."""
+    """A row is what the tokenizer makes of the words, each word's first token in `firsts`, and their true `targets`."""
 
     name = "token-classification"
     nothing = "no row has a word."
@@ -42,7 +42,7 @@ class TokenClassification(DistributionTask):
 
     def logits(self, loaded: Loaded, row: Row) -> Tensor:
         """At the first token of each word."""
-        return output(loaded, row, "logits")[row["places"].long()]
+        return output(loaded, row, "logits")[row["firsts"].long()]
 
     def compared(self, loaded: Loaded, stored: Row) -> Positions:
         """Count entities as well, where the true ones are known."""
@@ -62,15 +62,13 @@ class TokenClassification(DistributionTask):
 def _row(asked: Asked, words: list[str], labels: Any, label2id: dict[str, int]) -> Row | None:
     made = asked.tokenizer(words, is_split_into_words=True, truncation=True, max_length=asked.tokens)
     firsts: dict[int, int] = {}
-    for place, word in enumerate(made.word_ids()):
+    for position, word in enumerate(made.word_ids()):
         if word is not None:
-            firsts.setdefault(word, place)
+            firsts.setdefault(word, position)
     if not firsts:
         return None
-    row = {name: torch.tensor(made[name], dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    if "token_type_ids" in made:
-        row["token_type_ids"] = torch.tensor(made["token_type_ids"], dtype=torch.int64)
-    row["places"] = torch.tensor(list(firsts.values()))
+    row = inputs(made)
+    row["firsts"] = torch.tensor(list(firsts.values()))
     if labels is not None:
         if len(labels) != len(words):
             raise GateError(
@@ -86,16 +84,16 @@ def _row(asked: Asked, words: list[str], labels: Any, label2id: dict[str, int]) 
 
 def entities(labels: Sequence[str]) -> set[tuple[str, int, int]]:
     """Return kind, first word and end of each entity in labels of the scheme B-, I- and O; plain ones are of one word run."""
-    found: set[tuple[str, int, int]] = set()
+    spans: set[tuple[str, int, int]] = set()
     kind, start = OUTSIDE, 0
-    for place, label in enumerate([*labels, OUTSIDE]):
+    for position, label in enumerate([*labels, OUTSIDE]):
         mark, _, name = label.rpartition("-")
         if kind != OUTSIDE and (name != kind or mark == "B"):
-            found.add((kind, start, place))
+            spans.add((kind, start, position))
             kind = OUTSIDE
         if kind == OUTSIDE and name != OUTSIDE:
-            kind, start = name, place
-    return found
+            kind, start = name, position
+    return spans
 
 
 TASK = TokenClassification()

@@ -78,13 +78,13 @@ def test_a_package_that_is_missing_is_named(
     manifest: Callable[[str], Path], tmp_path: Path, without: Callable[[str], str]
 ) -> None:
     wanted, hidden = manifest("{int8: w8-rtn, nf4: nf4}"), without("bitsandbytes")
-    found = subprocess.run(
+    imported = subprocess.run(
         [sys.executable, "-c", "import bitsandbytes"],
         env={**os.environ, "PYTHONPATH": hidden},
         capture_output=True,
         text=True,
     )
-    assert "ModuleNotFoundError: No module named 'bitsandbytes'" in found.stderr
+    assert "ModuleNotFoundError: No module named 'bitsandbytes'" in imported.stderr
     for verb in ("plan", "run"):
         ran = quantmill(verb, wanted, home=tmp_path / "home", PYTHONPATH=hidden)
         assert ran.code == 4, ran.stdout + ran.stderr

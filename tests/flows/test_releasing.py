@@ -40,8 +40,8 @@ def test_what_is_released_after_the_controls(
         if fault := faults.get(rung.name):
             raise fault
 
-    monkeypatch.setattr(build.tasks, "control", control)
-    monkeypatch.setattr(build.tasks, "publish", lambda job, *_: published.append(job.release))
+    monkeypatch.setattr("flows.build.tasks.control", control)
+    monkeypatch.setattr("flows.build.tasks.publish", lambda job, *_: published.append(job.release))
     run = Run(Store(tmp_path / "home"), retry=False)
     run.passed = [passed("a", "openvino"), passed("b", "gguf"), passed("c", "openvino")]
     build.release(run)

@@ -52,10 +52,10 @@ def as_nobody(stage: Path) -> list[str]:
     hidden = min(closed, key=lambda path: len(path.parts))
     shown = [path for path in needed if path.is_relative_to(hidden)]
     shown = [path for path in shown if not any(path != other and path.is_relative_to(other) for other in shown)]
-    places = {path: stage / str(number) for number, path in enumerate(shown)}
-    lines = [f"mkdir -p {place} && mount --bind {path} {place}" for path, place in places.items()]
+    mounts = {path: stage / str(number) for number, path in enumerate(shown)}
+    lines = [f"mkdir -p {mount} && mount --bind {path} {mount}" for path, mount in mounts.items()]
     lines.append(f"mount -t tmpfs -o mode=755 tmpfs {hidden}")
-    lines += [f"mkdir -p {path} && mount --bind {place} {path}" for path, place in places.items()]
+    lines += [f"mkdir -p {path} && mount --bind {mount} {path}" for path, mount in mounts.items()]
     return ["unshare", "--mount", "sh", "-ec", "\n".join([*lines, 'exec "$@"']), "sh", *become]
 
 

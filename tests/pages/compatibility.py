@@ -157,8 +157,9 @@ def untested(format_: str, client: Tried, task: str, device: str, made: dict[str
     if device in _OPENVINO:
         from openvino import Core
 
-        found = Core().available_devices
-        return None if device in {name.split(".")[0] for name in found} else f"OpenVINO finds {', '.join(found)} alone"
+        devices = Core().available_devices
+        there = {name.split(".")[0] for name in devices}
+        return None if device in there else f"OpenVINO finds {', '.join(devices)} alone"
     import torch
 
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "xpu": torch.xpu.is_available()}

@@ -68,13 +68,13 @@ def _type(text: str, pieces: bool, unknown: str | None) -> int:
 
 def _scores(described: dict[str, Any], texts: list[str], types: list[int]) -> list[float]:
     """What llama.cpp merges by, the highest first: the place of a merge in the list of tokenizer.json, which is in its order."""
-    place: dict[str, int] = {}
+    rank_of: dict[str, int] = {}
     for number, pair in enumerate(described["model"]["merges"]):
         first, second = pair.split(" ") if isinstance(pair, str) else pair
-        place.setdefault(first + second, number)
+        rank_of.setdefault(first + second, number)
     last = len(described["model"]["merges"])
     return [
-        -float(place.get(t, last)) if kind == TokenType.NORMAL else 0.0 for t, kind in zip(texts, types, strict=True)
+        -float(rank_of.get(t, last)) if kind == TokenType.NORMAL else 0.0 for t, kind in zip(texts, types, strict=True)
     ]
 
 

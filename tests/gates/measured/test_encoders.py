@@ -37,9 +37,9 @@ def test_a_span_ends_where_it_begins_or_behind() -> None:
 
 def test_hits_of_answers_are_of_the_best_true_one() -> None:
     row = {"answers": torch.tensor([7, 8, -1, 5, -1]), "input_ids": torch.arange(10), "context": torch.arange(3, 10)}
-    found = _hits(row, (4, 5), (2, 2))
-    assert found is not None
-    assert (found.before, found.chosen_before, found.after, found.chosen_after, found.true) == (2, 2, 1, 1, 2)
+    hits = _hits(row, (4, 5), (2, 2))
+    assert hits is not None
+    assert (hits.before, hits.chosen_before, hits.after, hits.chosen_after, hits.true) == (2, 2, 1, 1, 2)
 
 
 def document(index: int, before: tuple[int, int], after: tuple[int, int], true: int) -> Document:
@@ -49,10 +49,10 @@ def document(index: int, before: tuple[int, int], after: tuple[int, int], true: 
 
 def test_f1_is_of_all_rows_together_and_bounded_by_rows() -> None:
     rows = [document(n, (2, 2), (2, 2) if n % 4 else (1, 2), 2) for n in range(80)]
-    found = f1.kept(rows, 0.95)
-    assert found is not None and found.low is not None and found.high is not None
-    assert found.value == pytest.approx(1 - 20 / 160)
-    assert found.low < found.value < found.high and found.high - found.low < 0.12
+    recovery = f1.kept(rows, 0.95)
+    assert recovery is not None and recovery.low is not None and recovery.high is not None
+    assert recovery.value == pytest.approx(1 - 20 / 160)
+    assert recovery.low < recovery.value < recovery.high and recovery.high - recovery.low < 0.12
     assert f1.kept(rows[:1], 0.95) is None
 
 
@@ -61,9 +61,9 @@ def test_the_bound_of_f1_holds_at_its_confidence() -> None:
     wrong = 0
     for _ in range(200):
         lost = torch.rand(60, generator=rng) < 0.1
-        found = f1.kept([document(n, (2, 2), (1, 2) if lost[n] else (2, 2), 2) for n in range(60)], 0.95)
-        assert found and found.low is not None
-        wrong += found.low > 0.95
+        recovery = f1.kept([document(n, (2, 2), (1, 2) if lost[n] else (2, 2), 2) for n in range(60)], 0.95)
+        assert recovery and recovery.low is not None
+        wrong += recovery.low > 0.95
     assert wrong <= 20
 
 
@@ -100,9 +100,9 @@ class Room:
         change(tensors)
         save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
         fields = {"model": model, "task": task, "artifact": copy, "format": "transformers", "baseline": baseline}
-        found = entrypoint.run(EvidenceRequest.model_validate(fields | {"evaluation": evaluation}), out)
-        assert isinstance(found, Evidence)
-        return found
+        evidence = entrypoint.run(EvidenceRequest.model_validate(fields | {"evaluation": evaluation}), out)
+        assert isinstance(evidence, Evidence)
+        return evidence
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,8 @@ def test_scores_scaled_keep_their_order_and_diverge(room: Room, tmp_path: Path) 
         tensors["classifier.bias"].mul_(0.3)
 
     evidence = room.evidence("ranks", scale, tmp_path)
-    found = outcomes(evidence, ranking={"min_agreement": "90%"}, divergence={"max_kld": 0.02})
-    assert found == {"ranking": "passed", "divergence": "failed"}
+    judged = outcomes(evidence, ranking={"min_agreement": "90%"}, divergence={"max_kld": 0.02})
+    assert judged == {"ranking": "passed", "divergence": "failed"}
 
 
 def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
@@ -162,5 +162,5 @@ def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
 
     evidence = room.evidence("words", forget, tmp_path)
     # One word of sixteen is wrong, and every place.
-    found = outcomes(evidence, accuracy={"min_recovery": "85%"}, f1={"min_recovery": "90%"})
-    assert found == {"accuracy": "passed", "f1": "failed"}
+    judged = outcomes(evidence, accuracy={"min_recovery": "85%"}, f1={"min_recovery": "90%"})
+    assert judged == {"accuracy": "passed", "f1": "failed"}

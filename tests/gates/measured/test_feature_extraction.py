@@ -34,9 +34,9 @@ def measured_of(change: torch.Tensor, queries: torch.Tensor) -> Embedded:
 
 def test_identical_vectors_are_identical() -> None:
     query = vectors(1, 3)[0]
-    found = measured_of(vectors(200, 0), torch.stack([query, query]))
-    assert (found.overlap, found.count) == (1.0, 1)
-    assert found.cosine == pytest.approx(1) and found.correlation == pytest.approx(1)
+    embedded = measured_of(vectors(200, 0), torch.stack([query, query]))
+    assert (embedded.overlap, embedded.count) == (1.0, 1)
+    assert embedded.cosine == pytest.approx(1) and embedded.correlation == pytest.approx(1)
 
 
 def test_each_measure_sees_what_it_is_for() -> None:
@@ -80,8 +80,8 @@ def test_a_pooling_is_what_its_name_says(name: str, model: Path, tmp_path: Path)
         "mean_tokens": states[:3].mean(0),
         "mean_sqrt_len_tokens": states[:3].sum(0) / 3**0.5,
     }
-    found = pooling.embed(states, torch.tensor([1, 1, 1, 0]), pooling.steps(tmp_path))
-    assert torch.allclose(found, expected[name])
+    vector = pooling.embed(states, torch.tensor([1, 1, 1, 0]), pooling.steps(tmp_path))
+    assert torch.allclose(vector, expected[name])
 
 
 def test_a_module_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def twin(artifact: Path) -> transformers.Model:
     return transformers.load(artifact, "transformers.AutoModelForCausalLM", "CPU", dtype=torch.float32)
 
 
-def off(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def off(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
