@@ -17,6 +17,7 @@ from torch import Tensor
 
 from catalog.formats import LOADABLE, ORIGINAL
 from catalog.runtime import RuntimeOptions
+from gates.errors import GateError
 from gates.evidence import Check
 
 
@@ -54,7 +55,9 @@ class Loaded(ABC):
 
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what the model makes of one row, by the client's names; each tensor begins with a dimension of 1."""
-        raise NotImplementedError("this client returns nothing but tokens")
+        raise GateError(
+            f"{type(self).__module__} returns logits of tokens and nothing else; release this model in another format."
+        )
 
     def expect(self, rows: Sequence[Tensor]) -> None:  # noqa: B027  only those that run several at once need to know
         """Take the rows of token ids whose logits will be asked for next, in that order."""

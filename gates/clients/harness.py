@@ -10,6 +10,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from gates.clients.client import Loaded
+from gates.errors import GateError
 
 NEW_TOKENS = 256
 """Of an answer, where a task names no limit: the harness's own."""
@@ -87,7 +88,11 @@ class Asked(TemplateLM):  # type: ignore[misc]
 
     def _continued(self, prompt: str, options: dict[str, Any]) -> str:
         if options.get("do_sample") and options.get("temperature"):
-            raise NotImplementedError("a task that draws its answers is not asked of this client")
+            raise GateError(
+                "A task of lm-evaluation-harness draws its answers (`do_sample` with a temperature), and what is drawn "
+                "from this format would not be the same twice. Name tasks that take the likeliest answer, or gate them "
+                "on a target of the format `transformers`."
+            )
         stops = options.get("until") or []
         room, new = self._loaded.context, int(options.get("max_gen_toks", NEW_TOKENS))
         ids = self.tok_encode(prompt)[-(max(room - new, 1) if room else 0) :]

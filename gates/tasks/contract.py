@@ -116,14 +116,9 @@ class MeasuredTask(ABC):
     def positions(self, stored: Row) -> int:
         """Return at how many positions a stored row is compared."""
 
-    def compare(self, loaded: Loaded, stored: Stored, indices: range) -> Iterator[Document]:
-        """Run an artifact on stored rows and compare it with the original, row by row. Raises NotFinite."""
-        for index in indices:
-            yield self.document(index, self.compared(loaded, stored.read(index)))
-
     @abstractmethod
-    def compared(self, loaded: Loaded, stored: Row) -> Compared:
-        """Return what both models make of one row. Raises NotFinite."""
+    def compare(self, loaded: Loaded, stored: Stored, indices: range) -> Iterator[Document]:
+        """Run an artifact on stored rows and compare it with the original. Raises NotFinite."""
 
     def document(self, index: int, compared: Compared) -> Document:
         """Return what is kept of one row."""
@@ -154,7 +149,9 @@ class MeasuredTask(ABC):
 
     def timed_row(self, asked: Asked) -> list[int]:
         """Return token ids for a process that measures speed."""
-        raise NotImplementedError(f"speed is not measured of {self.name}")
+        raise GateError(
+            f"Speed is measured of models that write text, and the task is {self.name}; leave the gate out."
+        )
 
 
 class DistributionTask(MeasuredTask):
@@ -178,7 +175,12 @@ class DistributionTask(MeasuredTask):
         """Return the number of distributions."""
         return len(stored["loss"])
 
+    def compare(self, loaded: Loaded, stored: Stored, indices: range) -> Iterator[Document]:
+        """Compare row by row."""
+        for index in indices:
+            yield self.document(index, self.compared(loaded, stored.read(index)))
+
     def compared(self, loaded: Loaded, stored: Row) -> Positions:
-        """Compare the distributions."""
+        """Compare the distributions of one row. Raises NotFinite."""
         described = cast(scoring.Row, {name: stored[name] for name in scoring.Row.__annotations__})
         return scoring.compare(described, finite(self.logits(loaded, stored)), self.targets(stored))

@@ -18,7 +18,7 @@ from gates.clients.client import Loaded
 from gates.evidence import Document
 from gates.gate import Embedded
 from gates.progress import report
-from gates.tasks.contract import Asked, Compared, Data, MeasuredTask, Row, Stored
+from gates.tasks.contract import Asked, Data, MeasuredTask, Row, Stored
 from gates.tasks.encoders import output, tokenized
 from gates.tasks.pooling import Step, embed, steps
 
@@ -73,10 +73,6 @@ class FeatureExtraction(MeasuredTask):
                 functional.normalize(each, dim=-1) for each in (query["embedding"], self._embedding(loaded, query))
             )
             yield self.document(index, compared(before, after, original, artifact))
-
-    def compared(self, loaded: Loaded, stored: Row) -> Compared:
-        """Not by itself: see `compare`."""
-        raise NotImplementedError
 
     def _embedding(self, loaded: Loaded, row: Row) -> Tensor:
         pooling = steps_of(loaded)

@@ -11,6 +11,7 @@ from lm_eval.api.instance import Instance
 
 from catalog.runtime import RuntimeOptions
 from gates.clients import client
+from gates.errors import GateError
 from gates.evaluation.baseline import load_tokenizer
 from gates.evidence import Evidence
 from gates.spec import Gates
@@ -113,3 +114,10 @@ def test_the_harness_is_answered_as_by_the_twin(bench: Bench, exported: Path) ->
     own, theirs = (side.loglikelihood_rolling(texts) for side in sides)
     assert own == pytest.approx(theirs, rel=0.01)
     assert sides[0].generate_until([asked]) == sides[1].generate_until([asked])
+
+
+def test_the_harness_is_told_that_nothing_is_drawn(bench: Bench, exported: Path) -> None:
+    model = client.load(exported, "gguf", RuntimeOptions(), "text-generation").harness(load_tokenizer(bench.model))
+    drawn = Instance("generate_until", {}, ("The function", {"do_sample": True, "temperature": 0.7}), 0)
+    with pytest.raises(GateError, match=r"take the likeliest answer, or gate them on a target of the format `transf"):
+        model.generate_until([drawn])
