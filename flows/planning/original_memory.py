@@ -7,19 +7,13 @@ from dataclasses import dataclass, replace
 from catalog.tasks import TASKS
 from flows.machine_memory import memory_bytes
 from flows.manifest.model import Evaluation
+from flows.planning.coefficients import ORIGINAL
 from flows.planning.jobs import Job
 from flows.planning.shape import Shape, shape_of
+from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
 
-BATCH_TOKENS = 1024
-"""Tokens that are run at once where weights are read from their files (`gates.clients.streamed`)."""
-LONG_ROWS = 4
-"""Rows of text that are read as one (`gates.evaluation.probes`)."""
 SHARE = 0.75
 """Of the machine's memory, where a manifest gives none: the system and the run itself need some."""
-_LOGIT = 6
-"""Bytes for each logit of the longest run."""
-_IMPORTED = 565_000_000
-"""Bytes that the process takes before it touches a weight."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,12 @@ def held(job: Job) -> Held:
     shape, evaluation = scored_shape(job), job.manifest.evaluation
     budget = job.manifest.memory_bytes or int(SHARE * memory_bytes())
     # Weights as they are stored stay mapped while they are widened.
-    whole = _IMPORTED + shape.bytes + 4 * shape.elements + _LOGIT * LONG_ROWS * evaluation.tokens * shape.vocabulary
+    whole = (
+        ORIGINAL.process.memory_bytes
+        + shape.bytes
+        + 4 * shape.elements
+        + ORIGINAL.long * LONG_ROWS * evaluation.tokens * shape.vocabulary
+    )
     if whole <= budget:
         return Held(whole, None)
     least = _working(shape, evaluation)
@@ -53,7 +52,7 @@ def held(job: Job) -> Held:
 
 def _working(shape: Shape, evaluation: Evaluation) -> int:
     """A block, or a larger tensor, as it is stored and in float32; what it makes of a batch; and the logits."""
-    tokens = max(BATCH_TOKENS, LONG_ROWS * evaluation.tokens)
+    tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
     weights = 6 * max(shape.largest, *shape.blocks, 0)
     made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden)
-    return _IMPORTED + weights + made + _LOGIT * tokens * shape.vocabulary
+    return ORIGINAL.process.memory_bytes + weights + made + ORIGINAL.long * tokens * shape.vocabulary

@@ -27,9 +27,7 @@ from transformers.utils.loading_report import LoadStateDictInfo
 from gates.clients import transformers
 from gates.clients.client import stock_class
 from gates.clients.stored import StoredTensors
-
-BATCH_TOKENS = 1024
-"""Tokens that are run at once, one row at the least: bounds activations and logits."""
+from gates.evaluation.lengths import STREAMED_TOKENS
 
 
 @dataclass
@@ -70,11 +68,11 @@ class Model(transformers.Model):
 
 
 def _batch(rows: list[Tensor]) -> list[Tensor]:
-    """The first rows that take no more than `BATCH_TOKENS` with their padding."""
+    """The first rows that take no more than `STREAMED_TOKENS` with their padding."""
     longest, count = 0, 0
     for row in rows:
         longest = max(longest, len(row))
-        if count and (count + 1) * longest > BATCH_TOKENS:
+        if count and (count + 1) * longest > STREAMED_TOKENS:
             break
         count += 1
     return rows[:count]

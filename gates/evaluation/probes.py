@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gates.clients.client import Loaded
+from gates.evaluation.lengths import LONG_ROWS
 
 PROMPTS = 8
 PROMPT_TOKENS = 24
 NEW_TOKENS = 48
-LONG_ROWS = 4
-"""Length of the long row, in evaluation rows."""
 SEED = 7
 
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
+from quantizers.calibration.batches import ABREAST
 from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, Read, first_inputs, watched
 from quantizers.calibration.call_pass import calibrate_calls
 from quantizers.calibration.moments import Moments
@@ -31,9 +32,6 @@ from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.threads import cores, pieces, side_by_side
 from quantizers.transforms.fold import present
-
-ABREAST = 256 << 20
-"""Bytes that linears may have read before it is added to the moments."""
 
 
 def calibrate(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quantizers.calibration.activations import Activations
+from quantizers.calibration.batches import BATCH_TOKENS
 from quantizers.calibration.moments import Moments
 from quantizers.discovery.structure import block_calls
 from quantizers.families.family import Family, Stack
@@ -25,8 +26,6 @@ from quantizers.model.values import materialize, outside, real
 from quantizers.threads import pieces, side_by_side
 from quantizers.transforms.fold import bind, hidden_states
 
-BATCH_TOKENS = 1024
-"""Tokens that pass a block at a time, one row at the least."""
 PROBE_TOKENS = 16
 """Tokens a folded block is checked on."""
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from quantizers.artifact.target import Target
-from quantizers.calibration.blocks import BATCH_TOKENS, watched
+from quantizers.calibration.batches import BATCH_TOKENS
+from quantizers.calibration.blocks import watched
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.rows import by_rows, countable
 from quantizers.calibration.solving import Check, check_of, solve, unfolded, within

@@ -39,7 +39,7 @@ def test_logits_are_those_of_the_whole_model(
     AutoModelForCausalLM.from_config(shrunk(model_type)).save_pretrained(path)
     whole, read = (load_original(path, TASK, hold) for hold in (None, hold_bytes))
     assert whole.is_whole and not read.is_whole and not read.faults
-    monkeypatch.setattr(streamed, "BATCH_TOKENS", 24)
+    monkeypatch.setattr(streamed, "STREAMED_TOKENS", 24)
     given = rows((9, 11, 5, 12, 3), whole.model.config.vocab_size)
     read.expect(given)
     for ids in (*given, given[1]):

@@ -43,6 +43,6 @@ def _steps(job: Job) -> Iterator[tuple[int, str, str]]:
         yield quantizing([(tight, rung)]).memory_bytes, f"target {job.target.name}", on_disk
     yield scoring_original(tight).memory_bytes, "scoring the original", on_disk
     for rung in job.target.rungs:
-        client, needed = FORMATS[rung.recipe.format], gating(job, rung, weights_bytes(job.original, rung)).memory_bytes
-        unpacked = "" if client.small_in_memory else f", because {client.client.module} unpacks {client.name}"
+        format_, needed = FORMATS[rung.recipe.format], gating(job, rung, weights_bytes(job.original, rung)).memory_bytes
+        unpacked = "" if format_.small_in_memory else f", because {format_.client.module} unpacks {format_.name}"
         yield needed, f"scoring target {job.target.name}", unpacked

@@ -1,0 +1,6 @@
+"""How many tokens are run at once; planning reads it, too, so nothing is imported here."""
+
+STREAMED_TOKENS = 1024
+"""Tokens that are run at once where weights are read from their files, one row at the least: bounds activations and logits."""
+LONG_ROWS = 4
+"""Length of the long row, in evaluation rows."""
