@@ -109,8 +109,8 @@ def quantizing(work: Sequence[tuple[Job, Rung]]) -> Cost:
     for (_, rung), size in zip(work, sizes, strict=True):
         if FORMATS[rung.recipe.format].made_from:
             export = measured.EXPORTS[rung.recipe.format]
-            held = export.process.memory_bytes + layers * export.block.memory_bytes + int(export.copies * size)
-            memory = max(memory, measured.STREAMING.memory_bytes + held)
+            beside = export.process.memory_bytes + layers * export.block.memory_bytes + int(export.copies * size)
+            memory = max(memory, measured.STREAMING.memory_bytes + beside)
             seconds += export.process.seconds + layers * export.block.seconds
     return Cost(memory, sum(sizes), seconds)
 
@@ -125,8 +125,8 @@ def measuring_sensitivity(job: Job) -> Cost:
     if search.base.calibrated:
         seconds += _pass_seconds(shape, job) + len(search.auto.dtypes) * _rounding_seconds(shape)
     # Blocks are copied, and rounded ones are held beside them.
-    held = _calibrated_memory(shape, [(job, search.base)]) + 8 * max(shape.blocks, default=0)
-    return Cost(measured.STREAMING.memory_bytes + held, 0, seconds)
+    blocks = _calibrated_memory(shape, [(job, search.base)]) + 8 * max(shape.blocks, default=0)
+    return Cost(measured.STREAMING.memory_bytes + blocks, 0, seconds)
 
 
 def _calibrated_memory(shape: Shape, work: Sequence[tuple[Job, Recipe]]) -> int:
