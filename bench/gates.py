@@ -24,13 +24,13 @@ from rich.table import Table
 from bench.gates_models import noisy, original, rounded, rows, scores
 from catalog.tasks import TASKS
 from gates.evidence import Check, Document, Evidence, Sizes
+from gates.judging.verdict import judge
 from gates.kinds.divergence import KLD, Divergence
 from gates.kinds.perplexity import INCREASE, Perplexity
 from gates.kinds.tail import Tail, quantile
 from gates.spec import Gates
 from gates.statistics.estimate import Estimate
 from gates.statistics.sequential import interim_looks
-from gates.verdict import judge
 
 PLANS: dict[str, tuple[int, ...]] = {"16": (16,), "32": (32,), "64": (64,), "128": (128,), "looks": interim_looks(256)}
 TIMES = {"at": 1.0, "half": 2.0, "twice": 0.5}

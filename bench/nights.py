@@ -31,7 +31,7 @@ from scipy.special import ndtr, stdtrit
 from bench.gates_models import noisy, original, rounded, rows
 from bench.table import Column, report, verdicts
 from gates.clients.client import Loaded
-from gates.judgement import Wording, row
+from gates.judging.judgement import Wording, row
 from gates.statistics.estimate import careful
 from gates.statistics.intervals import estimate, refused
 from gates.statistics.sequential import HOPELESS, interim_looks, look_at, spent

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.models import DEMO
 from quantizers.calibration.text import read_rows
-from quantizers.compute import fastest
+from quantizers.hardware.compute_dtype import fastest
 from quantizers.request import Calibration
 
 ROWS = 64

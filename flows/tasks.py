@@ -31,8 +31,8 @@ from flows.scrubbing import in_our_words
 from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.contamination import overlap
+from gates.judging.verdict import judge, slipped
 from gates.results import Baseline, EvidenceResult, Overlap
-from gates.verdict import judge, slipped
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ class Document(_Frozen):
     tokens: int
     """Positions at which both were compared, which its sums are over: a text's tokens but the first, say, or one."""
     sums: dict[str, float]
-    """By name (`gates.gate.Gate.sums`): numbers that add up over positions."""
+    """By name (`gates.judging.gate.Gate.sums`): numbers that add up over positions."""
     tops: dict[str, tuple[float, ...]] = {}
-    """By name (`gates.gate.Gate.tops`): numbers of single positions."""
+    """By name (`gates.judging.gate.Gate.tops`): numbers of single positions."""
     domain: str | None = None
     """What kind of text it is, if its row says so."""
 

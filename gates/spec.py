@@ -8,8 +8,8 @@ from typing import get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.tasks import TASKS
-from gates.fraction import Fraction
-from gates.gate import Gate
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Gate
 from gates.kinds.accuracy import Accuracy
 from gates.kinds.agreement import Agreement
 from gates.kinds.answers import Answers

@@ -57,7 +57,7 @@ class Subject(BaseModel):
     evidence: dict[str, Any]
     """What `gates` measured (`gates.evidence.Evidence`)."""
     verdict: dict[str, Any]
-    """What `gates` concluded (`gates.verdict.Verdict`); must say `passed: true`."""
+    """What `gates` concluded (`gates.judging.verdict.Verdict`); must say `passed: true`."""
     tools: dict[str, str]
     """Library → version."""
     key: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from quantizers.entrypoint import answer, run
-from quantizers.machine import return_freed_memory
+from quantizers.hardware.device import return_freed_memory
 from quantizers.request import Request, SensitivityRequest
 
 ASKED: TypeAdapter[Request | SensitivityRequest] = TypeAdapter(Request | SensitivityRequest)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from catalog.engines import ENGINES
 from quantizers.errors import QuantizeError
-from quantizers.machine import Compute, compute
+from quantizers.hardware.device import Compute, compute
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request, Result, SensitivityRequest, SensitivityResult, tools
 

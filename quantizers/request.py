@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.dtypes import DtypeName
 from catalog.libraries import making, versions
 from catalog.tasks import TaskName
-from quantizers.compute import ComputeDtype
+from quantizers.hardware.compute_dtype import ComputeDtype
 from quantizers.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ LIGHT = [
     "quantizers.recipe",
     "quantizers.request",
     "gates.spec",
-    "gates.verdict",
+    "gates.judging.verdict",
     "gates.statistics.sequential",
     "gates.contamination",
     "publishers.request",

@@ -16,7 +16,7 @@ from catalog.errors import InputError
 from catalog.libraries import installed, known
 from catalog.tokens import hub_token
 from flows.planning.machine import free_bytes, openvino_devices
-from quantizers.compute import cpu_flags, fastest
+from quantizers.hardware.compute_dtype import cpu_flags, fastest
 
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _TOOLS = tuple(sorted({*known(), "huggingface_hub", "openvino-genai", "prefect"}))

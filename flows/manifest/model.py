@@ -16,7 +16,7 @@ from catalog.destinations import DESTINATIONS, checked, kind_of
 from catalog.dtypes import DTYPES, DtypeName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS, TaskName
-from gates.fraction import Fraction
+from gates.judging.fraction import Fraction
 from gates.spec import Gates
 from quantizers.recipe import Recipe
 

@@ -33,7 +33,7 @@ from gates.kinds.size import Size
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.spec import kept
 from publishers.request import Result as Published
-from quantizers.compute import fastest
+from quantizers.hardware.compute_dtype import fastest
 from quantizers.request import SensitivityResult
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.formats import Format
 from catalog.runtime import RuntimeOptions
-from quantizers.compute import cpu_flags, fastest
+from quantizers.hardware.compute_dtype import cpu_flags, fastest
 
 INT8 = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
 """Flags of a CPU that multiplies int8 faster than floating-point numbers."""

@@ -15,11 +15,11 @@ from gates.errors import GateError
 from gates.evaluation import baseline, speed, tasks, texts
 from gates.evaluation.findings import Findings
 from gates.evidence import Check, Evidence, Sizes
+from gates.judging.summary import summarize
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks
-from gates.summary import summarize
 from gates.tasks import measured
 from gates.tasks.contract import Asked, NotFinite, Stored
 

@@ -15,7 +15,7 @@ from typing import TypedDict, cast
 import torch
 from torch import Tensor
 
-from gates.gate import Positions
+from gates.judging.gate import Positions
 
 KEPT = 64
 DRAWN = 8

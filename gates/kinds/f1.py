@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from gates.evidence import Document
-from gates.fraction import Fraction
-from gates.gate import Numbers, Sums, TextGate
-from gates.judgement import Wording, row
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Numbers, Sums, TextGate
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 from gates.statistics.sequential import Look

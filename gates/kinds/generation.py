@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pydantic import Field
 
 from gates.evidence import Evidence, Sample
-from gates.gate import Gate
-from gates.judgement import Wording, row
+from gates.judging.gate import Gate
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 from gates.statistics.shares import share

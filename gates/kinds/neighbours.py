@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from gates.evidence import Document
-from gates.fraction import Fraction
-from gates.gate import Measures, Sums, TextGate
-from gates.judgement import Wording, row
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Measures, Sums, TextGate
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from gates.evidence import Evidence
-from gates.fraction import Fraction
-from gates.gate import Gate
-from gates.judgement import Wording, shown
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Gate
+from gates.judging.judgement import Wording, shown
 from gates.results import GateVerdict
 
 _WORDING = Wording(

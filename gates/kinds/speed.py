@@ -8,9 +8,9 @@ from pydantic import Field
 
 from gates.evidence import Evidence
 from gates.evidence import Speed as Seconds
-from gates.fraction import Fraction
-from gates.gate import Gate
-from gates.judgement import Wording, row
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Gate
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 

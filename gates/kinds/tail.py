@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from gates.evidence import Document
-from gates.fraction import Fraction
-from gates.gate import Measures, Positions, Sums, TextGate, Tops
-from gates.judgement import Wording, row, shown
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Measures, Positions, Sums, TextGate, Tops
+from gates.judging.judgement import Wording, row, shown
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate, careful
 from gates.statistics.measures import Measure

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from gates.evidence import Evidence
-from gates.fraction import Fraction
-from gates.gate import Gate
-from gates.judgement import Wording, row
+from gates.judging.fraction import Fraction
+from gates.judging.gate import Gate
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 
 _WORDING = Wording(

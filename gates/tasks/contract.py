@@ -22,7 +22,7 @@ from gates.errors import GateError
 from gates.evaluation import scoring
 from gates.evaluation.findings import Findings
 from gates.evidence import Document
-from gates.gate import Positions
+from gates.judging.gate import Positions
 from gates.spec import KINDS
 
 Row = dict[str, Tensor]

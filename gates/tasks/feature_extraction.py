@@ -16,7 +16,7 @@ from torch.nn import functional
 from catalog import sentence_transformers as layout
 from gates.clients.client import Loaded
 from gates.evidence import Document
-from gates.gate import Embedded
+from gates.judging.gate import Embedded
 from gates.progress import report
 from gates.tasks.contract import Asked, Data, MeasuredTask, Row, Stored
 from gates.tasks.encoders import output, tokenized

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gates.clients.client import Loaded
 from gates.errors import GateError
-from gates.gate import Hits, Positions
+from gates.judging.gate import Hits, Positions
 from gates.tasks.contract import Asked, Data, DistributionTask, Row
 from gates.tasks.encoders import inputs, output
 

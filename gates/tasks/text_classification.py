@@ -17,7 +17,7 @@ from transformers import AutoConfig
 from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.evidence import Document
-from gates.gate import Positions
+from gates.judging.gate import Positions
 from gates.progress import report
 from gates.tasks.contract import Asked, Data, DistributionTask, Row, Stored
 from gates.tasks.encoders import output, tokenized

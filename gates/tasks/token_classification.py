@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from gates.clients.client import Loaded
 from gates.errors import GateError
-from gates.gate import Hits, Positions
+from gates.judging.gate import Hits, Positions
 from gates.tasks.contract import Asked, Data, DistributionTask, Row
 from gates.tasks.encoders import inputs, output
 

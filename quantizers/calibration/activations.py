@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
-from quantizers.threads import pieces, side_by_side
+from quantizers.hardware.threads import pieces, side_by_side
 
 COLUMNS = 512
 """Of a second moment that are summed together."""

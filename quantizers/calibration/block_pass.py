@@ -24,13 +24,13 @@ from quantizers.calibration.solving import check_of, solve, unfolded, within
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
 from quantizers.families.family import Family, Group
-from quantizers.machine import Compute, compute
+from quantizers.hardware.device import Compute, compute
+from quantizers.hardware.threads import cores, pieces, side_by_side
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
 from quantizers.progress import progress
 from quantizers.request import Request
-from quantizers.threads import cores, pieces, side_by_side
 from quantizers.transforms.fold import present
 
 

@@ -20,10 +20,10 @@ from quantizers.calibration.batches import BATCH_TOKENS
 from quantizers.calibration.moments import Moments
 from quantizers.discovery.structure import block_calls
 from quantizers.families.family import Family, Stack
+from quantizers.hardware.threads import pieces, side_by_side
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
 from quantizers.model.values import materialize, outside, real
-from quantizers.threads import pieces, side_by_side
 from quantizers.transforms.fold import bind, hidden_states
 
 PROBE_TOKENS = 16

@@ -21,12 +21,12 @@ from quantizers.calibration.rows import by_rows, countable
 from quantizers.calibration.solving import Check, check_of, solve, unfolded, within
 from quantizers.discovery.forward import block_paths, end_forward, run_model
 from quantizers.families.family import Family
-from quantizers.machine import Compute
+from quantizers.hardware.device import Compute
+from quantizers.hardware.threads import one_thread_each
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
 from quantizers.progress import progress
-from quantizers.threads import one_thread_each
 
 
 @dataclass

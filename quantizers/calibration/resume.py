@@ -14,7 +14,7 @@ from torch import Tensor
 
 from quantizers.artifact.target import Target
 from quantizers.calibration.activations import Activations
-from quantizers.machine import compute
+from quantizers.hardware.device import compute
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.request import Request, tools
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from quantizers.machine import Compute
+from quantizers.hardware.device import Compute
 
 LEAST = 3
 """Fewer rows are not taken apart."""

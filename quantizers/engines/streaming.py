@@ -18,13 +18,13 @@ from quantizers.calibration import resume
 from quantizers.discovery.family import family_for
 from quantizers.families.experts import stacks
 from quantizers.families.family import Family
+from quantizers.hardware.threads import cores, one_thread_each
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, blocks, build
 from quantizers.parts import exporter_of
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
-from quantizers.threads import cores, one_thread_each
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from catalog.dtypes import Grid
 from quantizers.dtypes import decode, encode, scale_from
+from quantizers.hardware.threads import pieces, side_by_side
 from quantizers.ranges.extremes import extremes
-from quantizers.threads import pieces, side_by_side
 
 ROWS = 256
 """Rows that are searched together."""

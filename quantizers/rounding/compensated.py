@@ -13,8 +13,8 @@ from torch import Tensor
 from catalog.dtypes import Grid
 from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError
+from quantizers.hardware.threads import pieces, side_by_side
 from quantizers.rounding.kernel import by_group, codes_of, sweep
-from quantizers.threads import pieces, side_by_side
 
 DAMPING = 0.01
 """Added to the diagonal of the second moment, as a share of its mean."""

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from catalog.dtypes import Grid
-from quantizers.threads import cores, side_by_side
+from quantizers.hardware.threads import cores, side_by_side
 
 TILE = 32
 """Rows that pass a block of columns together: a length known to the compiler, and errors of a block that stay in the

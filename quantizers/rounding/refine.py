@@ -11,8 +11,8 @@ from torch import Tensor
 
 from catalog.dtypes import Grid
 from quantizers.dtypes import Codes, decode, dequantize, grouped
+from quantizers.hardware.threads import pieces, side_by_side
 from quantizers.rounding.kernel import by_group, codes_of, sweep
-from quantizers.threads import pieces, side_by_side
 
 ROUNDS = 2
 ROWS = 512

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from quantizers.calibration.activations import Activations
 from quantizers.families.family import Family
+from quantizers.hardware.threads import side_by_side
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
-from quantizers.threads import side_by_side
 
 
 class _Softmax:

@@ -31,7 +31,8 @@ from quantizers.discovery.family import family_for
 from quantizers.dtypes import Codes, dequantize, grouped
 from quantizers.errors import QuantizeError
 from quantizers.families.family import Group
-from quantizers.machine import compute
+from quantizers.hardware.device import compute
+from quantizers.hardware.threads import one_thread_each
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.model.values import materialize
@@ -41,7 +42,6 @@ from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityRequest
 from quantizers.rounding.nearest import nearest
 from quantizers.sensitivity.divergence import divergences
-from quantizers.threads import one_thread_each
 from quantizers.transforms.fold import present, weight_of
 
 PROBE_TOKENS = 2048

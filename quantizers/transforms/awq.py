@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from quantizers.errors import QuantizeError
-from quantizers.threads import side_by_side
+from quantizers.hardware.threads import side_by_side
 
 COARSE = tuple(step / 5 for step in range(5))
 """Exponents of the activation's magnitude; 0 is the identity and comes first."""

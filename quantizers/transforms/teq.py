@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quantizers.dtypes import grouped
-from quantizers.threads import pieces, side_by_side
+from quantizers.hardware.threads import pieces, side_by_side
 from quantizers.transforms.awq import Attainable, Fake
 
 ROWS = 512

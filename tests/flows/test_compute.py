@@ -15,7 +15,7 @@ FLAGS = {"bfloat16": frozenset({"avx512_bf16"}), "float32": frozenset({"avx512f"
 
 
 def jobs_on(flags: frozenset[str], manifest: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Job]:
-    monkeypatch.setattr("quantizers.compute.cpu_flags", lambda: flags)
+    monkeypatch.setattr("quantizers.hardware.compute_dtype.cpu_flags", lambda: flags)
     jobs = plan(read([manifest]), Store(manifest.parent / "home")).jobs
     return {planned.job.target.name: planned.job for planned in jobs}
 

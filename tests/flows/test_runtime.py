@@ -41,7 +41,7 @@ def keys(job: Job) -> tuple[str, str, str]:
 def test_auto_is_the_fastest_that_client_and_cpu_have(
     flags: str, preset: str, dtypes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("flows.planning.runtime", "quantizers.compute"):
+    for module in ("flows.planning.runtime", "quantizers.hardware.compute_dtype"):
         monkeypatch.setattr(f"{module}.cpu_flags", lambda: FLAGS[flags])
     auto = job_of(tmp_path, f"{{preset: {preset}, runtime: {{compute: auto}}}}")
     stands_for = flags if flags in dtypes else "fp32"

@@ -9,10 +9,10 @@ import pytest
 
 from gates import entrypoint
 from gates.evidence import Evidence
+from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.results import Verdict
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.gates.artifacts import edit_json, quantize
 
 DEMO = Path(__file__).parents[2] / "manifests" / "demo"

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from gates.control import spoil
 from gates.errors import GateError
+from gates.judging.verdict import judge, slipped
 from gates.spec import Gates
-from gates.verdict import judge, slipped
 from tests.gates.conftest import Bench
 
 

@@ -15,10 +15,10 @@ from flows.planning.sources import Sources
 from flows.store import Store
 from gates import entrypoint
 from gates.evidence import Document
+from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation
 from gates.results import GateVerdict
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.flows.conftest import room
 from tests.gates.conftest import TOKENS, Bench
 from tests.gates.test_verdict import OFF, documents, evidence

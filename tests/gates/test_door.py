@@ -17,10 +17,10 @@ from gates.errors import GateError
 from gates.evaluation import texts
 from gates.evaluation.baseline import read_result
 from gates.evidence import Evidence
+from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation
 from gates.results import Baseline
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.gates.artifacts import edit_json
 from tests.gates.conftest import TOKENS, Bench
 

@@ -14,8 +14,8 @@ from gates.clients import client
 from gates.errors import GateError
 from gates.evaluation.baseline import load_tokenizer
 from gates.evidence import Evidence
+from gates.judging.verdict import judge
 from gates.spec import Gates
-from gates.verdict import judge
 from quantizers.entrypoint import run
 from quantizers.recipe import Recipe
 from quantizers.request import Request

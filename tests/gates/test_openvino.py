@@ -9,8 +9,8 @@ import pytest
 
 from catalog.errors import EnvironmentFault
 from gates.evidence import Evidence
+from gates.judging.verdict import judge
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.gates.conftest import Bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ir")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gates.judgement import Wording, row
+from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 from gates.statistics.intervals import estimate

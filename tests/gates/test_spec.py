@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from catalog.tasks import TASKS
-from gates.gate import Gate
+from gates.judging.gate import Gate
+from gates.judging.verdict import judge
 from gates.results import NOTHING
 from gates.spec import KINDS, Gates, harm_gate, kept
 from gates.tasks import measured
-from gates.verdict import judge
 from tests.gates.test_verdict import documents, evidence, task
 
 ASKED: dict[str, Any] = {"agreement": {}, "tasks": {"arc_easy": {}, "order": {}}, "speed": {}}

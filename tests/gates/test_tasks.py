@@ -8,9 +8,9 @@ import pytest
 
 from gates import entrypoint
 from gates.errors import GateError
+from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.gates.artifacts import Tensors, quantize
 from tests.gates.conftest import DEMO, TOKENS, Bench
 

@@ -9,9 +9,9 @@ import pytest
 
 from catalog.tasks import TASKS
 from gates.evidence import Check, Document, Evidence, Sizes, Speed, TaskScores
+from gates.judging.summary import summarize
+from gates.judging.verdict import judge
 from gates.spec import Gates
-from gates.summary import summarize
-from gates.verdict import judge
 
 SANITY = TASKS["text-generation"].sanity
 SOUND = tuple(Check(name=name, passed=True, detail="fine") for name in SANITY)
@@ -196,6 +196,6 @@ def test_speed() -> None:
 
 
 def test_judging_imports_no_torch() -> None:
-    modules = "gates.spec, gates.verdict, gates.evidence, gates.contamination, gates.statistics.sequential"
+    modules = "gates.spec, gates.judging.verdict, gates.evidence, gates.contamination, gates.statistics.sequential"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

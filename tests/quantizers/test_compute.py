@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from quantizers.compute import cpu_flags, fastest
-from quantizers.machine import compute
+from quantizers.hardware.compute_dtype import cpu_flags, fastest
+from quantizers.hardware.device import compute
 from quantizers.request import Calibration, Request
 from tests.quantizers.models import DEMO
 
@@ -19,7 +19,7 @@ CHOSEN = [
 
 @pytest.mark.parametrize(("flags", "chosen", "instructions"), CHOSEN)
 def test_the_instruction_set_chooses_what_blocks_compute_in(flags, chosen, instructions, monkeypatch):
-    for module in ("quantizers.compute", "quantizers.machine"):
+    for module in ("quantizers.hardware.compute_dtype", "quantizers.hardware.device"):
         monkeypatch.setattr(f"{module}.cpu_flags", lambda: frozenset(flags))
     assert fastest("cpu") == chosen
     assert fastest("cuda") == fastest("xpu") == "bfloat16"

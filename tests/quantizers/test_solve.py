@@ -10,7 +10,7 @@ from quantizers.calibration.block_solver import BlockSolver
 from quantizers.calibration.blocks import first_inputs
 from quantizers.calibration.solving import within
 from quantizers.families import family_of
-from quantizers.machine import Compute
+from quantizers.hardware.device import Compute
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
 from quantizers.model.values import materialize

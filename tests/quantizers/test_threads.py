@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from quantizers.threads import cores, one_thread_each, pieces, side_by_side
+from quantizers.hardware.threads import cores, one_thread_each, pieces, side_by_side
 from tests.quantizers.models import DEMO
 
 PROGRAM = """

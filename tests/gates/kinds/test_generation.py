@@ -7,9 +7,9 @@ import pytest
 
 from gates.evaluation.probes import NEW_TOKENS, alike
 from gates.evidence import Sample
+from gates.judging.verdict import judge
 from gates.kinds import generation
 from gates.spec import Gates
-from gates.verdict import judge
 from tests.gates.test_verdict import OFF, documents, evidence
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from gates.evidence import Document
+from gates.judging.verdict import judge
 from gates.kinds import tail
 from gates.kinds.tail import quantile
 from gates.results import GateVerdict
 from gates.spec import Gates
 from gates.statistics.shares import share
-from gates.verdict import judge
 from tests.gates.test_scoring import scored
 from tests.gates.test_verdict import OFF, evidence
 

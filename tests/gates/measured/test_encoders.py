@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from gates import entrypoint
 from gates.evidence import Document, Evidence
+from gates.judging.verdict import judge
 from gates.kinds import f1
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
 from gates.tasks.question_answering import _hits, _span
 from gates.tasks.token_classification import entities
-from gates.verdict import judge
 from tests import encoders
 
 pytestmark = pytest.mark.xdist_group("encoders")

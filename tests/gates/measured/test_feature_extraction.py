@@ -13,7 +13,7 @@ from torch.nn import functional
 from gates.clients.client import load_original
 from gates.errors import GateError
 from gates.evaluation.baseline import load_tokenizer
-from gates.gate import Embedded
+from gates.judging.gate import Embedded
 from gates.tasks import measured, pooling
 from gates.tasks.contract import Asked
 from gates.tasks.feature_extraction import LEAST, compared

@@ -14,9 +14,9 @@ import pytest
 
 from gates import entrypoint
 from gates.evidence import Evidence
+from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
-from gates.verdict import judge
 from tests import encoders
 
 PACKAGE = find_spec("all_minilm_l6_v2")

@@ -15,7 +15,7 @@ from quantizers.discovery.family import find_family
 from quantizers.discovery.groups import find_groups
 from quantizers.discovery.probe import Probe
 from quantizers.entrypoint import run
-from quantizers.machine import Compute
+from quantizers.hardware.device import Compute
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe

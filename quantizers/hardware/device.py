@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from catalog.errors import EnvironmentFault
-from quantizers.compute import BFLOAT16, cpu_flags
+from quantizers.hardware.compute_dtype import BFLOAT16, cpu_flags
 from quantizers.request import Request, SensitivityRequest
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from gates.domains import worst_domain
 from gates.evidence import Document, Evidence
+from gates.judging.domains import worst_domain
 from gates.results import GateVerdict
 from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look, look_at

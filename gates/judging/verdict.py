@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from catalog.tasks import TASKS
 from gates.evidence import Check, Evidence
-from gates.gate import CHAT, TextGate
+from gates.judging.gate import CHAT, TextGate
 from gates.results import GateVerdict, Outcome, Verdict
 from gates.spec import KINDS, Gates
 

@@ -1,0 +1,1 @@
+"""What this machine computes with, and how work is shared among its cores."""
