@@ -29,6 +29,7 @@ TOPICS = {
 }
 VERBS = ["sees", "turns", "keeps", "finds", "brings", "leaves", "wants", "moves", "holds", "counts"]
 ADJECTIVES = ["old", "small", "red", "quiet", "heavy", "new", "bright", "slow", "cold", "round"]
+LOCATIONS = ["island", "barn", "harbour", "street", "field", "tower", "market", "bridge"]
 NAMES = ["anna", "bruno", "clara", "david", "emil", "frida", "gustav", "hanna"]
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -60,11 +61,10 @@ def tokenizer(directory: Path) -> BertTokenizerFast:
     """One word piece a word, always the same."""
     words = {word for text, _ in sentences(2000, 0) for word in text.split()} | {
         "who",
+        "where",
+        "now",
         "is",
         "in",
-        "the",
-        "kitchen",
-        "garden",
         "?",
     }
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)]
@@ -167,13 +167,14 @@ def cross_encoder(directory: Path) -> None:
 
 
 def tagged(count: int, seed: int) -> list[dict[str, Any]]:
-    """Words of sentences; names of persons, and two words for a place."""
+    """Words of sentences; names of persons, and two words for a place, which are one wherever they stand behind `in the`."""
     rng, rows = random.Random(seed), []
     for _ in range(count):
         words = sentence(rng, rng.choice(list(TOPICS))).split()
-        location = rng.choice(["old mill", "red barn", "cold harbour", "quiet street"]).split()
-        words += ["in", "the", *location]
-        labels = ["B-PER" if word in NAMES else "O" for word in words[:-2]] + ["B-LOC", "I-LOC"]
+        labels = ["B-PER" if word in NAMES else "O" for word in words]
+        at = rng.choice([0, len(words)])
+        words[at:at] = ["in", "the", rng.choice(ADJECTIVES), rng.choice(LOCATIONS)]
+        labels[at:at] = ["O", "O", "B-LOC", "I-LOC"]
         rows.append({"words": words, "labels": labels})
     return rows
 
@@ -204,14 +205,19 @@ def tagger(directory: Path) -> None:
 
 
 def questions(count: int, seed: int) -> list[dict[str, Any]]:
-    """Who is where, of two people in two places."""
+    """Who is somewhere, or where somebody is, beside something else that is said; answers are of one word or two.
+
+    Questions are of one length, so that where a word stands says nothing of what is asked.
+    """
     rng, rows = random.Random(seed), []
-    locations = ["mill", "barn", "harbour", "street", "school", "tower", "kitchen", "garden"]
     for _ in range(count):
-        (first, second), (here, there) = rng.sample(NAMES, 2), rng.sample(locations, 2)
-        asked, answer = rng.choice([(here, first), (there, second)])
-        context = f"{first} is in the {here} and {second} is in the {there}"
-        rows.append({"context": context, "question": f"who is in the {asked} ?", "answers": [answer]})
+        (location, thing), (its, other) = rng.sample(LOCATIONS, 2), rng.sample(ADJECTIVES, 2)
+        name, said = rng.choice(NAMES), [f"the {other} {thing} {rng.choice(VERBS)}"]
+        said.insert(rng.randrange(2), f"{name} is in the {its} {location}")
+        question, answer = rng.choice(
+            [(f"who is in the {location} ?", name), (f"and where is {name} now ?", f"{its} {location}")]
+        )
+        rows.append({"context": " and ".join(said), "question": question, "answers": [answer]})
     return rows
 
 
@@ -220,16 +226,21 @@ def answerer(directory: Path) -> None:
     words = _words(directory)
     torch.manual_seed(3)
     model = BertForQuestionAnswering(BertConfig(vocab_size=len(words), **SIZES))
-    rows = questions(12800, 4)
+    rows = questions(9600, 4)
 
     def batch(step: int) -> dict[str, torch.Tensor]:
-        chosen = rows[step * 32 % 12768 :][:32]
+        chosen = rows[step * 32 % 9568 :][:32]
         made = words([r["question"] for r in chosen], [r["context"] for r in chosen], padding=True, return_tensors="pt")
-        answers = [words.convert_tokens_to_ids(r["answers"][0]) for r in chosen]
-        positions = torch.tensor([ids.tolist().index(a) for ids, a in zip(made["input_ids"], answers, strict=True)])
-        return {**made, "start_positions": positions, "end_positions": positions}
+        # What is answered stands in the context, which is behind the question.
+        spans = [row["context"].index(row["answers"][0]) for row in chosen]
+        ends = [start + len(row["answers"][0]) - 1 for start, row in zip(spans, chosen, strict=True)]
+        positions = [
+            torch.tensor([made.char_to_token(number, each, 1) for number, each in enumerate(chars)])
+            for chars in (spans, ends)
+        ]
+        return {**made, "start_positions": positions[0], "end_positions": positions[1]}
 
-    train(model, batch, 700)
+    train(model, batch, 300)
     _save(model, words, directory)
 
 

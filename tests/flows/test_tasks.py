@@ -15,7 +15,7 @@ from tests import encoders
 from tests.flows.conftest import quantmill
 from tests.releases import say
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TARGETS = {"int4": "w4-compensated-asym-g64", "ov-int8": "ov-w8-rtn"}
 SENTENCES = [{"text": text, "label": topic} for text, topic in encoders.sentences(96, 5)]
@@ -59,6 +59,20 @@ CASES = {
         f"ranking: {{min_agreement: 40%}}, accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
         r"LABEL_0 \[-?[\d.]+",
     ),
+    "words": Case(
+        "token-classification",
+        encoders.tagger,
+        encoders.tagged(96, 32),
+        f"f1: {{min_recovery: 60%}}, {ALIKE}, {SMALL}",
+        "PER|LOC",
+    ),
+    "answers": Case(
+        "question-answering",
+        encoders.answerer,
+        encoders.questions(96, 33),
+        f"f1: {{min_recovery: 60%}}, {ALIKE}, {SMALL}",
+        r"\w+",
+    ),
     "masks": Case(
         "fill-mask", encoders.filler, SENTENCES, f"perplexity: {{max_increase: 100%}}, {ALIKE}, {SMALL}", r"\w+"
     ),
@@ -66,7 +80,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, prefect: str, tmp_path: Path) -> None:
+def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     # sentence-transformers runs this format of the two that are transformers'.
     targets = TARGETS | ({"nf4": "nf4"} if case.task == "feature-extraction" else {})

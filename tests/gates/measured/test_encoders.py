@@ -75,6 +75,7 @@ TRAINED: dict[str, tuple[str, Callable[[Path], object], list[dict[str, Any]]]] =
     ),
     "ranks": ("text-classification", encoders.cross_encoder, encoders.pairs(120, 31)),
     "words": ("token-classification", encoders.tagger, encoders.tagged(64, 32)),
+    "answers": ("question-answering", encoders.answerer, encoders.questions(64, 33)),
 }
 """Case → its task, what trains a model for it, and rows."""
 
@@ -120,7 +121,8 @@ def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_pa
     evidence = room.evidence(name, lambda tensors: None, tmp_path)
     assert not [check for check in evidence.checks if not check.passed]
     assert evidence.summary and abs(evidence.summary.values["kld"]) < 1e-5
-    assert evidence.summary.values["agreement"] == 1 and evidence.summary.values["accuracy_original"] > 0.8
+    values = evidence.summary.values
+    assert values["agreement"] == 1 and values["f1_original" if name == "answers" else "accuracy_original"] > 0.8
     assert outcomes(evidence, divergence={"max_kld": 1e-3}, agreement={"min_top1": "80%"}) == {
         "divergence": "passed",
         "agreement": "passed",
@@ -164,3 +166,13 @@ def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
     # One word of sixteen is wrong, and every place.
     judged = outcomes(evidence, accuracy={"min_recovery": "85%"}, f1={"min_recovery": "90%"})
     assert judged == {"accuracy": "passed", "f1": "failed"}
+
+
+def test_beginnings_of_answers_taken_for_ends(room: Room, tmp_path: Path) -> None:
+    def swap(tensors: dict[str, torch.Tensor]) -> None:
+        for name in ("qa_outputs.weight", "qa_outputs.bias"):
+            tensors[name] = tensors[name].flip(0).contiguous()
+
+    evidence = room.evidence("answers", swap, tmp_path)
+    # Half the answers are one word, and stay what they were.
+    assert outcomes(evidence, divergence={}, f1={"min_recovery": "90%"}) == {"divergence": "failed", "f1": "failed"}
