@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from catalog.formats import FORMATS
-from quantizers.artifact.weights import Slot, Weights, open_weights
+from quantizers.artifact.native import native_parts
+from quantizers.artifact.weights import Part, Slot, Weights, laid_out, open_weights
 from quantizers.dtypes import Codes, grouped
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacked, stacks, unknown
@@ -27,10 +28,7 @@ from quantizers.recipe import Recipe
 from quantizers.request import Made
 from quantizers.rounding.nearest import nearest
 
-KEPT_STACKS = (
-    ": transformers loads quantized linears, and these are none; it leaves them in {} whatever dtype is asked for, so load "
-    "it without one"
-)
+KEPT_STACKS = ": transformers loads quantized linears, and these are none"
 NAMED = 64
 """Linears of experts that a record names one by one."""
 _BLOCK = re.compile(r"(.*?\.\d+)\..*")
@@ -53,6 +51,8 @@ class Target:
     """Of the skeleton."""
     directory: Path
     """Where it is written until it is whole."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """Of the slots, those that are no tensors of their own in the file."""
     weights: Weights | None = None
     notes: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Target:
         are there from an interrupted run."""
         self.directory.mkdir(parents=True, exist_ok=True)
         filled = {name for name in self.slots if skeleton.model_name(name).startswith(finished)}
-        self.weights = open_weights(self.directory, self.slots, filled)
+        self.weights = open_weights(self.directory, self.slots, filled, self.parts)
 
     def finish(self, checkpoint: Checkpoint, skeleton: Skeleton) -> Made:
         """Check what was written and add the files beside it."""
@@ -120,7 +120,7 @@ class Target:
         config = {k: v for k, v in checkpoint.config.items() if k != "torch_dtype"}
         config["dtype"] = str(self.dtype).removeprefix("torch.")
         config["quantization_config"] = self.layout.config(self.recipe, self.linears, self.dtype, kept)
-        written = _verify(self.directory, self.slots)
+        written = _verify(self.directory, laid_out(self.slots, self.parts))
         copy_companions(checkpoint.directory, self.directory, config)
         return Made(
             recipe=self.recipe,
@@ -188,10 +188,11 @@ def prepare(name: str, recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoin
         except QuantizeError as error:
             raise QuantizeError(f"target {name}: {error}") from error
         slots |= {f"{linear.name}.{suffix}": slot for suffix, slot in parts.items()}
-    target = Target(name, recipe, layout, skeleton.dtype, linears, slots, skeleton.pieces, directory)
+    native = {} if FORMATS[recipe.format].stacks else native_parts(skeleton, slots)
+    target = Target(name, recipe, layout, skeleton.dtype, linears, slots, skeleton.pieces, directory, native)
     others = len(unknown(skeleton.model))
     if kept := others + sum(linears.keys().isdisjoint(stack) for stack in _stacks(skeleton)):
-        why = "" if FORMATS[recipe.format].stacks else KEPT_STACKS.format(str(skeleton.dtype).removeprefix("torch."))
+        why = "" if FORMATS[recipe.format].stacks else KEPT_STACKS
         target.notes.append(f"{kept} stacks of experts are kept as they are{why}")
     return target
 
@@ -200,10 +201,9 @@ def _stacks(skeleton: Skeleton) -> list[list[str]]:
     return [of(path, experts, matrix) for path, experts in stacks(skeleton.model) for matrix in experts.names]
 
 
-def _verify(directory: Path, slots: dict[str, Slot]) -> int:
+def _verify(directory: Path, tensors: dict[str, Slot]) -> int:
     """Read the headers back, as a loader would, and hold them against what was planned; bytes of all tensors."""
-    tensors = read_headers(directory)
-    written = {name: Slot(stored.dtype, stored.shape) for name, stored in tensors.items()}
-    if written != slots:
+    written = {name: Slot(stored.dtype, stored.shape) for name, stored in read_headers(directory).items()}
+    if written != tensors:
         raise AssertionError(f"{directory}: the tensors read back are not the ones the recipe implies")
     return sum(slot.bytes for slot in written.values())

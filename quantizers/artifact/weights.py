@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +48,17 @@ class Slot:
     def bytes(self) -> int:
         """Size in bytes."""
         return int(torch.Size(self.shape).numel()) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a slot lies that is no tensor of its own in the file."""
+
+    tensor: str
+    """Name of the tensor in the file."""
+    whole: Slot
+    offset: int
+    """In bytes, from where that tensor begins."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +125,33 @@ class Weights:
         self.files.clear()
 
 
-def open_weights(directory: Path, slots: dict[str, Slot], filled: Set[str]) -> Weights:
-    """Create (or, for tensors in `filled`, go on with) the shards of an artifact in `directory`.
+def laid_out(slots: Mapping[str, Slot], parts: Mapping[str, Part]) -> dict[str, Slot]:
+    """The tensors that a file has, in the order of the first slot of each."""
+    tensors: dict[str, Slot] = {}
+    for name, slot in slots.items():
+        part = parts.get(name, Part(name, slot, 0))
+        tensors[part.tensor] = part.whole
+    return tensors
+
+
+def open_weights(
+    directory: Path, slots: dict[str, Slot], filled: Set[str], parts: Mapping[str, Part] | None = None
+) -> Weights:
+    """Create (or, for slots in `filled`, go on with) the shards of an artifact in `directory`.
+
+    Args:
+        directory: where the files are.
+        slots: what is going to be written, by name.
+        filled: names of those that are there.
+        parts: of those that lie in tensors of other names, where they do.
 
     Raises:
         EnvironmentFault: the disk has no room for them.
     """
     shards: list[dict[str, Slot]] = [{}]
     size = 0
-    for name, slot in slots.items():
+    parts = parts or {}
+    for name, slot in laid_out(slots, parts).items():
         if shards[-1] and size + slot.bytes > SHARD_BYTES:
             shards.append({})
             size = 0
@@ -133,8 +162,13 @@ def open_weights(directory: Path, slots: dict[str, Slot], filled: Set[str]) -> W
         names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
         _write_index(directory, shards, names)
     weights = Weights(directory, {}, {name: slot.bytes if name in filled else 0 for name, slot in slots.items()})
+    tensors: dict[str, _Location] = {}
     for name, shard in zip(names, shards, strict=True):
-        weights.locations.update(_create(weights, name, shard))
+        tensors |= _create(weights, name, shard)
+    for name, slot in slots.items():
+        part = parts.get(name, Part(name, slot, 0))
+        tensor = tensors[part.tensor]
+        weights.locations[name] = _Location(tensor.file, tensor.offset + part.offset, slot)
     return weights
 
 

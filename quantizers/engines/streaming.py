@@ -93,13 +93,13 @@ def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:
     """The target whose tensors become target `name`: another of the same recipe, if one format is made from the other's."""
     if FORMATS[recipes[name].format].made_from is None:
         return name
-    stacked = any(stacks(skeleton.model))
+    otherwise = any(stacks(skeleton.model)) or bool(skeleton.pieces)
 
     def laid_out(recipe: Recipe) -> tuple[Recipe, bool]:
-        """All that decides the tensors; of a mixture, also whether the format holds its experts."""
+        """All that decides the tensors; if a checkpoint holds some otherwise than the model, also how the format does."""
         format_ = FORMATS[recipe.format]
         plain = recipe.model_copy(update={"format": format_.made_from or format_.name, "embeddings": None})
-        return plain, stacked and format_.stacks
+        return plain, otherwise and format_.stacks
 
     alike = [n for n, recipe in recipes.items() if laid_out(recipe) == laid_out(recipes[name])]
     return min(alike, key=lambda n: (FORMATS[recipes[n].format].made_from is not None, recipes[n].format))

@@ -1,7 +1,6 @@
 """Tensors that a checkpoint holds otherwise than the model: renamed, or one matrix for each expert of a stack.
 
-transformers rewrites both when it loads a model; its own table says how. What is kept is written as the checkpoint has
-it, so that every reader of the original reads the artifact. Experts that are linears here are merely renamed.
+transformers rewrites both when it loads a model; its own table says how. Experts that are linears here are merely renamed.
 """
 
 from __future__ import annotations
