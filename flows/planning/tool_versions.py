@@ -16,7 +16,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 2,
     "sensitivity": 6,
-    "quantize": 8,
+    "quantize": 9,
     "evidence": 3,
     "verdict": 5,
     "publish": 3,
