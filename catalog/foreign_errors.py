@@ -23,6 +23,10 @@ _DEVICE = (
     "a device, or its driver, is not there",
     "`quantmill doctor` lists the devices of this machine: name one of them, or run where that device is.",
 )
+_INSTRUCTIONS = (
+    "the CPU lacks instructions that its runtime plans for, or a variable such as ONEDNN_MAX_CPU_ISA hides them",
+    "Unset it, or run on another machine.",
+)
 _FULL = ("the disk is full", _ROOM)
 _SYSTEM: dict[int, tuple[str, str]] = {
     errno.ENOSPC: _FULL,
@@ -45,6 +49,7 @@ _WORDS: tuple[tuple[str, tuple[str, str]], ...] = (
     (r"not enough memory|out of memory|memory allocation of \d+ bytes failed|bad_alloc", _MEMORY),  # torch, Rust, C++
     (r"CL_OUT_OF_\w+|OUT_OF_(HOST|DEVICE)_MEMORY", _MEMORY),  # OpenCL, Level Zero
     (r"Device with \S+ name is not registered|No available devices|cannot open shared object file", _DEVICE),
+    (r"could not create a primitive descriptor|could only be used above \w+", _INSTRUCTIONS),  # oneDNN in OpenVINO
     (r"CL_DEVICE_NOT_\w+|ZE_RESULT_ERROR_(DEVICE_LOST|UNINITIALIZED)|CUDA (driver|error)", _DEVICE),
 )
 """What libraries write, what it means, and what to do."""

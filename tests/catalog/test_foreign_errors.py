@@ -35,6 +35,10 @@ MACHINES = [
         'Cannot load library "intel_gpu_plugin.so": libOpenCL.so.1: cannot open shared object file: No such file'
     ),
     RuntimeError("[GPU] clFlush, error code: -36 CL_OUT_OF_RESOURCES"),
+    RuntimeError(
+        "[CPU] FullyConnectedCompressed node with name 'q_proj/MatMul' could not create a primitive descriptor for the inner"
+    ),
+    RuntimeError("brgemm executor Init Failure 'brgemm bf16 kernel could only be used above avx512_bf16"),
     wrapped(RuntimeError("could not save"), OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))),
 ]
 NETWORKS = [
