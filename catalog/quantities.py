@@ -62,3 +62,11 @@ ACCURACY = Quantity(
 F1 = Quantity("f1", "F1", "{:.4f}", original="{f1_original:.4f}", labelled=True, metric=("f1", "F1", "f1"))
 SAME = Quantity("same", "Same answers as the original", "{:.2%}", original="100%")
 ORDERED = Quantity("ordered", "Pairs of rows in the original's order", "{:.2%}", original="100%", labelled=True)
+CHRF = Quantity(
+    "chrf",
+    "chrF against the targets",
+    "{:.2f}",
+    original="{chrf_original:.2f}",
+    labelled=True,
+    metric=("chrf", "chrF", "chrf"),
+)

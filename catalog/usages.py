@@ -82,6 +82,14 @@ start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].ar
 print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
 """
 )
+TURNED = (
+    _LOADED
+    + """\
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
+)
 
 
 def usage(stock: str, imports: str, body: str) -> Usage:

@@ -13,6 +13,7 @@ from gates.judging.gate import Gate
 from gates.kinds.accuracy import Accuracy
 from gates.kinds.agreement import Agreement
 from gates.kinds.answers import Answers
+from gates.kinds.chrf import Chrf
 from gates.kinds.cosine import Cosine
 from gates.kinds.divergence import Divergence
 from gates.kinds.f1 import F1
@@ -41,6 +42,7 @@ class Gates(BaseModel):
     accuracy: Accuracy | None = None
     f1: F1 | None = None
     answers: Answers | None = None
+    chrf: Chrf | None = None
     ranking: Ranking | None = None
     cosine: Cosine | None = None
     neighbours: Neighbours | None = None

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog.tasks import TASKS, TEXT, Column, TaskName
+from catalog.task import TEXT, Column
+from catalog.tasks import TASKS, TaskName
 from flows.errors import FetchError
 from flows.files.documents import DocumentError, picked, rows
 from flows.planning.kinds import Documents, Fetched

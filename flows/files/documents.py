@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import InputError
-from catalog.tasks import KINDS, Column
+from catalog.task import KINDS, Column
 
 
 class DocumentError(InputError):

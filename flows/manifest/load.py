@@ -10,7 +10,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
-from catalog.tasks import DOMAIN, TASKS
+from catalog.task import DOMAIN
+from catalog.tasks import TASKS
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown

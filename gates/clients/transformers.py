@@ -80,7 +80,9 @@ class Model(Loaded):
                 **options,
             )
         stops = frozenset() if through_ends else self.ends
-        rows = out[:, prompts.shape[1] :].tolist()
+        # An encoder reads the prompt, and the decoder begins with a token of its own.
+        begun = 1 if self.model.config.is_encoder_decoder else prompts.shape[1]
+        rows = out[:, begun:].tolist()
         return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in rows)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

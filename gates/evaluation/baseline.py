@@ -10,7 +10,8 @@ import torch
 
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
-from catalog.tasks import DOMAIN, TASKS
+from catalog.task import DOMAIN
+from catalog.tasks import TASKS
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
 from gates.evaluation import tasks, texts

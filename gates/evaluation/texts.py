@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.tasks import KINDS, TEXT, Column
+from catalog.task import KINDS, TEXT, Column
 from gates.errors import GateError
 
 

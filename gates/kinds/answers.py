@@ -37,7 +37,7 @@ _WORDING = Wording(
 class Answers(TextGate):
     """Share of rows that artifact and original answer alike, word for word."""
 
-    sums: ClassVar[Sums] = {"same": lambda p: p.same}
+    sums: ClassVar[Sums] = {"same": lambda p: getattr(p, "same", None)}
     numbers: ClassVar[Numbers] = {
         "same": lambda documents: sum(document.sums["same"] for document in documents) / len(documents)
     }
@@ -46,4 +46,5 @@ class Answers(TextGate):
 
     def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge the share over rows."""
-        yield row(name, _WORDING, SAME.over(list(map(_answered, documents)), look.confidence), self.min_same, look)
+        answered = [_answered(document) for document in documents if "same" in document.sums]
+        yield row(name, _WORDING, SAME.over(answered, look.confidence), self.min_same, look)

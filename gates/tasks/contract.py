@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from catalog.tasks import DOMAIN, TASKS
+from catalog.task import DOMAIN
+from catalog.tasks import TASKS
 from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.evaluation import scoring

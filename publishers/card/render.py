@@ -19,7 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from catalog import vllm
 from catalog.dtypes import DTYPES
 from catalog.formats import FORMATS
-from catalog.tasks import TASKS, Task
+from catalog.task import Task
+from catalog.tasks import TASKS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet

@@ -21,7 +21,8 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from catalog.tasks import TASKS, Task
+from catalog.task import Task
+from catalog.tasks import TASKS
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from catalog.tasks import TASKS, Task, task_for
+from catalog.task import Task
+from catalog.tasks import TASKS, task_for
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.installed import architectures, model_types
 from quantizers.families.heads import task_of

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.tasks import TASKS, Task
+from catalog.task import Task
+from catalog.tasks import TASKS
 from flows.planning.preflight import installed
 from quantizers.formats.openvino import limits
 

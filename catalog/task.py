@@ -1,0 +1,104 @@
+"""What a task is: a row of `catalog.tasks`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from catalog.quantities import Quantity
+from catalog.usages import Usage
+
+Kind = Literal["text", "texts", "label", "labels"]
+KINDS: dict[Kind, str] = {
+    "text": "string",
+    "texts": "list of strings",
+    "label": "string or number",
+    "labels": "list of strings or numbers",
+}
+"""What one value of a row may be, for a person."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of a row of evaluation, under a key of its own."""
+
+    name: str
+    required: bool = True
+    kind: Kind = "text"
+    named: bool = False
+    """Whether it is read only where a manifest names its key, whatever keys rows have."""
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is of the column's kind."""
+        plain: tuple[type, ...] = (str,) if self.kind.startswith("text") else (str, int, float)
+        if self.kind.endswith("s"):
+            return isinstance(value, list) and all(isinstance(each, plain) for each in value)
+        return isinstance(value, plain) and not isinstance(value, bool)
+
+
+TEXT = Column("text")
+DOMAIN = Column("domain", required=False, named=True)
+"""What kind of text a row is, for gates that hold in every domain."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, by the name that the Hub knows it by: `pipeline_tag`."""
+
+    name: str
+    clients: Mapping[str, Usage]
+    """Module of a client (`catalog.formats.Client`) → how its user does it; a client that is absent cannot."""
+    builds: tuple[str, ...]
+    """Auto classes of transformers that a model may be quantized as, in the order they are tried."""
+    mapping: str
+    """Table of transformers' `modeling_auto` that says which architecture a model type is loaded as."""
+    heads: tuple[str, ...]
+    """How names of architectures end that such a class builds, or whose body it is."""
+    export: str
+    """What optimum-intel's exporter calls it."""
+    rows: str
+    """What a row of evaluation is, in the plural: bounds are over these."""
+    columns: tuple[Column, ...]
+    """Its values. The first is what calibrated recipes read."""
+    gates: tuple[str, ...]
+    """Kinds of gates that a manifest may ask (`gates.spec.KINDS`)."""
+    defaults: tuple[str, ...]
+    """Those that are judged unless a manifest says `null`."""
+    numbers: tuple[str, ...]
+    """Quantities of `gates.evidence.Summary` that have no bounds."""
+    measures: tuple[str, ...]
+    """Those that have; one that takes labels is absent where rows have none."""
+    harm: str
+    """The measure that says how far an artifact is from its original: 0 is the original itself, and less is better."""
+    quantities: tuple[Quantity, ...]
+    """What a card shows of them."""
+    lead: str
+    """What a card says first: `{tokens}` and the names of quantities are filled in."""
+    sanity: tuple[str, ...]
+    """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+    kept: tuple[str, ...] = ()
+    """Patterns of names of linears that no recipe quantizes: its head."""
+    unread: tuple[str, ...] = ()
+    """How names of modules begin that a model may have and that do not work for it: OpenVINO IR leaves them out."""
+    label: str | None = None
+    """The column that says what is true, if rows need not have it; None: a row knows by itself, or nobody does."""
+    generates: bool = False
+    """Whether it makes text, token by token."""
+    logits: bool = False
+    """Whether a model answers with a logit for every token it knows."""
+
+    @property
+    def words(self) -> str:
+        """Its name in a sentence."""
+        return self.name.replace("-", " ")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Quantities without which no card is written: those that every row gives."""
+        return tuple(each.name for each in self.quantities if not each.labelled)
+
+    @property
+    def stock(self) -> str:
+        """The class of transformers that its user types."""
+        return self.clients["transformers"].stock
