@@ -207,10 +207,10 @@ FORMATS: dict[str, Format] = {
             client=OPTIMUM_INTEL,
             packages=("optimum-intel", "openvino", "openvino-tokenizers"),
             files=(
-                *("config.json", "tokenizer_config.json", "openvino_model.xml", "openvino_model.bin"),
+                *("config.json", "tokenizer_config.json", "openvino*_model.xml", "openvino*_model.bin"),
                 *("openvino_tokenizer.xml", "openvino_detokenizer.xml"),
             ),
-            weights=("openvino_model*.bin",),
+            weights=("openvino*_model.bin",),
             libraries=("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
             binaries=("openvino_*.bin",),
             devices=("CPU", "GPU", "NPU"),

@@ -85,7 +85,7 @@ choose the same next token {agreement:.1%} of the time.""",
         ),
         Task(
             "text2text-generation",
-            clients={"transformers": usage("AutoModelForSeq2SeqLM", TRANSFORMERS, TURNED)},
+            clients=clients("ModelForSeq2SeqLM", TURNED),
             builds=("AutoModelForSeq2SeqLM",),
             mapping="MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
             heads=("ForConditionalGeneration", "MTModel"),
@@ -103,6 +103,7 @@ On {tokens:,} tokens of held-out targets its perplexity differs from the origina
 choose the same next token {agreement:.1%} of the time.""",
             sanity=(*_LOADS, *_RUNS, "generates"),
             label="target",
+            graphs=("openvino_encoder_model", "openvino_decoder_model"),
             logits=True,
         ),
         Task(

@@ -56,7 +56,7 @@ class Loaded(ABC):
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what the model makes of one row, by the client's names; each tensor begins with a dimension of 1."""
         raise GateError(
-            f"{type(self).__module__} returns logits of tokens and nothing else; release this model in another format."
+            "The client of this format returns logits of tokens and nothing else; release this model in another one."
         )
 
     def expect(self, rows: Sequence[Tensor]) -> None:  # noqa: B027  only those that run several at once need to know

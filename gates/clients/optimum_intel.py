@@ -40,7 +40,7 @@ class Model(transformers.Model):
         import openvino
 
         core = openvino.Core()
-        for operation in self.model.model.get_ordered_ops():
+        for operation in (each for graph in _parts(self.model) for each in graph.model.get_ordered_ops()):
             if operation.get_type_name() != "MatMul":
                 continue
             source = operation.input_value(1)
@@ -48,7 +48,8 @@ class Model(transformers.Model):
             if constants is None:
                 continue
             name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-            folded = core.compile_model(openvino.Model([source], [], "weight"), "CPU")
+            weight = _by_itself(source.get_node())
+            folded = core.compile_model(openvino.Model([weight.output(0)], [], "weight"), "CPU")
             dense = torch.from_numpy(folded([])[0].copy())
             dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
             if dense.dim() == 3:
@@ -58,14 +59,36 @@ class Model(transformers.Model):
                 yield name, dense
 
 
+def _parts(model: Any) -> tuple[Any, ...]:
+    """What a model's graphs are in: itself, or its encoder and its decoder."""
+    return (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,)
+
+
 def _constants(node: Any) -> list[str] | None:
     """Names of the constants a weight is decompressed from, its own first; None for anything but a decompression."""
     if node.get_type_name() == "Constant":
         return [node.get_friendly_name()]
     if node.get_type_name() not in _DECOMPRESSION:
         return None
-    below = [_constants(value.get_source_output().get_node()) for value in node.inputs()]
+    read = node.inputs()[:1] if node.get_type_name() == "Reshape" else node.inputs()
+    below = [_constants(value.get_source_output().get_node()) for value in read]
     return None if any(names is None for names in below) else [name for names in below for name in names or ()]
+
+
+def _by_itself(node: Any) -> Any:
+    """A decompression that reads constants alone.
+
+    `openvino.Model.reshape`, which optimum-intel calls for all but decoders, makes shapes of weights that have several groups
+    to a row depend on what these are multiplied with (smart reshape); compiling folds them again.
+    """
+    from openvino import opset13 as ops
+
+    kind = node.get_type_name()
+    if kind == "Convert":
+        return ops.convert(_by_itself(node.input_value(0).get_node()), node.get_element_type())
+    if kind != "Reshape" or node.input_value(1).get_node().get_type_name() == "Constant":
+        return node
+    return ops.reshape(node.input_value(0), list(node.get_output_shape(0)), special_zero=False)
 
 
 def load(path: Path, loader: str, device: str, **options: Any) -> Model:
@@ -89,7 +112,8 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
         )
         model.compile()
     # Decoders hold a request of the compiled model, encoders the compiled model itself.
-    compiled = getattr(model.request, "get_compiled_model", lambda: model.request)()
+    request = _parts(model)[-1].request
+    compiled = getattr(request, "get_compiled_model", lambda: request)()
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
     runtime = {name: str(compiled.get_property(name)) for name in _HINTS if name in supported}
     return Model(model, runtime, faults, cache=cache)
@@ -102,13 +126,18 @@ def damage(artifact: Path) -> str | None:
 
 def matrices(artifact: Path) -> Iterator[Matrix]:
     """Constants of two dimensions or more that are codes or numbers of 16 bits at most, embeddings among them."""
-    for layer in ElementTree.parse(artifact / "openvino_model.xml").iterfind("./layers/layer[@type='Const']/data"):
+    for graph in sorted(artifact.glob("openvino*_model.xml")):
+        yield from _matrices(graph)
+
+
+def _matrices(graph: Path) -> Iterator[Matrix]:
+    for layer in ElementTree.parse(graph).iterfind("./layers/layer[@type='Const']/data"):
         shape = [int(size) for size in (layer.get("shape") or "").split(",") if size]
         if layer.get("element_type") not in _WEIGHTS or len(shape) < 2:
             continue
         rows, size = prod(shape[:-1]), int(layer.get("size", "0"))
         if rows > 1 and size % rows == 0:
-            yield Matrix(artifact / "openvino_model.bin", int(layer.get("offset", "0")), rows, size // rows)
+            yield Matrix(graph.with_suffix(".bin"), int(layer.get("offset", "0")), rows, size // rows)
 
 
 def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:

@@ -19,6 +19,7 @@ from torch import Tensor
 from catalog.dtypes import DTYPES
 from catalog.tasks import TASKS
 from quantizers.calibration.text import read_rows
+from quantizers.errors import QuantizeError
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats.openvino import export as openvino_export
@@ -41,6 +42,11 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     checkpoint = open_checkpoint(request.model)
     skeleton = build(checkpoint, request.task)
     names = {target: select_linears(skeleton, recipe, target) for target, recipe in recipes.items()}
+    if TASKS[request.task].graphs[1:]:
+        raise QuantizeError(
+            f"{request.model}: engine nncf writes models of one graph, and for {TASKS[request.task].words} there are two. Use "
+            "engine streaming."
+        )
     openvino_export.require_exportable(request.model, skeleton)
     for key in skeleton.source.values():
         for _ in checkpoint.chunks(key):  # reading is what finds NaN and damaged shards

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import encoders
+from tests import encoders, translators
 from tests.flows.conftest import quantmill
 from tests.releases import say
 
@@ -31,6 +31,7 @@ class Case:
     gates: str
     says: str
     """What the code on a card prints, as a pattern."""
+    targets: Mapping[str, str] = field(default_factory=lambda: TARGETS)
 
 
 TEXTS = [{"text": text} for text, _ in encoders.sentences(200, 9)]
@@ -44,6 +45,17 @@ CASES = {
         SENTENCES,
         "cosine: {min_cosine: 0.98}, neighbours: {min_overlap: 30%}, similarity: {}, size: {max_ratio: 90%}",
         r"\[-?[\d.]+",
+        # sentence-transformers runs nf4 of the two formats that are transformers'.
+        TARGETS | {"nf4": "nf4"},
+    ),
+    "translations": Case(
+        "text2text-generation",
+        translators.translator,
+        translators.rows(140, 31)[:96],
+        f"chrf: {{min_recovery: 60%}}, answers: {{min_same: 30%}}, {ALIKE}, {SMALL}",
+        r"\w+",
+        # transformers loads no T5 from compressed-tensors.
+        {"nf4": "nf4", "ov-int8": "ov-w8-rtn"},
     ),
     "classes": Case(
         "text-classification",
@@ -82,8 +94,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    # sentence-transformers runs this format of the two that are transformers'.
-    targets = TARGETS | ({"nf4": "nf4"} if case.task == "feature-extraction" else {})
+    targets = case.targets
     case.make(tmp_path / "model")
     encoders.write_rows(tmp_path / "evaluation.jsonl", case.rows)
     encoders.write_rows(tmp_path / "calibration.jsonl", TEXTS)

@@ -87,23 +87,52 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     stored = Checkpoint(target.directory, {}, read_headers(target.directory))
     scratch = out / ".graph"
     _trace(_filled(skeleton, stored, frozenset(target.linears)), skeleton.task, scratch)
-    graph = openvino.Core().read_model(scratch / "openvino_model.xml")
-    experts = stacked(skeleton.model)
-    unread = TASKS[skeleton.task].unread
-    weights.put(graph, stored, tuple(n for n in target.linears if n not in experts and not n.startswith(unread)))
-    openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
-    weights.narrow(graph, stored)
-    read = {name: slot for name, slot in target.slots.items() if not name.startswith(unread)}
+    task, parts = TASKS[skeleton.task], _parts(skeleton)
+    read = {name: slot for name, slot in target.slots.items() if not name.startswith(task.unread)}
     expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
-    if made.recipe.embeddings:
-        expected += _put_embeddings(graph, skeleton, stored)
-    ir.save(graph, out / "openvino_model.xml")
-    del graph
+    expected += _repeated(skeleton, target)
+    for name, linears in zip(task.graphs, parts, strict=True):
+        graph = openvino.Core().read_model(scratch / f"{name}.xml")
+        if len(parts) > 1 and linears is parts[0]:
+            weights.within(graph, _encoder(skeleton))
+        weights.put(graph, stored, tuple(linear for linear in target.linears if linear in linears))
+        openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
+        weights.narrow(graph, stored)
+        if made.recipe.embeddings:
+            expected += _put_embeddings(graph, skeleton, stored)
+        ir.save(graph, out / f"{name}.xml")
+        del graph
     shutil.rmtree(scratch)
     tokenizer.convert(checkpoint.directory, out)
     copy_companions(checkpoint.directory, out, checkpoint.config)
     ir.write_configuration(out, made.recipe)
-    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected)})
+    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected, task.graphs)})
+
+
+def _encoder(skeleton: Skeleton) -> str:
+    """Path of the module that a model with an encoder and a decoder reads its source with."""
+    module = skeleton.model.get_encoder()
+    path: str = next(name for name, each in skeleton.model.named_modules() if each is module)
+    return path
+
+
+def _parts(skeleton: Skeleton) -> list[frozenset[str]]:
+    """The linears of each graph of the task that are read there and are no experts."""
+    left_out, unread = stacked(skeleton.model), TASKS[skeleton.task].unread
+    names = frozenset(name for name in skeleton.linears if name not in left_out and not name.startswith(unread))
+    if len(TASKS[skeleton.task].graphs) == 1:
+        return [names]
+    encoders = frozenset(name for name in names if name.startswith(f"{_encoder(skeleton)}."))
+    return [encoders, names - encoders]
+
+
+def _repeated(skeleton: Skeleton, target: Target) -> int:
+    """Bytes that are written once more than they are stored: embeddings that encoder and decoder share, a graph each."""
+    if len(TASKS[skeleton.task].graphs) == 1:
+        return 0
+    inside = f"{_encoder(skeleton)}."
+    shared = {twin for name, twin in skeleton.tied.items() if name.startswith(inside)}
+    return sum(target.slots[name].bytes for name in shared if name in target.slots and not name.startswith(inside))
 
 
 def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint) -> int:

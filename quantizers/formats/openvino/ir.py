@@ -21,15 +21,13 @@ TOLERANCE = 0.05
 
 FILES = (
     "config.json",
-    "openvino_model.xml",
-    "openvino_model.bin",
     "openvino_tokenizer.xml",
     "openvino_tokenizer.bin",
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
     "openvino_config.json",
 )
-"""What OVModelForCausalLM and OpenVINO GenAI read."""
+"""What optimum-intel and OpenVINO GenAI read, beside the graphs of the task."""
 
 _COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(\.\d+)?")
 
@@ -71,7 +69,7 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
         AssertionError: a file is missing, or the weights are not of the size the recipe implies.
     """
     expected = _implied(recipe, skeleton, checkpoint, set(names))
-    written = weighed(directory, expected)
+    written = weighed(directory, expected, TASKS[skeleton.task].graphs)
     return Made(
         recipe=recipe,
         expected_bytes=expected,
@@ -82,19 +80,20 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
     )
 
 
-def weighed(directory: Path, expected: int) -> int:
-    """Size of the weights in a directory of IR, in bytes.
+def weighed(directory: Path, expected: int, graphs: tuple[str, ...]) -> int:
+    """Size of the weights in a directory of IR, in bytes; `graphs` are names of its files.
 
     Raises:
         AssertionError: a file is missing, or the size is not the `expected` one.
     """
-    missing = [name for name in FILES if not (directory / name).is_file()]
+    wanted = (*FILES, *(f"{graph}.{ending}" for graph in graphs for ending in ("xml", "bin")))
+    missing = [name for name in wanted if not (directory / name).is_file()]
     if missing:
         raise AssertionError(f"the OpenVINO export in {directory} has no {', '.join(missing)}")
-    written = (directory / "openvino_model.bin").stat().st_size
+    written = sum((directory / f"{graph}.bin").stat().st_size for graph in graphs)
     if abs(written - expected) > TOLERANCE * expected + (1 << 16):
         raise AssertionError(
-            f"openvino_model.bin is {written} bytes where the recipe implies {expected}: "
+            f"{' and '.join(graphs)}: {written} bytes where the recipe implies {expected}: "
             "the exporter stored some layers in another precision than it was told"
         )
     return written

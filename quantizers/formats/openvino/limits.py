@@ -28,7 +28,11 @@ def refusal(facts: Facts) -> str | None:
         versions = f"optimum-intel {installed('optimum-intel')} with transformers {installed('transformers')}"
         return f"{versions} exports no model_type {facts.kind!r} for {task.words}"
     if not facts.streams:
-        return None
+        return (
+            f"no engine but streaming writes the {len(task.graphs)} graphs of a {facts.kind}"
+            if task.graphs[1:]
+            else None
+        )
     stacked = next((name for name, shape in facts.shapes.items() if len(shape) == 3), None)
     if stacked or (facts.kind not in MATRICES and any(map(_EXPERT.search, facts.shapes))):
         what = f"{stacked} is no matrix" if stacked else "it is a mixture of experts of a kind not known here"

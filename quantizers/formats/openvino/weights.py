@@ -100,6 +100,14 @@ def rounded(weight: Tensor) -> Compressed:
     return Compressed(openvino.Type.u8, (*weight.shape[:1], 1, *weight.shape[1:]), codes, zeros.flatten(), scales)
 
 
+def within(graph: openvino.Model, path: str) -> None:
+    """Give the weights of a graph that was exported from one module of a model the names that the model has for them."""
+    for constant in graph.get_ordered_ops():
+        name = constant.get_friendly_name()
+        if constant.get_type_name() == "Constant" and name.startswith("self."):
+            constant.set_friendly_name(f"self.{path}.{name.removeprefix('self.')}")
+
+
 def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) -> None:
     """Have every reader of the weight of `modules`, which share it, read `weight` instead; in place.
 
