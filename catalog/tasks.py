@@ -103,6 +103,7 @@ On {tokens:,} tokens of held-out targets its perplexity differs from the origina
 choose the same next token {agreement:.1%} of the time.""",
             sanity=(*_LOADS, *_RUNS, "generates"),
             label="target",
+            unlabelled=("perplexity", "tail"),
             graphs=("openvino_encoder_model", "openvino_decoder_model"),
             logits=True,
         ),

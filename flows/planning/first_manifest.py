@@ -82,7 +82,7 @@ def first_manifest(source: str, to: Path | None, store: Store) -> First:
     task = task_of_directory(local) if local.is_dir() else DEFAULT_TASK
     said = "" if task == DEFAULT_TASK else f", task: {task}"
     draft = _Draft(path, f"model: {{source: {json.dumps(written)}{said}}}\n", allow_path, store)
-    texts = _texts(draft)
+    texts = _texts(draft, TASKS[task].columns[0].name)
     chosen, left_out = _choose(draft, texts)
     with path.open("x", encoding="utf-8") as file:
         file.write(_manifest(draft.model, task, texts, chosen))
@@ -97,6 +97,10 @@ def task_of_directory(directory: Path) -> str:
     except (OSError, ValueError, LookupError, TypeError):  # told when targets are tried
         return DEFAULT_TASK
     task = task_for(str(named)) or DEFAULT_TASK
+    if kind not in (
+        architectures(TASKS[task].mapping) or (kind,)
+    ):  # a head's name is shared: speech is conditional, too
+        return DEFAULT_TASK
     encoders = architectures(TASKS["fill-mask"].mapping) or {}
     if task == "feature-extraction" and not (kind in encoders or (directory / LIST).is_file()):
         return DEFAULT_TASK
@@ -158,20 +162,31 @@ def _bare(error: Fault) -> str:
     return rest.lstrip("0123456789: ") if separator else said
 
 
-def _texts(draft: _Draft) -> str:
-    """Return the sections of the texts: the defaults, files that lie beside the manifest, or ones that are made there."""
+def _texts(draft: _Draft, column: str) -> str:
+    """Return the sections of the texts: the defaults, files that lie beside the manifest, or ones that are made there.
+
+    column: the first of the task's.
+    """
     beside = {section: _beside(draft.path.parent, section) for section in _TEXTS}
     if not all(beside.values()):
-        try:
-            draft.planned("targets: {probe: w8-rtn}\n")
+        if not _lack_defaults(draft):
             return ""
-        except Fault as error:
-            if "dataset" not in str(error):  # about the model: told when targets are tried
-                if isinstance(error, NetworkFault):
-                    raise
-                return ""
-        beside |= dict(_documentation(draft.path.parent))
+        beside |= dict(_documentation(draft.path.parent, column))
     return "".join(f"{section}: {{files: [{json.dumps(path.name)}]}}\n" for section, path in beside.items() if path)
+
+
+def _lack_defaults(draft: _Draft) -> bool:
+    """Whether the texts that a manifest has of itself are not to be had; what is wrong with the model is told later."""
+    for presets, _ in CANDIDATES.values():
+        try:
+            draft.planned(f"targets: {{probe: {presets[0]}}}\n")
+            return False
+        except Fault as error:
+            if "dataset" in str(error):
+                return True
+            if isinstance(error, NetworkFault):
+                raise
+    return False
 
 
 def _beside(directory: Path, section: str) -> Path | None:
@@ -179,7 +194,7 @@ def _beside(directory: Path, section: str) -> Path | None:
     return files[0] if files else None
 
 
-def _documentation(directory: Path) -> Iterator[tuple[str, Path]]:
+def _documentation(directory: Path, column: str) -> Iterator[tuple[str, Path]]:
     """Write texts of the standard library's documentation, no passage of one in the other; yield section and file."""
     dealt: dict[str, list[str]] = {section: [] for section in _TEXTS}
     seen: set[tuple[str, ...]] = set()
@@ -193,7 +208,7 @@ def _documentation(directory: Path) -> Iterator[tuple[str, Path]]:
     for section, texts in dealt.items():
         path = directory / f"{section}.jsonl"
         if not path.exists():
-            path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+            path.write_text("".join(json.dumps({column: text}) + "\n" for text in texts), encoding="utf-8")
         yield section, path
 
 
@@ -248,4 +263,6 @@ def first_gates(task: str) -> str:
             "  divergence: {max_kld: 0.05}      # nats per token, from the original\n  perplexity: {max_increase: 5%}"
         )
     asked = {name: KINDS[name]() for name in TASKS[task].defaults if name != "size"}
-    return "\n".join(f"  {name}: {json.dumps(gate.model_dump())}".replace('"', "") for name, gate in asked.items())
+    return "\n".join(
+        f"  {name}: {json.dumps(gate.model_dump(exclude_none=True))}".replace('"', "") for name, gate in asked.items()
+    )

@@ -75,7 +75,7 @@ def _does_the_task(config: Config, task: Task) -> str | None:
     named = config.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         return f"has architectures {named!r}, which is no list of names; transformers writes one"
-    loaded, advice = classes.get(kind), _advice(named, task)
+    loaded, advice = classes.get(kind), _advice(named, kind, task)
     if loaded is None:
         shown = f", architecture {', '.join(named)}," if named else ""
         return f"has model_type {kind!r}{shown} which is no model for {task.words}; {advice}"
@@ -87,9 +87,11 @@ def _does_the_task(config: Config, task: Task) -> str | None:
     )
 
 
-def _advice(named: list[str], task: Task) -> str:
+def _advice(named: list[str], kind: str, task: Task) -> str:
     """Name the task that an architecture's head is made for, if there is one."""
     other = task_for(named[0]) if named else None
+    if other and kind not in (architectures(TASKS[other].mapping) or (kind,)):
+        other = None
     said = f"say model.task {other}, or name" if other and other != task.name else "name"
     return f"{said} one that transformers loads with {task.stock}"
 

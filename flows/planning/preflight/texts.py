@@ -54,12 +54,14 @@ def check_files(finding: Finding, section: str, texts: Texts) -> None:
 def _check_rows(finding: Finding, key: Key, file: Path) -> None:
     """Raise ManifestError for the first row that lacks what the task reads, or labels that a gate is about."""
     manifest = finding.manifest
-    label = TASKS[manifest.model.task].label
+    task = TASKS[manifest.model.task]
+    label = task.label
     try:
         lacking = _lacking(file, mark_of(file), manifest.model.task, tuple(manifest.columns.items()))
     except DocumentError as error:
         raise finding.error(key, str(error)) from error
-    asked = [name for name, gate in manifest.gates.asked() if gate.labelled and label in lacking]
+    about = [name for name, gate in manifest.gates.asked() if gate.labelled and name not in task.unlabelled]
+    asked = about if label in lacking else []
     if asked and label:
         raise finding.error(
             ("gates", asked[0]),

@@ -14,7 +14,8 @@ from flows.manifest.load import load
 from flows.planning.first_manifest import first_gates, task_of_directory
 from gates.contamination import overlap
 from gates.spec import Gates
-from tests.flows.conftest import ROOT
+from tests import translators
+from tests.flows.conftest import ROOT, quantmill
 from tests.flows.manifest.room import safetensors
 
 Told = pytest.CaptureFixture[str]
@@ -128,3 +129,14 @@ def test_the_gates_of_a_first_manifest_are_the_task_s_own(task: str) -> None:
     written = yaml.safe_load(first_gates(task))
     assert set(written) | {"size"} == set(TASKS[task].defaults)
     assert Gates.model_validate(written).of_task(task)
+
+
+def test_sequences_into_sequences_are_tried_with_texts_of_their_own_column(tmp_path: Path) -> None:
+    translators.translator(tmp_path / "model", steps=1)
+    done = quantmill("init", "model", home=tmp_path / "home", cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert done.code == 0, done.stderr
+    written = (tmp_path / "model.yaml").read_text()
+    assert "task: text2text-generation" in written and "ov-int8: ov-w8-rtn" in written and "null" not in written
+    assert json.loads((tmp_path / "evaluation.jsonl").read_text().splitlines()[0]).keys() == {"source"}
+    planned = quantmill("plan", "model.yaml", home=tmp_path / "home", cwd=tmp_path)
+    assert planned.code == 0, planned.stderr
