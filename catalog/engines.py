@@ -34,6 +34,8 @@ class Engine:
     """Whether a calibrated recipe needs to know the architecture's blocks."""
     streams: bool = False
     """Whether it makes any number of recipes in one pass over the model, each linear in a dtype of its own."""
+    activations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By dtype of weights: what it stores activations as, by ranges it finds; none, of a dtype that is absent here."""
     ratio: tuple[str, ...] = ()
     """Dtypes of which it stores a share of the weights, the rest in int8."""
     prefix: str | None = None
@@ -67,6 +69,7 @@ ENGINES: dict[str, Engine] = {
             group_sizes={"int8": (-1,), "mxfp4": (32,)},
             reads={"range": ("mse",)},
             families=False,
+            activations={"int8": ("int8",)},
             ratio=("int4", "nf4"),
             word="nncf",
             plain=None,

@@ -48,6 +48,9 @@ class Recipe(BaseModel):
     overrides: dict[str, DtypeName] = {}
     """Linears stored in another dtype: full module names, or patterns with * (fnmatch), each with its dtype. A full name
     goes before patterns. Engine streaming with format compressed-tensors, gguf or openvino only."""
+    activations: Literal["int8"] | None = None
+    """What weights are multiplied with, in int8 by ranges found over the calibration rows (static quantization); null: as the
+    runtime computes. Engine nncf with dtype int8 only, and for models that write no text: encoders."""
     embeddings: Literal["int8"] | None = None
     """Dtype of the token embeddings and of a head that shares them, asymmetric, one scale per row; null: as they are.
     Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""
@@ -91,7 +94,7 @@ class Recipe(BaseModel):
         """Whether the recipe reads calibration text."""
         reads = ENGINES[self.engine].reads
         own = any(getattr(self, field) in choices for field, choices in reads.items())
-        return own or self.transform is not None or self.rounding == "compensated"
+        return own or self.transform is not None or self.rounding == "compensated" or self.activations is not None
 
     @field_validator("overrides")
     @classmethod
@@ -161,6 +164,13 @@ class Recipe(BaseModel):
             )
         if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
             raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
+        if self.activations and self.activations not in engine.activations.get(self.dtype, ()):
+            able = [f"engine {name} and dtype {each}" for name, other in ENGINES.items() for each in other.activations]
+            raise ValueError(f"activations {self.activations} are for {', or '.join(able)}")
+        if self.activations and not self.symmetric:
+            raise ValueError(
+                "symmetric: false is not for weights whose activations are in int8: leave symmetric as it is"
+            )
         if self.ratio != 1.0 and self.dtype not in engine.ratio:
             able = [f"engine {name} and dtype {each}" for name, other in ENGINES.items() for each in other.ratio]
             raise ValueError(f"ratio (a mix of int4 and int8) is for {', or '.join(able)}")

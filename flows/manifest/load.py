@@ -10,18 +10,18 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
-from catalog.task import DOMAIN
+from catalog.task import DOMAIN, Task
 from catalog.tasks import TASKS
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
-from flows.manifest.model import Manifest, Model, Publish, Texts
+from flows.manifest.model import Manifest, Model, Publish, Target, Texts
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
 from flows.manifest.presets import presets_for
 from flows.manifest.targets import targets
-from flows.manifest.yaml_source import Source, read
+from flows.manifest.yaml_source import Key, Source, read
 from gates.spec import KINDS, Gates
 
 T = TypeVar("T", bound=Texts)
@@ -99,11 +99,23 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
                 remedy = f"rows of {task.name} have none"
             raise source.error(("gates", kind, "every_domain"), f"needs rows that say their domain: {remedy}")
     for target in manifest.targets.values():
-        if target.search and not task.generates:
-            raise source.error(
-                ("targets", target.name, "auto"),
-                f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them",
-            )
+        if refused := _refused(target, task):
+            raise source.error(*refused)
+
+
+def _refused(target: Target, task: Task) -> tuple[Key, str] | None:
+    """What a target asks for that the task does not have: its key, and why."""
+    key = ("targets", target.name)
+    if target.search and not task.generates:
+        return (*key, "auto"), (
+            f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them"
+        )
+    if (task.generates or task.graphs[1:]) and any(rung.recipe.activations for rung in target.rungs):
+        return key, (
+            f"has activations in int8 by fixed ranges, which is for encoders, and {task.name} is not done by one; leave "
+            "activations out"
+        )
+    return None
 
 
 def _directory(room: ManifestDirectory, model: Model) -> Path | None:

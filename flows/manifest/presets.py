@@ -87,9 +87,9 @@ def recipe_at(source: Source, key: Key, fields: dict[str, Any]) -> Recipe:
 def name_of(recipe: Recipe) -> str:
     """Return a name that tells a recipe's parts, such as `w4-awq-compensated-asym-g64`. Presets are named so too.
 
-    In order: engine or format unless ours, bits or codebook, what is done to the weights, grid, group (unless it is all that
-    the format holds, what the library of a codebook uses, 64, or of int8 a whole channel, which is `cw` of others), share of
-    `dtype`, whether linears differ in dtype, whether embeddings are in int8. `skip` is not told.
+    In order: engine or format unless ours, bits or codebook, bits of activations, what is done to the weights, grid, group
+    (unless it is all that the format holds, what the library of a codebook uses, 64, or of int8 a whole channel, which is
+    `cw` of others), share of `dtype`, whether linears differ in dtype, whether embeddings are in int8. `skip` is not told.
     """
     dtype, engine, format_ = DTYPES[recipe.dtype], ENGINES[recipe.engine], FORMATS[recipe.format]
     # AWQ by itself is a search of the scales and of the clipping range.
@@ -102,7 +102,7 @@ def name_of(recipe: Recipe) -> str:
         usual_group = format_.group_sizes[0]
     parts = [
         format_.prefix or engine.prefix,
-        dtype.label,
+        f"{dtype.label}a8" if recipe.activations else dtype.label,
         *((engine.word, *done) if done else (plain,)),
         None if recipe.symmetric else "asym",
         None if recipe.group_size == usual_group else "cw" if recipe.group_size == -1 else f"g{recipe.group_size}",

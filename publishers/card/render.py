@@ -42,6 +42,7 @@ RECIPE_LABELS = {
     "ratio": "Share of weights in this type",
     "skip": "Left as they are",
     "overrides": "In another type",
+    "activations": "Activations",
     "embeddings": "Token embeddings",
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
@@ -59,6 +60,8 @@ RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("transform", "teq"): "TEQ: equivalent scales, trained",
     ("transform", None): "none",
     ("ratio", 1.0): "all",
+    ("activations", None): "as the runtime computes",
+    ("activations", "int8"): "int8, by ranges found over the calibration rows",
     ("embeddings", None): "as they are",
     ("range", "minmax"): "smallest and largest weight (`minmax`)",
     ("range", "mse"): "least squared error (`mse`)",

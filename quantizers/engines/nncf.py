@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nncf import Dataset, compress_weights
+from nncf import Dataset, IgnoredScope, ModelType, QuantizationPreset, compress_weights, quantize
 from optimum import intel
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from quantizers.errors import QuantizeError
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
 from quantizers.formats.openvino import export as openvino_export
-from quantizers.formats.openvino import ir, tokenizer
+from quantizers.formats.openvino import ir, tokenizer, weights
 from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
@@ -116,7 +116,22 @@ def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton,
         local_files_only=True,
         **({"load_in_8bit": False} if recipe.calibrated else {"quantization_config": compression}),
     )
-    if recipe.calibrated:
+    if recipe.activations:
+        rows = _rows(exported.model, request, skeleton)
+        left_out = (
+            IgnoredScope(**scope) if (scope := settings(recipe, _skipped(skeleton, names))["ignored_scope"]) else None
+        )
+        exported.model = quantize(
+            exported.model,
+            Dataset(rows),
+            # Symmetric weights, asymmetric activations: softmax and GELU have few values below zero.
+            preset=QuantizationPreset.MIXED,
+            model_type=ModelType.TRANSFORMER,
+            subset_size=len(rows),
+            ignored_scope=left_out,
+        )
+        weights.name_again(exported.model)
+    elif recipe.calibrated:
         rows = _rows(exported.model, request, skeleton)
         compress_weights(
             exported.model, dataset=Dataset(rows), **compression.to_nncf_dict() | {"subset_size": len(rows)}
@@ -135,6 +150,7 @@ def _rows(graph: Any, request: Request, skeleton: Skeleton) -> list[dict[str, An
         whole = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
             "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
             "beam_idx": np.zeros(1, np.int32),
         }

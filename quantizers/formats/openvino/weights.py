@@ -6,6 +6,7 @@ codes → Convert → Subtract(zero points) → Multiply(scales) → Reshape →
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ _TYPES = {
 """By bits and symmetry. OpenVINO's own integers of two and three bits are not compiled by its plugins."""
 
 HALVES = {torch.bfloat16: openvino.Type.bf16, torch.float16: openvino.Type.f16}
+
+_SCOPE = re.compile(r"__module\.([^/]+)/")
 
 ROWS = 4096
 """Rows of an embedding that are held in float32 at a time."""
@@ -106,6 +109,19 @@ def within(graph: openvino.Model, path: str) -> None:
         name = constant.get_friendly_name()
         if constant.get_type_name() == "Constant" and name.startswith("self."):
             constant.set_friendly_name(f"self.{path}.{name.removeprefix('self.')}")
+
+
+def name_again(graph: openvino.Model) -> None:
+    """Give weights that a pass has rounded, and left without names, those of the modules that multiply with them; in place."""
+    for product in graph.get_ordered_ops():
+        scope = _SCOPE.match(product.get_friendly_name())
+        if product.get_type_name() != "MatMul" or scope is None:
+            continue
+        node = product.input_value(1).get_node()
+        while node.get_type_name() in ("Convert", "Multiply", "Subtract", "Reshape", "Transpose"):
+            node = node.input_value(0).get_node()
+        if node.get_type_name() == "Constant" and not node.get_friendly_name().startswith("self."):
+            node.set_friendly_name(f"self.{scope[1]}.weight")
 
 
 def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) -> None:

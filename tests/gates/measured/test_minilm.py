@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 TARGETS = {
     "ov": {"dtype": "int8", "group_size": -1, "format": "openvino"},
     "ct": {"dtype": "int8", "group_size": -1},
+    "w8a8": {"dtype": "int8", "group_size": -1, "format": "openvino", "engine": "nncf", "activations": "int8"},
 }
 
 pytestmark = [
@@ -43,7 +44,9 @@ def test_eight_bits_keep_cosine_and_neighbours(tmp_path: Path) -> None:
     texts = [" ".join(part.split()) for text in documents for part in re.split(r"\n\n", text)]
     rows = [{"text": text} for text in dict.fromkeys(texts) if 40 < len(text) < 300][:160]
     evaluation = Evaluation(documents=encoders.write_rows(tmp_path / "rows.jsonl", rows), tokens=64)
-    request = {"model": str(model), "task": "feature-extraction", "targets": TARGETS}
+    read = [{"text": text} for text in dict.fromkeys(texts) if 40 < len(text) < 300][160:460]
+    text = {"documents": str(encoders.write_rows(tmp_path / "read.jsonl", read)), "samples": 96, "tokens": 64}
+    request = {"model": str(model), "task": "feature-extraction", "targets": TARGETS, "calibration": text}
     encoders.write_json(tmp_path / "request.json", request)
     made = [sys.executable, "-m", "quantizers", str(tmp_path / "request.json"), str(tmp_path / "made")]
     subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
