@@ -7,6 +7,7 @@ Random weights cost what trained ones do.
 from __future__ import annotations
 
 import argparse
+import gc
 import subprocess
 import sys
 import tempfile
@@ -59,8 +60,8 @@ COLUMNS = (
 class Side:
     """A process that holds one model."""
 
-    def __init__(self, path: Path, format_name: str) -> None:
-        command = [sys.executable, "-m", "bench.formats", "--serve", str(path), format_name]
+    def __init__(self, path: Path, format_name: str, module: str = "bench.formats") -> None:
+        command = [sys.executable, "-m", module, "--serve", str(path), format_name]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, text=True, **pipes)
 
@@ -78,10 +79,15 @@ class Side:
         self._process.communicate()
 
 
+def memory(what: str) -> int:
+    """Bytes of this process that the kernel calls by that name, such as `VmRSS`."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in status if line.startswith(what))
+
+
 def serve(path: Path, format_name: str) -> None:
     """Answer one line a request: `load`, `resident` and `own` in bytes that came with the model, the others in seconds."""
-    import gc
-
     import torch
 
     from gates.clients import client
@@ -89,11 +95,6 @@ def serve(path: Path, format_name: str) -> None:
     held: list[client.Loaded] = []
     begun: dict[str, int] = {}
     row = LOADABLE[format_name]
-
-    def memory(what: str) -> int:
-        gc.collect()
-        status = Path("/proc/self/status").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith(what))
 
     def load() -> float:
         # What the client brings is not the model's.
