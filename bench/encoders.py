@@ -142,13 +142,8 @@ def main() -> None:
         rows = compare(sides, chosen.turns)
     for row in rows:
         row |= values[row["name"]]
-    report(
-        "encoders",
-        f"all-MiniLM-L6-v2, batches of {BATCH}, medians of {chosen.turns} turns",
-        COLUMNS,
-        rows,
-        chosen.turns >= 10,
-    )
+    title = f"all-MiniLM-L6-v2, batches of {BATCH}, medians of {chosen.turns} turns"
+    report("encoders", title, COLUMNS, rows, chosen.turns >= 10)
 
 
 def compare(sides: dict[str, tuple[Path, str]], turns: int) -> list[dict[str, Any]]:
