@@ -14,7 +14,10 @@ from gates.judging.judgement import Wording, row
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 from gates.statistics.sequential import Look
+from gates.statistics.shares import share
 
+PERFECT = 100.0
+"""chrF of a text against itself."""
 _WORDING = Wording(
     side="at least",
     words="chrF kept",
@@ -48,7 +51,10 @@ class Chrf(TextGate):
 
 
 def kept(documents: Sequence[Document], confidence: float) -> Estimate | None:
-    """Estimate the artifact's score over the original's; None where no row has a target, or the original scores nothing."""
+    """Estimate the artifact's score over the original's; None where no row has a target, or the original scores nothing.
+
+    That no row changed is no proof that none does: as many may as the exact binomial bound leaves, from everything to nothing.
+    """
     scored = [document for document in documents if "chrf" in document.sums]
     if not scored:
         return None
@@ -58,7 +64,14 @@ def kept(documents: Sequence[Document], confidence: float) -> Estimate | None:
     scores = TaskScores(
         metric="chrf", configuration={}, original=before, artifact=after, identical=False, mcnemar_p=None
     )
-    return recovery(scores, confidence)
+    estimated = recovery(scores, confidence)
+    if estimated is None or before != after:
+        return estimated
+    changed = share([0.0] * len(scored), [1] * len(scored), confidence)
+    if changed is None or changed.high is None:
+        return estimated.model_copy(update={"low": None, "high": None})
+    most = changed.high * PERFECT * len(before) / sum(before)
+    return estimated.model_copy(update={"low": 1 - most, "high": 1 + most})
 
 
 def _mean(documents: Sequence[Document], name: str) -> float:
