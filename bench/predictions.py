@@ -3,9 +3,10 @@
     python -m bench.predictions [--only PATTERN] [--times N] [--scratch DIR]
 
 The demo is done as a run does it, all its targets in as few passes as there can be; the other shapes one target after the
-other. Predictions are for the cores that this process may use (`taskset` gives it fewer). On a single core a step's seconds
-are those that the kernel counted, so that what else runs there does not count; on several it is the clock. With `--times`
-every figure is the median of so many runs.
+other. Predictions are for the cores that this process may use (`taskset` gives it fewer). A look at an artifact that is
+not the last is priced as what it was, one of several. On a single core a step's seconds are those that the kernel
+counted, so that what else runs there does not count; on several it is the clock. With `--times` every figure is the
+median of so many runs.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from bench.models import DEMO, write_random
 from bench.table import Column, gigabytes, ratio, report, seconds, verdicts
 from flows import tasks
+from flows.execution.steps import known
+from flows.manifest.model import Rung
 from flows.planning import cost, predictions
 from flows.planning.batches import batches
 from flows.planning.cost import Cost
+from flows.planning.jobs import Job
 from flows.planning.plan import Plan, plan, read
 from flows.store import Store
 
@@ -117,6 +122,10 @@ class Meter:
         }
         return row, returned
 
+    def evidence(self) -> list[Path]:
+        """Records of looks at artifacts, one each."""
+        return list(self.store.home.glob("store/evidence/*/record.json"))
+
     def _records(self) -> list[Path]:
         return list(self.store.home.glob("store/*/*/record.json"))
 
@@ -124,6 +133,15 @@ class Meter:
 def _used() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def looked(job: Job, rung: Rung, count: int, store: Store) -> float:
+    """Seconds that so many looks at an artifact are priced at; that the first decides is what `plan` supposes."""
+    baseline = known(store, job.baseline)
+    assert baseline is not None
+    documents = (0, *cost.looks(job, rung, baseline.result.documents)[:count])
+    size = cost.weights_bytes(job.original, rung)
+    return sum(cost.gating(job, rung, size, more - done).seconds for done, more in pairwise(documents))
 
 
 def steps(todo: Plan, store: Store, together: bool) -> Iterator[dict[str, Any]]:
@@ -148,7 +166,9 @@ def steps(todo: Plan, store: Store, together: bool) -> Iterator[dict[str, Any]]:
     for planned in todo.jobs:
         job, rung = planned.job, planned.rung
         size = cost.weights_bytes(job.original, rung)
+        before = len(meter.evidence())
         row, verdict = take(f"gate {rung.name}", cost.gating(job, rung, size), tasks.gate, job, rung, store)
+        row["predicted_seconds"] = looked(job, rung, len(meter.evidence()) - before, store)
         yield row
         if verdict.result.passed:
             yield take(f"publish {rung.name}", cost.publishing(size, job), tasks.publish, job, rung, verdict, store)[0]

@@ -39,7 +39,7 @@ STREAMED = 5e8
 """Bytes of the original a second that are read, rounded to nearest and written."""
 BLOCK_RATE = 7.5e10
 """Operations a second of a core when blocks run over calibration text."""
-ROUNDED = 1.1e-7
+ROUNDED = 1.6e-7
 """Seconds of a core for each weight whose range is searched and that is compensated."""
 PER_BLOCK = 0.065
 """Seconds for each block of a calibrated pass, however small."""
@@ -64,7 +64,7 @@ class Export:
 
 EXPORTS = {
     "gguf": Export(Process(30 * MB, 1.5), Process(0, 0.05), 0.5),
-    "openvino": Export(Process(120 * MB, 7.5), EXPORTED, 1.9),
+    "openvino": Export(Process(120 * MB, 6.5), Process(10 * MB, 0.35), 1.9),
 }
 """By format."""
 
