@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "sensitivity": 6,
     "quantize": 9,
     "evidence": 3,
-    "verdict": 5,
+    "verdict": 6,
     "publish": 3,
 }
 

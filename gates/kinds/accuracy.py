@@ -7,27 +7,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gates.evidence import Document, TaskScores
+from gates.evidence import Document
 from gates.judging.fraction import Fraction
 from gates.judging.gate import Measures, Sums, TextGate
-from gates.judging.judgement import Wording, row
+from gates.judging.judgement import row
+from gates.judging.kept import kept, wording
 from gates.results import GateVerdict
-from gates.statistics.estimate import Estimate
 from gates.statistics.measures import Measure
 from gates.statistics.sequential import Look
 
 BEFORE = Measure(lambda document: document.sums["right_original"], share=True)
 AFTER = Measure(lambda document: document.sums["right"], share=True)
-_WORDING = Wording(
-    side="at least",
-    words="accuracy kept",
-    number="{:.2%}",
-    label="Accuracy kept",
-    figure="{:.2%}",
-    unit="rows",
-    column="acc. kept ≥",
-    cell="{worst:.1%}",
-)
+_WORDING = wording("Accuracy", "accuracy", "acc.")
 
 
 class Accuracy(TextGate):
@@ -44,18 +35,4 @@ class Accuracy(TextGate):
 
     def over(self, name: str, documents: Sequence[Document], look: Look) -> Iterator[GateVerdict]:
         """Judge the recovery over rows, both models on the same ones."""
-        yield row(name, _WORDING, kept(documents, look.confidence), self.min_recovery, look)
-
-
-def kept(documents: Sequence[Document], confidence: float) -> Estimate | None:
-    """Estimate the artifact's score over the original's; None when nothing is labelled, or the original is never right."""
-    labelled = [document for document in documents if "right" in document.sums]
-    if not labelled:
-        return None
-    from gates.statistics.recovery import recovery
-
-    before, after = (tuple(document.sums[name] for document in labelled) for name in ("right_original", "right"))
-    scores = TaskScores(
-        metric="accuracy", configuration={}, original=before, artifact=after, identical=False, mcnemar_p=None
-    )
-    return recovery(scores, confidence)
+        yield row(name, _WORDING, kept(documents, "right_original", "right", look.confidence), self.min_recovery, look)

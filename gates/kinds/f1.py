@@ -10,7 +10,8 @@ from pydantic import Field
 from gates.evidence import Document
 from gates.judging.fraction import Fraction
 from gates.judging.gate import Numbers, Sums, TextGate
-from gates.judging.judgement import Wording, row
+from gates.judging.judgement import row
+from gates.judging.kept import wording
 from gates.results import GateVerdict
 from gates.statistics.estimate import Estimate
 from gates.statistics.sequential import Look
@@ -20,16 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PARTS = ("hits_original", "chosen_original", "hits", "chosen", "true")
-_WORDING = Wording(
-    side="at least",
-    words="F1 kept",
-    number="{:.2%}",
-    label="F1 kept",
-    figure="{:.2%}",
-    unit="rows",
-    column="F1 kept ≥",
-    cell="{worst:.1%}",
-)
+_WORDING = wording("F1")
 
 
 class F1(TextGate):

@@ -6,10 +6,12 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gates.evidence import TaskScores
 from gates.statistics.estimate import Estimate
 from gates.statistics.intervals import estimate
+from gates.statistics.shares import share
 
 
 def recovery(scores: TaskScores, confidence: float) -> Estimate | None:
@@ -27,6 +29,8 @@ def recovery(scores: TaskScores, confidence: float) -> Estimate | None:
     if scores.identical:
         return Estimate(value=value, low=value, high=value, confidence=confidence, documents=n)
     if not set(scores.original) | set(scores.artifact) <= {0.0, 1.0}:
+        if scores.original == scores.artifact:
+            return _unchanged(original, confidence)
         return estimate(artifact, original, confidence)
     lost = int(((original == 1) & (artifact == 0)).sum())
     gained = int(((original == 0) & (artifact == 1)).sum())
@@ -37,6 +41,17 @@ def recovery(scores: TaskScores, confidence: float) -> Estimate | None:
         confidence=confidence,
         documents=n,
     )
+
+
+def _unchanged(original: NDArray[np.float64], confidence: float) -> Estimate:
+    """That no item changed is no proof that none does: as many may as the exact binomial bound leaves, the best of them
+    from all to nothing."""
+    n = len(original)
+    changed = share([0.0] * n, [1] * n, confidence)
+    if changed is None or changed.high is None:
+        return Estimate(value=1, low=None, high=None, confidence=confidence, documents=n)
+    most = changed.high * float(original.max() / original.mean())
+    return Estimate(value=1, low=1 - most, high=1 + most, confidence=confidence, documents=n)
 
 
 def _most(n: int, lost: int, gained: int, confidence: float) -> float:

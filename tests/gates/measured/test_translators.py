@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from gates import entrypoint
 from gates.errors import GateError
 from gates.evidence import Document, Evidence
-from gates.kinds import chrf
+from gates.judging.kept import kept
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from tests import encoders, translators
 from tests.gates.measured.test_encoders import outcomes
@@ -118,17 +118,17 @@ def test_the_bound_of_chrf_is_over_rows_that_have_a_target() -> None:
         Document(index=n, tokens=5, sums={"chrf_original": 80.0, "chrf": 80.0 - 40.0 * (n % 4 == 0)} if n % 2 else {})
         for n in range(80)
     ]
-    assert chrf.kept(rows[::2], 0.95) is None
-    whole = chrf.kept(rows, 0.95)
+    assert kept(rows[::2], "chrf_original", "chrf", 0.95) is None
+    whole = kept(rows, "chrf_original", "chrf", 0.95)
     assert whole is not None and whole.documents == 40 and whole.value == 1
-    # Nothing changed in 40 rows: one in twelve may, and each might lose all of its 80 of 100.
-    assert whole.low is not None and 0.85 < whole.low < 1 - (1 - 0.05 ** (1 / 40)) * 100 / 80
-    few = chrf.kept(rows[1:4:2], 0.95)
+    # Nothing changed in 40 rows, which are equally good: one in fourteen may, and each might lose all.
+    assert whole.low is not None and 0.85 < whole.low < 0.05 ** (1 / 40)
+    few = kept(rows[1:4:2], "chrf_original", "chrf", 0.95)
     assert few is not None and (few.low is None or few.low < 0.2)
     harmed = [
         row.model_copy(update={"sums": {"chrf_original": 80.0, "chrf": 60.0 + 20 * (row.index % 3)}}) for row in rows
     ]
-    recovery = chrf.kept(harmed, 0.95)
+    recovery = kept(harmed, "chrf_original", "chrf", 0.95)
     assert recovery is not None and recovery.low is not None and recovery.low < recovery.value < 1
 
 
@@ -146,3 +146,19 @@ def test_an_original_that_writes_nothing_wants_targets(room: Room, tmp_path: Pat
             torch.testing.assert_close(stored["loss"], whole["loss"], rtol=1e-4, atol=1e-5)
             assert "written" not in stored
             assert json.loads((tmp_path / name / "probes.json").read_text())["greedy"] is None
+
+
+@pytest.mark.parametrize(("share", "loss"), [(0.02, 1.0), (0.05, 0.5), (0.5, 0.1)])
+def test_the_bound_of_chrf_holds_at_its_confidence(share: float, loss: float) -> None:
+    """Few rows that lose all, and many that lose a little."""
+    rng = torch.Generator().manual_seed(0)
+    wrong = 0
+    for _ in range(200):
+        before = 40 + 60 * torch.rand(60, generator=rng)
+        after = before * (1 - loss * (torch.rand(60, generator=rng) < share))
+        parts = zip(before.tolist(), after.tolist(), strict=True)
+        rows = [Document(index=n, tokens=1, sums={"chrf_original": a, "chrf": b}) for n, (a, b) in enumerate(parts)]
+        recovery = kept(rows, "chrf_original", "chrf", 0.95)
+        assert recovery is not None
+        wrong += recovery.low is not None and recovery.low > 1 - share * loss
+    assert wrong <= 20
