@@ -9,6 +9,7 @@ from pathlib import Path
 
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS, LOADABLE, ORIGINAL
+from catalog.tasks import TASKS
 
 COMPUTING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
 """Of every step that runs a model."""
@@ -21,14 +22,14 @@ def making(engine: str, format_: str) -> tuple[str, ...]:
     return (*COMPUTING, *FORMATS[format_].libraries, *ENGINES[engine].libraries, *source)
 
 
-def scoring(format_: str = ORIGINAL.name) -> tuple[str, ...]:
-    """Libraries that decide how an artifact of a format scores, or the original."""
-    return (*COMPUTING, *LOADABLE[format_].libraries)
+def scoring(format_: str = ORIGINAL.name, task: str | None = None) -> tuple[str, ...]:
+    """Libraries that decide how an artifact of a format scores at a task, or the original."""
+    return (*COMPUTING, *LOADABLE[format_].libraries, *(TASKS[task].libraries if task else ()))
 
 
 def known() -> frozenset[str]:
     """All of them, whatever the engine or format."""
-    rows = [row.libraries for table in (ENGINES.values(), FORMATS.values()) for row in table]
+    rows = [row.libraries for table in (ENGINES.values(), FORMATS.values(), TASKS.values()) for row in table]
     return frozenset(COMPUTING).union(*rows)
 
 

@@ -83,6 +83,8 @@ class Task:
     """How names of modules begin that a model may have and that do not work for it: OpenVINO IR leaves them out."""
     label: str | None = None
     """The column that says what is true, if rows need not have it; None: a row knows by itself, or nobody does."""
+    libraries: tuple[str, ...] = ()
+    """Distributions that decide its measures besides those of every step that runs a model."""
     unlabelled: tuple[str, ...] = ()
     """Gates about what is true that rows without a label can be asked, too: what the original says for them is their label."""
     graphs: tuple[str, ...] = ("openvino_model",)

@@ -126,7 +126,7 @@ class Job:
             **self._runs_with(rung),
             "speed": self.manifest.gates.speed is not None,
             "measured": kept(self.original.task),
-            "tools": versions("evidence", format=rung.recipe.format),
+            "tools": versions("evidence", format=rung.recipe.format, task=self.original.task),
         }
         return EVIDENCE.step(inputs)
 
@@ -137,7 +137,7 @@ class Job:
             "content": content,
             "baseline": self.baseline.key,
             **self._runs_with(rung),
-            "tools": versions("evidence", format=rung.recipe.format),
+            "tools": versions("evidence", format=rung.recipe.format, task=self.original.task),
         }
         return CONTROL.step(inputs)
 
@@ -154,7 +154,7 @@ class Job:
             **self._runs_with(rung),
             # A gate that is not asked for is not in the key, so that a new kind of gate judges nothing anew.
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
-            "evaluator": versions("evidence", format=rung.recipe.format),
+            "evaluator": versions("evidence", format=rung.recipe.format, task=self.original.task),
             "tools": versions("verdict"),
         }
 

@@ -19,7 +19,7 @@ STEP_VERSIONS = {
     "quantize": 9,
     "evidence": 3,
     "verdict": 6,
-    "publish": 3,
+    "publish": 4,
 }
 
 _WITHOUT_MODEL: dict[str, tuple[str, ...]] = {
@@ -33,11 +33,13 @@ _WITHOUT_MODEL: dict[str, tuple[str, ...]] = {
 
 
 @cache
-def versions(step: str, *, format: str | None = None, engine: str | None = None) -> dict[str, str]:
+def versions(
+    step: str, *, format: str | None = None, engine: str | None = None, task: str | None = None
+) -> dict[str, str]:
     """Return library → version for a step, the step's own version included. Without an engine, nothing is made."""
     if step in _WITHOUT_MODEL:
         libraries = _WITHOUT_MODEL[step]
     else:
-        libraries = making(engine, format) if engine and format else scoring(format or ORIGINAL.name)
+        libraries = making(engine, format) if engine and format else scoring(format or ORIGINAL.name, task)
     own = {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()}
     return own | installed_versions(libraries)

@@ -69,7 +69,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
         tasks=previous.tasks if previous else findings.tasks,
         speed=previous.speed if previous else findings.speed,
         runtime=findings.runtime,
-        tools=libraries.versions(libraries.scoring(request.format)),
+        tools=libraries.versions(libraries.scoring(request.format, request.task)),
     )
     (out / "evidence.json").write_text(evidence.model_dump_json(indent=1) + "\n")
     result = EvidenceResult(

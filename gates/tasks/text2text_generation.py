@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,7 +98,7 @@ class Text2TextGeneration(DistributionTask):
         before, after = tuple(stored["written"].tolist()), _write(loaded, stored)
         if "reference" not in stored:
             return Written(**own, same=float(before == after))
-        target, *texts = (_text(loaded.path, each) for each in (stored["targets"].tolist(), before, after))
+        target, *texts = (_text(loaded, each) for each in (stored["targets"].tolist(), before, after))
         scores = [_chrf(text, target) for text in texts]
         return Written(**own, same=float(before == after), chrf_original=scores[0], chrf=scores[1])
 
@@ -142,13 +140,10 @@ def _write(loaded: Loaded, row: Row) -> tuple[int, ...]:
     return written
 
 
-@cache
-def _tokenizer(path: Path) -> Any:
-    return AutoTokenizer.from_pretrained(path, local_files_only=True)
-
-
-def _text(path: Path, tokens: Sequence[int]) -> str:
-    text: str = _tokenizer(path).decode(tokens, skip_special_tokens=True)
+def _text(loaded: Loaded, tokens: Sequence[int]) -> str:
+    if "tokenizer" not in loaded.beside:
+        loaded.beside["tokenizer"] = AutoTokenizer.from_pretrained(loaded.path, local_files_only=True)
+    text: str = loaded.beside["tokenizer"].decode(tokens, skip_special_tokens=True)
     return text
 
 
