@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from safetensors import SafetensorError, safe_open
 
 from catalog import vllm
 from catalog.dtypes import DTYPES
@@ -24,50 +26,15 @@ from catalog.tasks import TASKS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet
+from publishers.card.words import RECIPE_LABELS, RECIPE_WORDS, TEXT_LABELS
 from publishers.contents import NOTICES
 from publishers.provenance import File
 from publishers.request import Subject
 
 CARD = "README.md"
 
-RECIPE_LABELS = {
-    "engine": "Engine",
-    "format": "Format",
-    "dtype": "Stored as",
-    "symmetric": "Grid",
-    "group_size": "Weights per scale",
-    "transform": "Transformation before rounding",
-    "range": "Choice of the scale",
-    "rounding": "Rounding",
-    "ratio": "Share of weights in this type",
-    "skip": "Left as they are",
-    "overrides": "In another type",
-    "activations": "Activations",
-    "embeddings": "Token embeddings",
-}
-"""Order and wording of the recipe table; a field that is not named here follows under its own name."""
-
 NAMES = 4
 """Linears of another type that the recipe table names, of each type."""
-
-TEXT_LABELS = {"texts": "SHA-256 of the texts", "where": "source", "tokens": "tokens per row"}
-
-RECIPE_WORDS: dict[tuple[str, Any], str] = {
-    ("symmetric", True): "symmetric",
-    ("symmetric", False): "asymmetric, with a zero point per scale",
-    ("group_size", -1): "one scale per output channel",
-    ("transform", "awq"): "AWQ: activation-aware scales, searched",
-    ("transform", "teq"): "TEQ: equivalent scales, trained",
-    ("transform", None): "none",
-    ("ratio", 1.0): "all",
-    ("activations", None): "as the runtime computes",
-    ("activations", "int8"): "int8, by ranges found over the calibration rows",
-    ("embeddings", None): "as they are",
-    ("range", "minmax"): "smallest and largest weight (`minmax`)",
-    ("range", "mse"): "least squared error (`mse`)",
-    ("rounding", "nearest"): "to nearest",
-    ("rounding", "compensated"): "compensated: second-order error feedback, as in GPTQ",
-}
 
 DATASET_TYPE = re.compile(r"([\w-]+/)?[\w.-]+\Z", re.ASCII)
 """What the Hub takes as the type of a data set in a card's results."""
@@ -132,10 +99,19 @@ def _ordered(recipe: Mapping[str, Any]) -> list[str]:
 def _vllm(subject: Subject) -> str:
     """What vLLM's rules say of the weights. It was not run: it is no client that judges."""
     recipe = subject.recipe
-    if refused := vllm.refusal(DTYPES[recipe["dtype"]].bits, recipe["group_size"]):
+    if refused := vllm.refusal(DTYPES[recipe["dtype"]].bits, recipe["group_size"], _tensors(subject.artifact)):
         return f"It is not for vLLM: {refused}."
     since = vllm.since(recipe["symmetric"])
     return f"By the rules of vLLM{f', from {since}' if since else ''}, that reads it packed; it was not run there."
+
+
+def _tensors(artifact: Path) -> frozenset[str]:
+    """Names of all tensors in its files; none of one that is damaged, which `publishers.contents` refuses by name."""
+    names: set[str] = set()
+    for file in artifact.glob("*.safetensors"):
+        with suppress(SafetensorError):
+            names.update(safe_open(file, "numpy").keys())  # type: ignore[no-untyped-call]
+    return frozenset(names)
 
 
 def _ran(subject: Subject, evidence: Evidence) -> str:

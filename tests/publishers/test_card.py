@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 
 from catalog.formats import FORMATS, Format
 from publishers.errors import PublishError
@@ -102,6 +104,16 @@ def test_what_vllm_reads_is_said(
     changes: dict[str, Any], words: str, artifact: Path, model: Path, tmp_path: Path
 ) -> None:
     assert words in card_of(artifact, model, tmp_path, recipe={**RECIPE, **changes})
+
+
+def test_a_mixture_whose_experts_are_one_tensor_is_said_not_to_be_for_vllm(
+    artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    stack = "model.layers.0.mlp.experts.down_proj"
+    save_file({stack: np.zeros((2, 2, 2), np.float32)}, artifact / "model-experts.safetensors")
+    assert f"It is not for vLLM: vLLM looks for experts one by one, and {stack} is all" in card_of(
+        artifact, model, tmp_path
+    )
 
 
 def test_linears_of_another_type_are_summed_up_and_given_in_full_below(
