@@ -87,15 +87,15 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     stored = Checkpoint(target.directory, {}, read_headers(target.directory))
     scratch = out / ".graph"
     _trace(_filled(skeleton, stored, frozenset(target.linears)), skeleton.task, scratch)
-    task, parts = TASKS[skeleton.task], _parts(skeleton)
+    task = TASKS[skeleton.task]
     read = {name: slot for name, slot in target.slots.items() if not name.startswith(task.unread)}
     expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
     expected += _repeated(skeleton, target)
-    for name, linears in zip(task.graphs, parts, strict=True):
+    for name, path, linears in _graphs(skeleton, target):
         graph = openvino.Core().read_model(scratch / f"{name}.xml")
-        if len(parts) > 1 and linears is parts[0]:
-            weights.within(graph, _encoder(skeleton))
-        weights.put(graph, stored, tuple(linear for linear in target.linears if linear in linears))
+        if path:
+            weights.within(graph, path)
+        weights.put(graph, stored, linears)
         openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
         weights.narrow(graph, stored)
         if made.recipe.embeddings:
@@ -116,14 +116,17 @@ def _encoder(skeleton: Skeleton) -> str:
     return path
 
 
-def _parts(skeleton: Skeleton) -> list[frozenset[str]]:
-    """The linears of each graph of the task that are read there and are no experts."""
-    left_out, unread = stacked(skeleton.model), TASKS[skeleton.task].unread
-    names = frozenset(name for name in skeleton.linears if name not in left_out and not name.startswith(unread))
-    if len(TASKS[skeleton.task].graphs) == 1:
-        return [names]
-    encoders = frozenset(name for name in names if name.startswith(f"{_encoder(skeleton)}."))
-    return [encoders, names - encoders]
+def _graphs(skeleton: Skeleton, target: Target) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Of each graph of the task: its name, the path of the module it was exported from, empty for the model's own, and the
+    quantized linears that are read there and are no experts."""
+    task, left_out = TASKS[skeleton.task], stacked(skeleton.model)
+    linears = tuple(name for name in target.linears if name not in left_out and not name.startswith(task.unread))
+    if len(task.graphs) == 1:
+        return [(task.graphs[0], "", linears)]
+    encoder, decoder = task.graphs
+    path = _encoder(skeleton)
+    inside = tuple(name for name in linears if name.startswith(f"{path}."))
+    return [(encoder, path, inside), (decoder, "", tuple(name for name in linears if name not in inside))]
 
 
 def _repeated(skeleton: Skeleton, target: Target) -> int:
