@@ -299,7 +299,7 @@ def test_a_release_can_be_made_again_to_the_last_byte(demo: Demo, target: str) -
     request = json.loads((made / "request.json").read_bytes())
     chosen = record["inputs"]["calibration"]["compute"]
     assert record["result"]["compute"].startswith(f"{chosen}, ") and request["calibration"]["compute"] == chosen
-    # As though it came from a machine that chooses another dtype, and has fewer cores: the record has the last word.
+    # As though it came from a machine that chooses another dtype, and has another number of cores: the record has the last word.
     request["calibration"]["compute"] = {"float32": "bfloat16", "bfloat16": "float32"}[chosen]
     (made / "request.json").write_text(json.dumps(request))
     again = quantmill("rebuild", f"demo/docstring-llama-{target}", "--json", home=demo.home, OMP_NUM_THREADS="3")

@@ -63,3 +63,6 @@ def test_eight_bits_keep_cosine_and_neighbours(tmp_path: Path) -> None:
         assert isinstance(evidence, Evidence)
         verdict = judge(evidence, gates.of_task("feature-extraction"))
         assert verdict.passed, verdict.sentence
+    graphs = {target: (tmp_path / f"made/{target}/openvino_model.xml").read_text() for target in ("ov", "w8a8")}
+    # A range for what each of the 36 products reads; weights alone have none.
+    assert graphs["w8a8"].count('type="FakeQuantize"') >= 36 > graphs["ov"].count('type="FakeQuantize"') == 0
