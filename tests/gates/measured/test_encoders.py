@@ -19,6 +19,9 @@ from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
 from gates.tasks.question_answering import _hits, _span
 from gates.tasks.token_classification import entities
+from quantizers.entrypoint import run as quantize
+from quantizers.recipe import Recipe
+from quantizers.request import Calibration, Request
 from tests import encoders
 
 pytestmark = pytest.mark.xdist_group("encoders")
@@ -73,7 +76,7 @@ TRAINED: dict[str, tuple[str, Callable[[Path], object], list[dict[str, Any]]]] =
         encoders.classifier,
         [{"text": t, "label": n} for t, n in encoders.sentences(64, 5)],
     ),
-    "ranks": ("text-classification", encoders.cross_encoder, encoders.pairs(120, 31)),
+    "ranks": ("text-classification", encoders.cross_encoder, encoders.pairs(400, 31)),
     "words": ("token-classification", encoders.tagger, encoders.tagged(64, 32)),
     "answers": ("question-answering", encoders.answerer, encoders.questions(64, 33)),
 }
@@ -88,19 +91,29 @@ class Room:
 
     def evidence(self, name: str, change: Callable[[dict[str, torch.Tensor]], None], out: Path) -> Evidence:
         """Hold a copy of a model, its tensors changed, against the model."""
-        task, make, rows = TRAINED[name]
-        model, baseline = self.root / name, self.root / f"{name}-baseline"
-        evaluation = Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
-        if not baseline.exists():
-            make(model)
-            encoders.write_rows(evaluation.documents, rows)
-            baseline.mkdir()
-            entrypoint.run(BaselineRequest(model=model, task=task, evaluation=evaluation), baseline)
-        copy = shutil.copytree(model, out / "copy")
+        copy = shutil.copytree(self.model(name), out / "copy")
         tensors = load_file(copy / "model.safetensors")
         change(tensors)
         save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-        fields = {"model": model, "task": task, "artifact": copy, "format": "transformers", "baseline": baseline}
+        return self.beside(name, copy, "transformers", out)
+
+    def model(self, name: str) -> Path:
+        """The trained model of a case."""
+        model = self.root / name
+        if not model.exists():
+            TRAINED[name][1](model)
+        return model
+
+    def beside(self, name: str, artifact: Path, format_name: str, out: Path) -> Evidence:
+        """Hold an artifact against a case's model."""
+        task, _, rows = TRAINED[name]
+        model, baseline = self.model(name), self.root / f"{name}-baseline"
+        evaluation = Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
+        if not baseline.exists():
+            encoders.write_rows(evaluation.documents, rows)
+            baseline.mkdir()
+            entrypoint.run(BaselineRequest(model=model, task=task, evaluation=evaluation), baseline)
+        fields = {"model": model, "task": task, "artifact": artifact, "format": format_name, "baseline": baseline}
         evidence = entrypoint.run(EvidenceRequest.model_validate(fields | {"evaluation": evaluation}), out)
         assert isinstance(evidence, Evidence)
         return evidence
@@ -156,6 +169,22 @@ def test_scores_scaled_keep_their_order_and_diverge(room: Room, tmp_path: Path) 
     evidence = room.evidence("ranks", scale, tmp_path)
     judged = outcomes(evidence, ranking={"min_agreement": "90%"}, divergence={"max_kld": 0.02})
     assert judged == {"ranking": "passed", "divergence": "failed"}
+
+
+def test_a_reranker_in_four_bits_keeps_its_order(room: Room, tmp_path: Path) -> None:
+    texts = [{"text": f"{row['text']} {row['pair']}"} for row in encoders.pairs(200, 77)]
+    calibration = Calibration(documents=encoders.write_rows(tmp_path / "texts.jsonl", texts), samples=64, tokens=40)
+    recipe = Recipe(dtype="int4", group_size=64, symmetric=False, rounding="compensated")
+    targets = {name: recipe.model_copy(update={"format": name}) for name in ("compressed-tensors", "openvino")}
+    model = room.model("ranks")
+    quantize(
+        Request(model=model, task=TRAINED["ranks"][0], targets=targets, calibration=calibration), tmp_path / "made"
+    )
+    for name in targets:
+        (tmp_path / name).mkdir()
+        evidence = room.beside("ranks", tmp_path / "made" / name, name, tmp_path / name)
+        asked = {"ranking": {"min_agreement": "95%"}, "accuracy": {"min_recovery": "97%"}}
+        assert outcomes(evidence, **asked) == {"ranking": "passed", "accuracy": "passed"}
 
 
 def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
