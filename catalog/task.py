@@ -9,14 +9,18 @@ from typing import Literal
 from catalog.quantities import Quantity
 from catalog.usages import Usage
 
-Kind = Literal["text", "texts", "label", "labels"]
+Kind = Literal["text", "texts", "label", "labels", "audio", "image"]
 KINDS: dict[Kind, str] = {
     "text": "string",
     "texts": "list of strings",
     "label": "string or number",
     "labels": "list of strings or numbers",
+    "audio": "name of a sound file",
+    "image": "name of an image file",
 }
 """What one value of a row may be, for a person."""
+FILES: tuple[Kind, ...] = ("audio", "image")
+"""Kinds of values that stand for a file: its name, or what it holds (`flows.files.beside`)."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,14 @@ class Column:
     named: bool = False
     """Whether it is read only where a manifest names its key, whatever keys rows have."""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether its values stand for files."""
+        return self.kind in FILES
+
     def fits(self, value: object) -> bool:
         """Whether a value is of the column's kind."""
-        plain: tuple[type, ...] = (str,) if self.kind.startswith("text") else (str, int, float)
+        plain: tuple[type, ...] = (str, int, float) if self.kind.startswith("label") else (str,)
         if self.kind.endswith("s"):
             return isinstance(value, list) and all(isinstance(each, plain) for each in value)
         return isinstance(value, plain) and not isinstance(value, bool)

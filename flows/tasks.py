@@ -24,7 +24,7 @@ from flows.planning.cost import looks
 from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
-from flows.planning.preflight.planned import check_calibration, check_fetched, reading
+from flows.planning.preflight.planned import check_calibration, check_fetched, held_out_text, reading
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.scrubbing import in_our_words
@@ -120,12 +120,11 @@ def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
     if store.complete(step):
         return
     assert job.calibration
-    read = reading(job.manifest.calibration, job.calibration, store)
-    held_out = reading(job.manifest.evaluation, job.evaluation, store, next(iter(job.manifest.columns)))
-    assert read and held_out
+    read, held_out = reading(job.manifest.calibration, job.calibration, store), held_out_text(job, store)
+    assert read
     try:
         check_calibration(job, store)
-        shared = overlap(read.documents(), held_out.documents())
+        shared = overlap(read.documents(), held_out.documents() if held_out else ())
     except InputError as error:
         store.fail(step, error)
         raise

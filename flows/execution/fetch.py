@@ -1,14 +1,14 @@
 """Bring what a manifest names onto this machine: `python -m flows.execution.fetch REQUEST.json OUT_DIR`.
 
 `model` fetches a snapshot of a Hub model at a commit; `texts` writes rows of a data set or of local files as
-`OUT_DIR/documents.jsonl`, one object per line, with the key `text` or those of a task.
+`OUT_DIR/documents.jsonl`, one object per line, with the key `text` or those of a task, and the files that they name beside it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from catalog.task import TEXT, Column
 from catalog.tasks import TASKS, TaskName
-from flows.errors import FetchError
-from flows.files.documents import DocumentError, picked, rows
+from flows.errors import DocumentError, FetchError
+from flows.files.beside import Beside
+from flows.files.documents import picked, rows
 from flows.planning.kinds import Documents, Fetched
 from flows.planning.sources import PATTERNS, ask_hub
 from publishers.destinations.client import apply_hub_settings
@@ -66,9 +67,10 @@ def fetch_texts(request: Request, out: Path) -> Documents:
     try:
         with (out / "documents.jsonl").open("w", encoding="utf-8") as file:
             for row in _rows(request):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
                 characters += sum(len(value) for value in row.values() if isinstance(value, str))
+                here = {name: each.bring(out) if isinstance(each, Beside) else each for name, each in row.items()}
+                file.write(json.dumps(here, ensure_ascii=False) + "\n")
+                count += 1
     except DocumentError as error:
         raise FetchError(str(error)) from error
     if count == 0:
@@ -89,9 +91,14 @@ def _rows(request: Request) -> Iterator[dict[str, Any]]:
 def _from_hub(request: Request, columns: Sequence[tuple[Column, str]]) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset
 
-    loaded: Iterable[Any] = load_dataset(
+    loaded: Any = load_dataset(
         request.source, request.name, split=request.split, revision=request.revision, cache_dir=str(request.cache)
     )
+    for column, key in columns:
+        feature = loaded.features.get(key)
+        if column.is_file and hasattr(feature, "decode"):
+            # As it is in the data set: decoding sounds takes packages that nothing else needs.
+            loaded = loaded.cast_column(key, type(feature)(decode=False))
     (first, key), *_ = columns
     for number, row in enumerate(loaded, 1):
         if first.kind == "text" and not isinstance(row.get(key), str):

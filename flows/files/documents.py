@@ -7,13 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import InputError
 from catalog.task import KINDS, Column
-
-
-class DocumentError(InputError):
-    """A data file that does not hold what its name and the manifest say; `str()` says what, where and what is allowed."""
-
+from flows.errors import DocumentError
+from flows.files.beside import Beside, beside
 
 WORDS = Column("words", kind="texts")
 
@@ -34,27 +30,43 @@ def located(path: Path, column: str) -> Iterator[tuple[str, str]]:
 def rows(path: Path, columns: Sequence[tuple[Column, str]]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one file in order, those whose first value is an empty text left out.
 
-    columns: each with the key that rows hold it under. Raises DocumentError.
+    columns: each with the key that rows hold it under; a value of one that stands for a file is a `Beside`.
+    Raises DocumentError.
     """
     for where, row in _located(path, tuple(key for _, key in columns)):
-        values = picked(row, columns, where)
+        values = picked(row, columns, where, path.parent)
         first = next(iter(values.values()))
         if not isinstance(first, str) or first.strip():
             yield values
 
 
-def picked(row: Any, columns: Sequence[tuple[Column, str]], where: str) -> dict[str, Any]:
-    """Return the values of a row under their columns' own names. Raises DocumentError."""
+def picked(row: Any, columns: Sequence[tuple[Column, str]], where: str, base: Path | None = None) -> dict[str, Any]:
+    """Return the values of a row under their columns' own names. Raises DocumentError.
+
+    base: directory that names of files are relative to; None: the row is of a data set.
+    """
     values = {}
     for column, key in columns:
         if isinstance(row, dict) and row.get(key) is None and not column.required:
             continue
-        values[column.name] = _text_of(row, key, where) if column.kind == "text" else _value_of(row, column, key, where)
+        values[column.name] = _value_of(row, column, key, where, base)
     return values
 
 
-def _value_of(row: Any, column: Column, key: str, where: str) -> Any:
+def besides(path: Path, columns: Sequence[tuple[Column, str]]) -> Iterator[tuple[Column, Beside]]:
+    """Yield the files that rows of one file stand for, row by row. Raises DocumentError."""
+    if any(column.is_file for column, _ in columns):
+        kinds = {column.name: column for column, _ in columns}
+        for row in rows(path, columns):
+            yield from ((kinds[name], value) for name, value in row.items() if isinstance(value, Beside))
+
+
+def _value_of(row: Any, column: Column, key: str, where: str, base: Path | None) -> Any:
+    if column.kind == "text":
+        return _text_of(row, key, where)
     value = row.get(key) if isinstance(row, dict) else None
+    if column.is_file and value is not None:
+        return beside(value, key, base, where)
     if not column.fits(value):
         held = f"a {type(value).__name__}" if value is not None else "nothing"
         raise DocumentError(f"{where}: {key!r} is to hold a {KINDS[column.kind]}, and holds {held}")

@@ -13,14 +13,14 @@ from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
 from catalog.tasks import TASKS
-from flows.manifest.model import Evaluation, Rung, Texts
+from flows.manifest.model import Evaluation, Manifest, Rung, Texts
 from flows.planning import coefficients as measured
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held, scored_shape
 from flows.planning.shape import EXPERT, Shape, shape_of
 from flows.planning.sources import Original
-from flows.planning.text_size import size_of
+from flows.planning.text_size import rows_of, size_of
 from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
 from gates.statistics.sequential import interim_looks
 from quantizers.calibration.batches import ABREAST, BATCH_TOKENS
@@ -162,7 +162,7 @@ def _rounding_seconds(shape: Shape) -> float:
 def scoring_original(job: Job) -> Cost:
     """Price the baseline: the original in float32, over all documents."""
     shape, evaluation, weights = scored_shape(job), job.manifest.evaluation, held(job)
-    documents, tokens = _rows(evaluation, shape_of(job.original))
+    documents, tokens = _rows(job.manifest, shape_of(job.original))
     kept = documents * tokens * min(shape.vocabulary, 73) * 8
     if weights.hold_bytes is None:
         seconds = _scoring_seconds(measured.ORIGINAL, shape, job, documents * tokens, 4)
@@ -180,7 +180,7 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     scored: documents until it is decided; None: the first look decides.
     """
     shape, evaluation, made = scored_shape(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
-    documents, tokens = _rows(evaluation, shape_of(job.original))
+    documents, tokens = _rows(job.manifest, shape_of(job.original))
     scoring = measured.ARTIFACTS[made.client.module]
     packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
     # The original's weights are mapped to be compared with, a part of them at a time.
@@ -199,14 +199,18 @@ def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:
     The same on every machine, for what a look may risk follows from those before it: seconds are those of one core.
     """
     shape, scoring = scored_shape(job), measured.ARTIFACTS[FORMATS[rung.recipe.format].client.module]
-    _, tokens = _rows(job.manifest.evaluation, shape_of(job.original))
+    _, tokens = _rows(job.manifest, shape_of(job.original))
     each = tokens * (2 * shape.read / scoring.rate + scoring.logit * shape.vocabulary)
     planned = interim_looks(documents)
     at_once = max((look for look in planned if look * each <= scoring.process.seconds), default=planned[0])
     return tuple(look for look in planned if look >= at_once)
 
 
-def _rows(evaluation: Evaluation, shape: Shape) -> tuple[int, float]:
+def _rows(manifest: Manifest, shape: Shape) -> tuple[int, float]:
+    evaluation, (first, *_) = manifest.evaluation, TASKS[manifest.model.task].columns
+    if first.is_file:
+        # What a file comes to is the model's affair: as many tokens as are asked for at the most.
+        return rows_of(evaluation, first, evaluation.documents), evaluation.tokens
     return size_of(evaluation, evaluation.tokens, evaluation.documents, shape.vocabulary)
 
 

@@ -14,8 +14,10 @@ from pydantic import BaseModel
 
 from catalog import sentence_transformers as layout
 from catalog.errors import InputError
+from catalog.tasks import TASKS
 from flows.files.cache import keep, kept
-from flows.files.fingerprint import ContentHashes
+from flows.files.documents import besides
+from flows.files.fingerprint import ContentHashes, fingerprint
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest, Texts
 from flows.planning.kinds import FETCH, Fetched
@@ -134,7 +136,22 @@ class Sources:
         """Return the identity of the rows of evaluation: what of it goes into keys."""
         identity = self.texts(manifest.evaluation)
         # Of texts alone the key says all.
-        return identity if list(manifest.columns) == ["text"] else {**identity, "columns": manifest.columns}
+        if list(manifest.columns) == ["text"]:
+            return identity
+        named = self._beside(manifest)
+        return {**identity, "columns": manifest.columns, **({"beside": named} if named else {})}
+
+    def _beside(self, manifest: Manifest) -> str | None:
+        """Return one hash over names and contents of the files that local rows name. Raises DocumentError."""
+        columns = {column.name: column for column in TASKS[manifest.model.task].columns}
+        read = [(columns[name], key) for name, key in manifest.columns.items()]
+        named = {
+            f"{number}/{each.name}": self.hashes.file(each.path)
+            for number, path in enumerate(manifest.evaluation.files)
+            for _, each in besides(path, read)
+            if each.path
+        }
+        return fingerprint(named) if named else None
 
     def texts(self, texts: Texts) -> dict[str, Any]:
         """Return the identity of a set of documents: what of it goes into keys."""

@@ -7,7 +7,9 @@ from itertools import islice
 from math import log
 from pathlib import Path
 
-from flows.files.documents import DocumentError, documents
+from catalog.task import Column
+from flows.errors import DocumentError
+from flows.files.documents import besides, documents
 from flows.manifest.model import Texts
 
 _LOOKED_AT = 64
@@ -25,6 +27,20 @@ def size_of(texts: Texts, tokens: int, most: int | None, vocabulary: int) -> tup
     mean = sum(min(length / characters, tokens) for length in lengths) / max(len(lengths), 1)
     count = round(sum(count for _, count in files))
     return max(min(count, most or count), 1), mean
+
+
+def rows_of(texts: Texts, column: Column, most: int | None) -> int:
+    """Return how many rows that begin with a file there are, `most` at the most."""
+    counts = [_count(path, *_state(path), column, texts.column) for path in texts.files] or [round(_WIKITEXT[1])]
+    return max(min(sum(counts), most or sum(counts)), 1)
+
+
+@lru_cache(maxsize=1024)
+def _count(path: Path, size: int, mtime_ns: int, column: Column, key: str) -> int:
+    try:
+        return sum(1 for _ in besides(path, [(column, key)]))
+    except (DocumentError, OSError):  # told of when they are fetched
+        return round(_WIKITEXT[1])
 
 
 def _state(path: Path) -> tuple[int, int]:

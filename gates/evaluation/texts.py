@@ -15,7 +15,8 @@ def read(path: Path, columns: Sequence[Column] = (TEXT,)) -> list[dict[str, Any]
     """Return the values of `columns` of every line of `path`, in order, each distinct row once.
 
     A row that occurs twice would count as two independent ones and make intervals too narrow, so later copies are
-    left out. Raises `GateError` for a file that is missing, empty or not JSON Lines with the columns.
+    left out. The value of a column that stands for a file is its path. Raises `GateError` for a file that is missing,
+    empty or not JSON Lines with the columns.
     """
     if not path.is_file():
         raise GateError(f"{path}: no such file. The texts to score are JSON Lines, one object per document.")
@@ -28,7 +29,8 @@ def read(path: Path, columns: Sequence[Column] = (TEXT,)) -> list[dict[str, Any]
     if not rows:
         example = json.dumps({column.name: "..." for column in columns if column.required})
         raise GateError(f"{path}: holds no document. Give at least one line such as {example}.")
-    return list(rows.values())
+    named = [column.name for column in columns if column.is_file]
+    return [row | {name: path.parent / row[name] for name in named if name in row} for row in rows.values()]
 
 
 def strings(row: dict[str, Any]) -> list[str]:

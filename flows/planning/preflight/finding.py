@@ -61,6 +61,12 @@ class Finding:
         base = self.manifest.path.parent
         ManifestDirectory(self.source(), base, False).keep_inside(key, str(path.relative_to(base)), real)
 
+    def keep_named(self, key: Key, written: str, path: Path) -> None:
+        """Raise for a file that a row names and that is, or leads, out of the manifest's directory."""
+        base, real = self.manifest.path.parent, path.resolve()
+        if not (self.allow_path or real.is_relative_to(base)):
+            ManifestDirectory(self.source(), base, False).keep_inside(key, written, real)
+
     @contextmanager
     def readable(self, key: Key) -> Iterator[None]:
         """Report a file that the system does not let us read."""

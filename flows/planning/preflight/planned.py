@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from catalog.tasks import TASKS
 from flows.execution.requests import documents
 from flows.manifest.model import Manifest, Texts
 from flows.planning.jobs import Job, reads_calibration
@@ -33,7 +34,7 @@ def check_jobs(manifest: Manifest, jobs: Sequence[Job], store: Store) -> None:
     check_scored(jobs[0], store)
     if calibrated := next((job for job in jobs if reads_calibration(job.target)), None):
         check_calibration(calibrated, store)
-        read, held_out = _calibration(calibrated, store), _evaluation(calibrated, store)
+        read, held_out = _calibration(calibrated, store), held_out_text(calibrated, store)
         if read and held_out:
             _raise(manifest, trouble(store.home, apart, read, held_out))
 
@@ -49,7 +50,7 @@ def check_fetched(job: Job, store: Store) -> None:
 
 def check_scored(job: Job, store: Store) -> None:
     """Raise ManifestError for evaluation text, if it is here, that cannot be scored."""
-    if held_out := _evaluation(job, store):
+    if held_out := held_out_text(job, store):
         asked = job.manifest.evaluation
         _raise(job.manifest, trouble(store.home, scored, held_out, asked, subject_of(job.original)))
 
@@ -68,7 +69,10 @@ def reading(texts: Texts, step: Step[Documents], store: Store, column: str = "te
     return Reading.fetched(texts, documents(store, step), column) if store.complete(step) else None
 
 
-def _evaluation(job: Job, store: Store) -> Reading | None:
+def held_out_text(job: Job, store: Store) -> Reading | None:
+    """The texts of evaluation; None where they are not here, or rows begin with a file."""
+    if TASKS[job.original.task].columns[0].is_file:
+        return None
     return reading(job.manifest.evaluation, job.evaluation, store, next(iter(job.manifest.columns)))
 
 

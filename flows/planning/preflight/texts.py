@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from catalog.libraries import versions
+from catalog.task import TEXT, Column
 from catalog.tasks import TASKS
+from flows.errors import DocumentError
 from flows.files.cache import keep, kept
-from flows.files.documents import DocumentError, documents, located, rows
+from flows.files.documents import besides, documents, located, rows
 from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Calibration, Evaluation, Manifest, Texts
 from flows.manifest.yaml_source import Key
+from flows.planning.preflight.beside import check_beside
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.finding import Finding
 from flows.planning.preflight.tokenizer import load
@@ -42,7 +45,9 @@ def check_files(finding: Finding, section: str, texts: Texts) -> None:
             what = "is not a file" if file.exists() else "does not exist"
             raise finding.error(key, f"the data file {file} {what}")
         try:
-            contents = _contents(file, texts.column, mark_of(file))
+            contents = _contents(file, _first(finding.manifest, section), texts.column, mark_of(file))
+            if section == "evaluation":
+                check_beside(finding, key, file)
         except DocumentError as error:
             raise finding.error(key, str(error)) from error
         if section == "evaluation":
@@ -78,21 +83,27 @@ def _lacking(file: Path, mark: Mark, task: str, keys: tuple[tuple[str, str], ...
     return frozenset(name for row in read for name in columns if name not in row)
 
 
+def _first(manifest: Manifest, section: str) -> Column:
+    """What the first value of rows is: text to calibrate on, and of evaluation what the task says."""
+    return TASKS[manifest.model.task].columns[0] if section == "evaluation" else TEXT
+
+
 @lru_cache(maxsize=256)
-def _contents(file: Path, column: str, mark: Mark) -> frozenset[bytes]:
-    """Return a hash of every document, blind to white space. Raises DocumentError."""
-    return frozenset(sha256(" ".join(text.split()).encode()).digest()[:16] for text in documents(file, column))
+def _contents(file: Path, first: Column, key: str, mark: Mark) -> frozenset[bytes]:
+    """Return a hash of every document, blind to white space, or of every file that a row stands for. Raises DocumentError."""
+    if first.is_file:
+        return frozenset(bytes.fromhex(each.sha256)[:16] for _, each in besides(file, [(first, key)]))
+    return frozenset(sha256(" ".join(text.split()).encode()).digest()[:16] for text in documents(file, key))
 
 
 def check_disjoint(finding: Finding, manifest: Manifest) -> None:
     """Refuse evaluation documents that are calibration documents, too, word for word."""
     if not (manifest.calibration.files and manifest.evaluation.files):
         return
-    read_by_recipes = [
-        (path, _contents(path, manifest.calibration.column, mark_of(path))) for path in manifest.calibration.files
-    ]
+    first, key = _first(manifest, "calibration"), manifest.calibration.column
+    read_by_recipes = [(path, _contents(path, first, key, mark_of(path))) for path in manifest.calibration.files]
     for number, file in enumerate(manifest.evaluation.files):
-        held_out = _contents(file, manifest.evaluation.column, mark_of(file))
+        held_out = _contents(file, _first(manifest, "evaluation"), manifest.evaluation.column, mark_of(file))
         for other, known in read_by_recipes:
             if shared := len(held_out & known):
                 raise finding.error(

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from flows.files.documents import READERS, DocumentError, documents
+from flows.errors import DocumentError
+from flows.files.documents import READERS, documents
 
 TEXTS = ["One.", "Two\nlines.", "A\u2028separator."]
 ROWS = [{"text": text, "other": "x"} for text in (*TEXTS[:1], " ", *TEXTS[1:])]
