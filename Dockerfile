@@ -10,6 +10,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY catalog catalog
 COPY flows flows
 COPY quantizers quantizers
+COPY adapters adapters
 COPY gates gates
 COPY publishers publishers
 COPY quantmill quantmill

@@ -8,6 +8,8 @@ ROOT = Path(__file__).parent.parent
 LIGHT = [
     "catalog.errors",
     "catalog.libraries",
+    "adapters.recipe",
+    "adapters.request",
     "quantizers.recipe",
     "quantizers.request",
     "gates.spec",
@@ -39,5 +41,5 @@ def test_planning_and_listing_import_neither_torch_nor_prefect(module: str) -> N
 
 
 def test_every_entry_point_is_a_program() -> None:
-    for package in ("quantizers", "gates", "publishers"):
+    for package in ("quantizers", "adapters", "gates", "publishers"):
         assert (ROOT / package / "__main__.py").is_file()

@@ -1,4 +1,4 @@
-"""The child's side of a step: `python launch.py MODULE REQUEST.json OUT_DIR`. Needs nothing but the standard library.
+"""The child's side of a step: `python launch.py MODULE REQUEST.json OUT_DIR`. Imports nothing heavy.
 
 Runs the module as a program and makes it die with its parent. A failure is told as one JSON line on standard output,
 `{"error": {"fault": …, "message": …}}`, with the exit code of its class (`catalog.errors`); its traceback goes to standard
@@ -7,26 +7,15 @@ error. At the end of a good run comes `{"peak_memory_bytes": …}`.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
 import runpy
-import signal
 import sys
 import traceback
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, however it dies (Linux, prctl(2))."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call above
-        os.kill(os.getpid(), signal.SIGKILL)
+from catalog.processes import die_with
 
 
 def peak_memory_bytes() -> int:

@@ -1,0 +1,1 @@
+"""A quantized base and text in, a low-rank adapter out."""
