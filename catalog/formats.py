@@ -27,11 +27,13 @@ class Client:
     """What its user imports; `Task.clients` says which class of it, and how it is used."""
     library: str
     """What the Hub calls it: `library_name` of a card."""
+    activations: bool = True
+    """Whether what is computed within a model can be looked at."""
 
 
 TRANSFORMERS = Client("transformers", "transformers")
 OPTIMUM_INTEL = Client("optimum.intel", "openvino")
-LLAMA_CPP = Client("xllamacpp", "gguf")
+LLAMA_CPP = Client("xllamacpp", "gguf", activations=False)
 
 
 @dataclass(frozen=True)

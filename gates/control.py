@@ -28,7 +28,14 @@ def planted(request: EvidenceRequest, out: Path) -> Iterator[EvidenceRequest]:
     try:
         spoil(request.artifact, copy, request.format)
         few = request.evaluation.model_copy(update={"max_documents": FIRST})
-        changes = {"artifact": copy, "control": False, "evaluation": few, "tasks": (), "speed": False}
+        changes = {
+            "artifact": copy,
+            "control": False,
+            "evaluation": few,
+            "tasks": (),
+            "speed": False,
+            "overflow": False,
+        }
         yield request.model_copy(update=changes)
     finally:
         shutil.rmtree(copy, ignore_errors=True)

@@ -90,6 +90,21 @@ class Speed(_Frozen):
     """Peak resident bytes of the process that did nothing else."""
 
 
+FP16_MAX = 65504
+"""The largest number of fp16."""
+
+
+class Activations(_Frozen):
+    """How large activations became while a model was scored, in the dtype it computed in, else float32."""
+
+    largest: float | None
+    """Magnitude; None where it was no finite number."""
+    layer: str
+    """Where that was."""
+    beyond: dict[str, int] = {}
+    """By layer: values beyond `FP16_MAX`, over all that was scored."""
+
+
 class Summary(BaseModel):
     """Over all scored documents, each position counting once: what `catalog.tasks` lists for the task, by name."""
 
@@ -134,6 +149,10 @@ class Evidence(_Frozen):
     samples: tuple[Sample, ...] = ()
     tasks: dict[str, TaskScores] = {}
     speed: Speed | None = None
+    activations: Activations | None = None
+    """None: the client shows none, or was not asked to (`EvidenceRequest.overflow`)."""
+    activations_original: Activations | None = None
+    """The same of the original, over all documents of its baseline."""
     runtime: dict[str, str] = Field(default_factory=dict)
     """How the loader computed: dtype, or OpenVINO's precision hints."""
     tools: dict[str, str] = Field(default_factory=dict)

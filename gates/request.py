@@ -76,6 +76,8 @@ class EvidenceRequest(BaseModel):
     tasks: Tasks = ()
     speed: bool = False
     """Whether to measure speed and memory beside the original in this run."""
+    overflow: bool = False
+    """Whether a gate is about activations, so that a client which runs a graph shows them by running it again."""
     runtime: RuntimeOptions = RuntimeOptions()
     """What it is run with."""
     control: bool = False

@@ -19,6 +19,7 @@ from gates.kinds.divergence import Divergence
 from gates.kinds.f1 import F1
 from gates.kinds.generation import Generation
 from gates.kinds.neighbours import Neighbours
+from gates.kinds.overflow import Overflow
 from gates.kinds.perplexity import Perplexity
 from gates.kinds.ranking import Ranking
 from gates.kinds.similarity import Similarity
@@ -49,6 +50,7 @@ class Gates(BaseModel):
     similarity: Similarity | None = None
     tasks: dict[str, Task] = {}
     size: Size | None = Size()
+    overflow: Overflow | None = None
     speed: Speed | None = None
 
     confidence: Fraction = Field(0.95, gt=0.5, lt=1)
@@ -58,7 +60,9 @@ class Gates(BaseModel):
         """Return these gates with the task's own defaults where nothing is written."""
         unwritten = KINDS.keys() - self.model_fields_set - {"tasks"}
         defaults = TASKS[task].defaults
-        return self.model_copy(update={kind: KINDS[kind]() if kind in defaults else None for kind in sorted(unwritten)})
+        chosen = {kind: KINDS[kind]() if kind in defaults else None for kind in sorted(unwritten)}
+        # What stays unwritten is not set: a device may have a default of its own.
+        return self.model_copy(update={kind: gate for kind, gate in chosen.items() if gate != getattr(self, kind)})
 
     def asked(self) -> Iterator[tuple[str, Gate]]:
         """Return the gates that are asked for, with their names, in order."""

@@ -139,6 +139,7 @@ def evidence(
         previous=before and store.out(before),
         tasks=_tasks(job),
         speed=job.manifest.gates.speed is not None,
+        overflow=job.manifest.gates.overflow is not None,
         runtime=job.runtime(rung),
     )
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
+from catalog.formats import FORMATS
 from catalog.task import DOMAIN, Task
 from catalog.tasks import TASKS
 from flows.files.documents import READERS
@@ -99,12 +100,12 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
                 remedy = f"rows of {task.name} have none"
             raise source.error(("gates", kind, "every_domain"), f"needs rows that say their domain: {remedy}")
     for target in manifest.targets.values():
-        if refused := _refused(target, task):
+        if refused := _refused(target, task, manifest.gates):
             raise source.error(*refused)
 
 
-def _refused(target: Target, task: Task) -> tuple[Key, str] | None:
-    """What a target asks for that the task does not have: its key, and why."""
+def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None:
+    """What a target asks for that its task or format does not have, or is asked: the key, and why."""
     key = ("targets", target.name)
     if target.search and not task.generates:
         return (*key, "auto"), (
@@ -114,6 +115,13 @@ def _refused(target: Target, task: Task) -> tuple[Key, str] | None:
         return key, (
             f"has activations in int8 by fixed ranges, which is for encoders, and {task.name} is not done by one; leave "
             "activations out"
+        )
+    clients = {rung.recipe.format: FORMATS[rung.recipe.format].client for rung in target.rungs}
+    blind = next((name for name, client in clients.items() if not client.activations), None)
+    if gates.overflow and blind:
+        return ("gates", "overflow"), (
+            f"is about activations, and the client of format {blind} (target {target.name}) shows none; leave it out, or put "
+            "that target in a manifest of its own"
         )
     return None
 

@@ -29,6 +29,7 @@ from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
 from flows.step import Kind, Result, Step
 from gates.kinds.divergence import Divergence
+from gates.kinds.overflow import Overflow
 from gates.kinds.size import Size
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.spec import kept
@@ -125,6 +126,7 @@ class Job:
             "documents": documents,
             **self._runs_with(rung),
             "speed": self.manifest.gates.speed is not None,
+            **({"overflow": True} if self.manifest.gates.overflow else {}),
             "measured": kept(self.original.task),
             "tools": versions("evidence", format=rung.recipe.format, task=self.original.task),
         }
@@ -215,10 +217,17 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def budgeted(manifest: Manifest, target: Target) -> Manifest:
-    """Return the manifest as it judges one target: the budget of a search is a gate, too, unless a tighter one stands."""
+    """Return the manifest as it judges one target.
+
+    The budget of a search is a gate, too, unless a tighter one stands, and what runs on a GPU must stay within fp16 unless
+    the manifest has a word of its own on that.
+    """
+    gates = manifest.gates
+    if target.runtime.device == "GPU" and "overflow" not in gates.model_fields_set:
+        gates = gates.model_copy(update={"overflow": Overflow()})
     if target.search is None:
-        return manifest
-    gates, auto = manifest.gates, target.search.auto
+        return manifest.model_copy(update={"gates": gates})
+    auto = target.search.auto
     if auto.max_kld is not None:
         limit = min(auto.max_kld, gates.divergence.max_kld if gates.divergence else auto.max_kld)
         gates = gates.model_copy(update={"divergence": Divergence(max_kld=limit)})

@@ -14,12 +14,12 @@ STEP_VERSIONS = {
     "texts": 1,
     "contamination": 1,
     "tasks": 1,
-    "baseline": 2,
+    "baseline": 3,
     "sensitivity": 6,
     "quantize": 9,
-    "evidence": 3,
+    "evidence": 4,
     "verdict": 6,
-    "publish": 4,
+    "publish": 5,
 }
 
 _WITHOUT_MODEL: dict[str, tuple[str, ...]] = {

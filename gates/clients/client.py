@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from catalog.formats import LOADABLE, ORIGINAL
 from catalog.runtime import RuntimeOptions
 from gates.errors import GateError
+from gates.evaluation.activations import Watch
 from gates.evidence import Check
 
 
@@ -61,6 +63,13 @@ class Loaded(ABC):
 
     def expect(self, rows: Sequence[Tensor]) -> None:  # noqa: B027  only those that run several at once need to know
         """Take the rows of token ids whose logits will be asked for next, in that order."""
+
+    def watched(self, again: bool) -> AbstractContextManager[Watch | None]:
+        """Look at the activations of all that is run meanwhile; None: this client shows none, or would have to run it twice.
+
+        again: whether it may run all of it once more for that.
+        """
+        return nullcontext()
 
     @property
     def is_whole(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import Tensor
 from catalog.errors import EnvironmentFault
 from gates.clients import transformers
 from gates.clients.client import Matrix, stock_class
+from gates.clients.instrumented import Instrumented
+from gates.evaluation.activations import Watch
 from gates.evidence import Check
 
 TEXTS = 8
@@ -34,6 +37,41 @@ class Model(transformers.Model):
 
     cache: TemporaryDirectory[str] | None = field(default=None, kw_only=True)
     """Where it is kept compiled, if that was asked for; gone with the model."""
+    _copies: list[Instrumented] = field(default_factory=list, kw_only=True)
+    """Of its graphs, that show activations while they are watched."""
+
+    @contextmanager
+    def watched(self, again: bool) -> Iterator[Watch | None]:
+        """By copies of the graphs, which run every row once more."""
+        if not again:
+            yield None
+            return
+        watch = Watch()
+        self._copies = [Instrumented(graph.model, watch) for graph in _parts(self.model)]
+        yield watch
+        self._copies = []
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Run one row at once."""
+        self._look({"input_ids": ids[None]})
+        return super().logits(ids)
+
+    def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run one row at once."""
+        self._look(given)
+        return super().outputs(given)
+
+    def _look(self, given: Mapping[str, Tensor]) -> None:
+        if not self._copies:
+            return
+        first, *second = self._copies
+        made = first.run({name: each for name, each in given.items() if not name.startswith("decoder_")})
+        for decoder in second:
+            read = {
+                "encoder_hidden_states": made["last_hidden_state"],
+                "encoder_attention_mask": given["attention_mask"],
+            }
+            decoder.run({"input_ids": given["decoder_input_ids"], **read})
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Fold the constants below each matrix product's second input with OpenVINO itself."""

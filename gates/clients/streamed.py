@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from transformers.utils.loading_report import LoadStateDictInfo
 from gates.clients import transformers
 from gates.clients.client import stock_class
 from gates.clients.stored import StoredTensors
+from gates.evaluation.activations import Watch, hooked
 from gates.evaluation.lengths import STREAMED_TOKENS
 
 
@@ -37,6 +39,7 @@ class Model(transformers.Model):
     _expected: list[Tensor] = field(default_factory=list)
     _ready: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Rows that were run, and their logits."""
+    _watch: Watch | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -58,12 +61,23 @@ class Model(transformers.Model):
         self._ready = list(zip(batch, self._run(batch), strict=True))
         return self._ready.pop(0)[1]
 
+    @contextmanager
+    def watched(self, again: bool) -> Iterator[Watch | None]:
+        """By hooks of torch, which leave out what rows are padded with."""
+        with hooked(self.model) as self._watch:
+            yield self._watch
+        self._watch = None
+
     def _run(self, rows: list[Tensor]) -> list[Tensor]:
         """What stands behind a row changes nothing of what a causal model says of it."""
         ids = pad_sequence(rows, batch_first=True)
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        if self._watch:
+            self._watch.real = mask.bool()
         with torch.inference_mode():
             logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        if self._watch:
+            self._watch.real = None
         return [torch.as_tensor(each[: len(row)]) for each, row in zip(logits, rows, strict=True)]
 
 

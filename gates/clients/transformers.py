@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from math import prod
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from catalog.foreign_errors import machine_fault
 from gates.clients.client import Loaded, Matrix, TokenizerCheck, stock_class
+from gates.evaluation.activations import Watch, hooked
 
 TOKENIZERS: Mapping[str, TokenizerCheck] = {}
 DRAWN = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -84,6 +85,10 @@ class Model(Loaded):
         begun = 1 if self.model.config.is_encoder_decoder else prompts.shape[1]
         rows = out[:, begun:].tolist()
         return tuple(tuple(takewhile(lambda token: token not in stops, row)) for row in rows)
+
+    def watched(self, again: bool) -> AbstractContextManager[Watch | None]:
+        """By hooks of torch."""
+        return hooked(self.model)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Unpack one linear at a time."""

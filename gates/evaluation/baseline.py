@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
@@ -15,12 +16,15 @@ from catalog.tasks import TASKS
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
 from gates.evaluation import tasks, texts
+from gates.evidence import Activations
 from gates.progress import report
 from gates.request import BaselineRequest
 from gates.results import Baseline
 from gates.tasks import measured
 from gates.tasks.contract import Asked, Data, MeasuredTask, NotFinite, Row, Stored
 
+ACTIVATIONS = "activations.json"
+"""File of a baseline's directory: `gates.evidence.Activations`."""
 WORDS = {"documents": "document", "chat": "conversation"}
 """What a row is called, by the directory it is stored in."""
 
@@ -41,7 +45,10 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
             "not belong together, or a file is missing: fetch the model again."
         )
     views = task.views(rows, asked)
-    positions = {view: _score(task, loaded, each, out / view) for view, each in views.items()}
+    with loaded.watched(again=False) as watch:
+        positions = {view: _score(task, loaded, each, out / view) for view, each in views.items()}
+    seen = watch and watch.told()
+    (out / ACTIVATIONS).write_text((seen.model_dump_json(indent=1) if seen else "null") + "\n")
     task.probe(loaded, rows, asked)
     answers = tasks.answer(loaded, asked.tokenizer, request.tasks, "original")
     (out / "tasks.json").write_bytes(tasks.ANSWERS.dump_json(answers, indent=1) + b"\n")
@@ -96,6 +103,11 @@ def read_result(directory: Path) -> Baseline:
     if not path.is_file():
         raise GateError(f"{directory}: no finished baseline (result.json is missing). Run the baseline step first.")
     return Baseline.model_validate(json.loads(path.read_text()))
+
+
+def read_activations(directory: Path) -> Activations | None:
+    """Read what a finished baseline has seen of the original's activations."""
+    return TypeAdapter(Activations | None).validate_json((directory / ACTIVATIONS).read_bytes())
 
 
 def weights_bytes(path: Path, format_: str) -> int:

@@ -68,6 +68,8 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
         samples=findings.samples,
         tasks=previous.tasks if previous else findings.tasks,
         speed=previous.speed if previous else findings.speed,
+        activations=findings.activations or (previous.activations if previous else None),
+        activations_original=baseline.read_activations(request.baseline),
         runtime=findings.runtime,
         tools=libraries.versions(libraries.scoring(request.format, request.task)),
     )
@@ -129,7 +131,10 @@ def _examine(
         return
     task, asked = measured(request.task), Asked(request.model, tokenizer, original.row_tokens, request.baseline)
     with findings.attempt("finite"):
-        _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
+        with loaded.watched(request.overflow) as watch:
+            _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
+        if watch:
+            findings.activations = watch.told(previous.activations if previous else None)
     task.examine(loaded, asked, findings)
     if request.speed and not previous:
         with findings.attempt("speed"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from catalog.errors import Fault
 from catalog.foreign_errors import machine_fault
-from gates.evidence import Check, Document, Sample, Speed, TaskScores
+from gates.evidence import Activations, Check, Document, Sample, Speed, TaskScores
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Findings:
     chat: list[Document] = field(default_factory=list)
     samples: tuple[Sample, ...] = ()
     speed: Speed | None = None
+    activations: Activations | None = None
     tasks: dict[str, TaskScores] = field(default_factory=dict)
     runtime: dict[str, str] = field(default_factory=dict)
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from catalog.tasks import TASKS
 from publishers.errors import PublishError
 
+FP16_MAX = 65504
+"""The largest number of fp16."""
 TIMED = "decoding speed measured on the building machine and within its limit"
 UNTIMED = {"measured": "–", "bound": "–", "cell": "–"}
 
@@ -67,6 +69,15 @@ class TaskScores(_Part):
     artifact: tuple[float, ...] = Field(min_length=1)
 
 
+class Activations(_Part):
+    """How large activations became."""
+
+    largest: float | None
+    layer: str
+    beyond: dict[str, int] = {}
+    """By layer: values beyond `FP16_MAX`."""
+
+
 class Evidence(_Part):
     """What was measured."""
 
@@ -82,6 +93,8 @@ class Evidence(_Part):
     chat_summary: Summary | None = None
     """The same through the chat template; None for a model without one."""
     size: Sizes
+    activations: Activations | None = None
+    activations_original: Activations | None = None
     tasks: dict[str, TaskScores] = {}
     tools: dict[str, str]
     """Library → version of all that had a hand in the numbers."""

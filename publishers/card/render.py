@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -26,6 +25,7 @@ from catalog.tasks import TASKS
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet
+from publishers.card.measurements import measurements, megabytes, overflow
 from publishers.card.words import RECIPE_LABELS, RECIPE_WORDS, TEXT_LABELS
 from publishers.contents import NOTICES
 from publishers.provenance import File
@@ -60,7 +60,8 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         recipe=recipe_rows(subject.recipe),
         lead=_lead(TASKS[subject.task], evidence.summary),
         confidence=_confidence(evidence.summary),
-        measurements=_measurements(TASKS[subject.task], evidence),
+        measurements=measurements(TASKS[subject.task], evidence),
+        overflow=overflow(evidence),
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
@@ -202,38 +203,6 @@ def _confidence(summary: Summary) -> float:
     return next(each.confidence for each in summary.quantities.values() if isinstance(each, Estimate))
 
 
-def _measurements(task: Task, evidence: Evidence) -> list[tuple[str, str, str, str]]:
-    """Rows of (quantity, original, this model, change with its bounds)."""
-    rows = [*_text_rows(task, "", evidence.summary)]
-    if evidence.chat_summary:
-        rows += _text_rows(task, ", through the chat template", evidence.chat_summary)
-    for name, scores in sorted(evidence.tasks.items()):
-        before, after = fmean(scores.original), fmean(scores.artifact)
-        kept = f"{after / before:.1%} kept" if before else "–"
-        rows.append((f"{name} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
-    size = evidence.size
-    rows.append(("Weights", _megabytes(size.original_bytes), _megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
-    return rows
-
-
-def _text_rows(task: Task, where: str, summary: Summary) -> list[tuple[str, str, str, str]]:
-    rows = []
-    for each in task.quantities:
-        estimate = summary.quantities.get(each.name)
-        if estimate is not None:
-            bounded = (
-                _with_bounds(estimate, each.style) if isinstance(estimate, Estimate) else each.style.format(estimate)
-            )
-            own, change = (each.own.format(**summary.values), bounded) if each.own else (bounded, "")
-            rows.append((each.words.format(where=where), each.original.format(**summary.values), own, change))
-    return rows
-
-
-def _with_bounds(estimate: Estimate, style: str) -> str:
-    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (estimate.low, estimate.high))
-    return f"{style.format(estimate.value)} ({low} to {high})"
-
-
 def _texts(subject: Subject) -> list[tuple[str, str]]:
     rows = []
     for kind, description in (("Calibration", subject.calibration), ("Evaluation", subject.evaluation)):
@@ -248,10 +217,6 @@ def _leaves(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield from _leaves(value, f"{prefix}{key} ")
         elif value is not None:
             yield f"{prefix}{key}", value
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.2f} MB"
 
 
 def _cell(value: Any) -> str:
@@ -273,6 +238,6 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(cell=_cell, megabytes=_megabytes)
+    environment.filters.update(cell=_cell, megabytes=megabytes)
     environment.tests["notice"] = lambda path: NOTICES.match(path) is not None
     return environment.get_template("card.md.jinja")

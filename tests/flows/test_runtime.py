@@ -9,6 +9,7 @@ import pytest
 from flows.planning.jobs import Job
 from flows.planning.plan import plan, read
 from flows.store import Store
+from gates.kinds.overflow import Overflow
 from tests.flows.conftest import room
 
 FLAGS = {
@@ -62,3 +63,14 @@ def test_what_is_asked_of_the_gate_is_what_the_target_says(tmp_path: Path, monke
     said = job.runtime(job.target.rungs[0]).said
     assert said == {"compute": "bf16", "ov_config": {"NUM_STREAMS": 1}}
     assert job.ingredients()["compute"] == "bf16" and job.ingredients()["ov_config.NUM_STREAMS"] == "1"
+
+
+def test_what_is_for_a_gpu_stays_within_fp16(tmp_path: Path) -> None:
+    plain, on_gpu = (job_of(tmp_path, target) for target in ("ov-w4-g64", "{preset: ov-w4-g64, device: GPU}"))
+    assert plain.manifest.gates.overflow is None
+    assert on_gpu.manifest.gates.overflow == Overflow(max_values=0)
+    rung = on_gpu.target.rungs[0]
+    assert on_gpu.evidence(rung, 8, "content").inputs["overflow"]
+    manifest = tmp_path / "demo" / "demo.yaml"
+    manifest.write_text(manifest.read_text().replace("gates:\n", "gates:\n  overflow: null\n"))
+    assert job_of(tmp_path, "{preset: ov-w4-g64, device: GPU}").manifest.gates.overflow is None

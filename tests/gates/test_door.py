@@ -85,6 +85,7 @@ def test_a_second_look_carries_the_first_over(bench: Bench, tmp_path: Path) -> N
     second = bench.evidence(bench.artifact, tmp_path / "second", previous=tmp_path / "first")
     whole = bench.evidence(bench.artifact, tmp_path / "whole")
     assert second.looks == (8, 12) and second.documents == whole.documents and second.summary == whole.summary
+    assert second.activations == whole.activations and whole.activations
     with pytest.raises(GateError, match="already holds 12 documents"):
         bench.evidence(bench.artifact, tmp_path / "third", previous=tmp_path / "second")
 

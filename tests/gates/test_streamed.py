@@ -15,6 +15,7 @@ from gates import entrypoint
 from gates.clients import streamed
 from gates.clients.client import Loaded, load_original
 from gates.clients.stored import StoredTensors
+from gates.evaluation.baseline import read_activations
 from gates.evaluation.probes import Probes
 from gates.request import BaselineRequest, Evaluation
 from gates.results import Baseline
@@ -62,6 +63,8 @@ def test_the_baseline_is_that_of_the_whole_model(bench: Bench, tmp_path: Path) -
     assert isinstance(result, Baseline)
     whole = Baseline.model_validate_json((bench.baseline / "result.json").read_bytes())
     assert result == whole
+    ours, theirs = (read_activations(each) for each in (tmp_path / "out", bench.baseline))
+    assert ours and theirs and ours.layer == theirs.layer and ours.largest == pytest.approx(theirs.largest, rel=1e-4)
     for file in ("documents/000003.safetensors", "chat/000001.safetensors", "long.safetensors"):
         ours, theirs = (load_file(each / file) for each in (tmp_path / "out", bench.baseline))
         torch.testing.assert_close(ours["loss"], theirs["loss"], rtol=1e-4, atol=1e-5)

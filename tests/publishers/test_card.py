@@ -17,7 +17,7 @@ from catalog.formats import FORMATS, Format
 from publishers.errors import PublishError
 from publishers.request import Source
 from publishers.stage import stage
-from tests.publishers.conftest import RECIPE, SUMMARY, subject_of
+from tests.publishers.conftest import EVIDENCE, RECIPE, SUMMARY, subject_of
 
 
 def card_of(artifact: Path, model: Path, tmp_path: Path, **changes: Any) -> str:
@@ -86,6 +86,18 @@ def test_the_dtype_of_products_and_the_device_are_in_the_code(artifact: Path, mo
     assert 'AutoModelForCausalLM.from_pretrained("acme/demo-int4", dtype="bfloat16")' in bf16
     gpu = card_of(artifact, model, tmp_path / "gpu", format="openvino", runtime={"device": "GPU"})
     assert 'device="GPU")' in gpu and ', "GPU")' in gpu
+
+
+def test_activations_beyond_fp16_are_told(artifact: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    beyond = {"largest": 81234.6, "layer": "model.layers.1", "beyond": {"model.layers.1": 7, "model.layers.2.up": 1200}}
+    within = {"largest": 61.4, "layer": "model.norm", "beyond": {}}
+    evidence = {**EVIDENCE, "activations_original": within, "activations": beyond}
+    card = card_of(artifact, model, tmp_path, evidence=evidence)
+    assert "| Largest activation | 61, in `model.norm` | 81,235, in `model.layers.1` | fp16 ends at 65,504 |" in card
+    assert "Not for fp16: 1,207 activations, 1,200 of them in `model.layers.2.up`, are beyond 65,504" in card
+    plain = card_of(artifact, model, tmp_path / "plain", evidence={**EVIDENCE, "activations": within})
+    assert "Not for fp16" not in plain and "| Largest activation | – | 61, in `model.norm` |" in plain
 
 
 @pytest.mark.parametrize(

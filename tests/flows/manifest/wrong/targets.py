@@ -144,6 +144,13 @@ TARGETS_AND_NAMES = (
         ("offers int8, which format gguf holds symmetric alone",),
     ),
     Wrong(
+        "activations of a client that shows none",
+        target("gguf-w4-rtn") + "gates: {overflow: {}}\n",
+        6,
+        "gates.overflow",
+        ("client of format gguf (target t) shows none",),
+    ),
+    Wrong(
         "an override to a symmetric grid",
         target("\n    preset: w4-rtn-g32\n    symmetric: false\n    overrides: {lm_head: int4_clip}"),
         8,

@@ -1,0 +1,64 @@
+"""What was measured, as rows and sentences of a card."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from catalog.task import Task
+from publishers.card.card_evidence import FP16_MAX, Activations, Estimate, Evidence, Summary
+
+
+def measurements(task: Task, evidence: Evidence) -> list[tuple[str, str, str, str]]:
+    """Rows of (quantity, original, this model, change with its bounds)."""
+    rows = [*_text_rows(task, "", evidence.summary)]
+    if evidence.chat_summary:
+        rows += _text_rows(task, ", through the chat template", evidence.chat_summary)
+    for name, scores in sorted(evidence.tasks.items()):
+        before, after = fmean(scores.original), fmean(scores.artifact)
+        kept = f"{after / before:.1%} kept" if before else "–"
+        rows.append((f"{name} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
+    size = evidence.size
+    rows.append(("Weights", megabytes(size.original_bytes), megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
+    original, own = evidence.activations_original, evidence.activations
+    if original or own:
+        rows.append(("Largest activation", _reached(original), _reached(own), f"fp16 ends at {FP16_MAX:,}"))
+    return rows
+
+
+def _text_rows(task: Task, where: str, summary: Summary) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for each in task.quantities:
+        estimate = summary.quantities.get(each.name)
+        if estimate is not None:
+            bounded = (
+                _with_bounds(estimate, each.style) if isinstance(estimate, Estimate) else each.style.format(estimate)
+            )
+            own, change = (each.own.format(**summary.values), bounded) if each.own else (bounded, "")
+            rows.append((each.words.format(where=where), each.original.format(**summary.values), own, change))
+    return rows
+
+
+def _with_bounds(estimate: Estimate, style: str) -> str:
+    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (estimate.low, estimate.high))
+    return f"{style.format(estimate.value)} ({low} to {high})"
+
+
+def _reached(seen: Activations | None) -> str:
+    if seen is None:
+        return "–"
+    return f"{'no finite number' if seen.largest is None else f'{seen.largest:,.0f}'}, in `{seen.layer}`"
+
+
+def overflow(evidence: Evidence) -> str | None:
+    """What fp16 would do to it, of the artifact where its client shows that, else of the original; None: it is all right."""
+    seen = evidence.activations or evidence.activations_original
+    if seen is None or not seen.beyond:
+        return None
+    worst, most = max(seen.beyond.items(), key=lambda each: each[1])
+    count = sum(seen.beyond.values())
+    return f"{count:,} activations, {most:,} of them in `{worst}`, are beyond {FP16_MAX:,}, where fp16 ends"
+
+
+def megabytes(size: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 1e6:,.2f} MB"
