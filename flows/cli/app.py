@@ -18,6 +18,7 @@ from catalog.foreign_errors import as_fault
 from flows.cli.commands.deploy import deploy
 from flows.cli.commands.diff import diff
 from flows.cli.commands.doctor import doctor
+from flows.cli.commands.engine import engine
 from flows.cli.commands.gc import gc
 from flows.cli.commands.init import init
 from flows.cli.commands.list import list_releases
@@ -68,6 +69,7 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 for name, verb in VERBS.items():
     app.command(name)(verb)
+app.add_typer(engine, name="engine")
 
 
 @dataclass

@@ -13,8 +13,10 @@ import psutil
 from packaging.requirements import Requirement
 
 from catalog.errors import InputError
+from catalog.interpreters import engines_of
 from catalog.libraries import installed, known
 from catalog.tokens import hub_token
+from flows.interpreters import listed
 from flows.planning.machine import free_bytes, openvino_devices
 from quantizers.hardware.compute_dtype import cpu_flags, fastest
 
@@ -23,7 +25,7 @@ _TOOLS = tuple(sorted({*known(), "huggingface_hub", "openvino-genai", "prefect"}
 
 
 def examine(home: Path) -> dict[str, Any]:
-    """Return instruction set, memory, disk, OpenVINO devices, versions, what is missing, and settings."""
+    """Return instruction set, memory, disk, OpenVINO devices, versions, what is missing, engines apart, and settings."""
     memory = psutil.virtual_memory()
     return {
         "python": platform.python_version(),
@@ -37,6 +39,7 @@ def examine(home: Path) -> dict[str, Any]:
         "openvino_devices": list(openvino_devices()),
         "versions": {name: installed(name) for name in _TOOLS},
         "missing_packages": list(unmet(_requirements())),
+        "engines": {row["engine"]: row.get("command") or row["where"] for row in listed(engines_of(home))},
         "hub": {
             "endpoint": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
             "token": _token(),
