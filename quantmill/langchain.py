@@ -24,9 +24,17 @@ from pydantic import Field, PrivateAttr
 class StoppingPipeline(HuggingFacePipeline):
     """`HuggingFacePipeline` that heeds `stop`: over transformers, and over optimum-intel with `backend="openvino"`.
 
-    It takes what that class takes, an existing text-generation pipeline too, and returns the reply without the prompt however
-    it is asked; `bind(skip_prompt=False)` puts the prompt before it.
+    It takes what that class takes, an existing pipeline too, and returns the reply without the prompt however
+    it is asked; `bind(skip_prompt=False)` puts the prompt before it. `task` is `text-generation` or `text2text-generation`.
     """
+
+    @classmethod
+    def from_model_id(cls, model_id: str, task: str, **options: Any) -> Self:  # type: ignore[override]
+        """Load a release by name or directory; `options` are those of `HuggingFacePipeline.from_model_id`."""
+        if task == "text2text-generation":
+            from quantmill import pipelines  # noqa: F401 - registers the task
+
+        return super().from_model_id(model_id, task, **options)  # type: ignore[return-value]
 
     def _generate(
         self,
@@ -44,7 +52,9 @@ class StoppingPipeline(HuggingFacePipeline):
         replies: list[str] = []
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
-            asked = {**kwargs.get("pipeline_kwargs", {}), "return_full_text": False, "batch_size": len(batch)}
+            asked = {**kwargs.get("pipeline_kwargs", {}), "batch_size": len(batch)}
+            if self.pipeline.task == "text-generation":
+                asked["return_full_text"] = False
             if stops:
                 asked["stopping_criteria"] = StoppingCriteriaList([_reply_holds(stops, tokenizer)])
             result = super()._generate(batch, pipeline_kwargs=asked)

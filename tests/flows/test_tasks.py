@@ -13,11 +13,14 @@ import pytest
 
 from tests import encoders, translators
 from tests.flows.conftest import quantmill
-from tests.releases import say
+from tests.releases import ROOT, say
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TARGETS = {"int4": "w4-compensated-asym-g64", "ov-int8": "ov-w8-rtn"}
+PAGE_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tasks.md").read_text(), re.DOTALL)
+SHIP = "eht pihs wols sdnif eht epor der"
+"""What the translator of the tests writes for `the slow ship finds the red rope`."""
 SENTENCES = [{"text": text, "label": topic} for text, topic in encoders.sentences(96, 5)]
 
 
@@ -32,6 +35,8 @@ class Case:
     says: str
     """What the code on a card prints, as a pattern."""
     targets: Mapping[str, str] = field(default_factory=lambda: TARGETS)
+    page: tuple[str, ...] = ()
+    """What each piece of code of the task's section in docs/tasks.md prints of these releases."""
 
 
 TEXTS = [{"text": text} for text, _ in encoders.sentences(200, 9)]
@@ -56,6 +61,11 @@ CASES = {
         r"\w+",
         # transformers loads no T5 from compressed-tensors.
         {"nf4": "nf4", "ov-int8": "ov-w8-rtn"},
+        (
+            f"[[{{'generated_text': '{SHIP}'}}], [{{'generated_text': 'eht mrots dlo snrut eht lias dloc'}}]]\n"
+            f"[{{'generated_text': '{SHIP}'}}]\n",
+            2 * f"{SHIP[:-4]}\n{[SHIP[:-4].replace('pihs', other) for other in ('lias', 'mrots')]}\n{SHIP[:-4]}\n",
+        ),
     ),
     "classes": Case(
         "text-classification",
@@ -117,5 +127,8 @@ def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, tmp_pa
         card = (Path(shown["directory"]) / "README.md").read_text()
         assert f"pipeline_tag: {case.task}" in card
         programs.append(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0])
-    for said in say(programs, tmp_path, HF_HOME=str(home), HF_HUB_OFFLINE="1"):
-        assert re.search(case.says, said), said
+    shown_on_page = [code for code in PAGE_CODE if f"local/{name}-" in code]
+    said = say(programs + shown_on_page, tmp_path, HF_HOME=str(home), HF_HUB_OFFLINE="1")
+    for snippet in said[: len(programs)]:
+        assert re.search(case.says, snippet), snippet
+    assert tuple(said[len(programs) :]) == case.page
