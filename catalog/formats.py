@@ -27,11 +27,13 @@ class Client:
     """What its user imports; `Task.clients` says which class of it, and how it is used."""
     library: str
     """What the Hub calls it: `library_name` of a card."""
+    device: str = "device"
+    """The argument of its classes' `from_pretrained` that names a device."""
     activations: bool = True
     """Whether what is computed within a model can be looked at."""
 
 
-TRANSFORMERS = Client("transformers", "transformers")
+TRANSFORMERS = Client("transformers", "transformers", "device_map")
 OPTIMUM_INTEL = Client("optimum.intel", "openvino")
 LLAMA_CPP = Client("xllamacpp", "gguf", activations=False)
 
@@ -81,7 +83,7 @@ class Format:
     options: tuple[tuple[str, str], ...] = ()
     """Further arguments of the client's `from_pretrained`, of models and tokenizers alike."""
     devices: tuple[str, ...] = ("CPU",)
-    """Where it can be judged: `GPU` and `NPU` are OpenVINO's names, which loaders of torch do not know."""
+    """Where it can be judged: `GPU` and `NPU` are OpenVINO's names, `cuda` and `xpu` torch's."""
     computes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Dtypes of products on the CPU that its user can choose, the fastest where the CPU has the instructions first → the
     arguments of the client's `from_pretrained` that choose it."""
@@ -179,6 +181,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("compressed-tensors",),
             method="compressed-tensors",
+            devices=("CPU", "cuda", "xpu"),
             computes={"bf16": {"dtype": "bfloat16"}, "fp32": {"dtype": "float32"}},
             mixes=True,
             vllm=True,
@@ -195,6 +198,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("bitsandbytes",),
             method="bitsandbytes",
+            devices=("CPU", "cuda", "xpu"),
             # No `computes`: it multiplies in `bnb_4bit_compute_dtype` of config.json, whatever from_pretrained is told.
             runtimes=(_sentences(),),
             scale_bits=32,

@@ -13,8 +13,8 @@ class Usage:
     """The class that they type."""
     snippet: str
     """Python that loads and runs a release. Filled in are `{where}`, arguments that name it: a name or a directory, and the
-    version if it is pinned; `{runtime}`, further arguments of a model, which it was judged with; and `{directory}`, an
-    expression for the directory it is in."""
+    version if it is pinned; `{runtime}`, further arguments of a model, which it was judged with; `{placed}`, what brings
+    inputs to its device; and `{directory}`, an expression for the directory it is in."""
 
 
 TRANSFORMERS = "from transformers import {stock}, AutoTokenizer\n"
@@ -22,7 +22,7 @@ OPTIMUM_INTEL = "from optimum.intel import {stock}\nfrom transformers import Aut
 TEXT_GENERATION = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
 model = {stock}.from_pretrained({{where}}{{runtime}})
-inputs = tokenizer("The function returns", return_tensors="pt")
+inputs = tokenizer("The function returns", return_tensors="pt"){{placed}}
 tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 """
@@ -40,7 +40,7 @@ print(answer["choices"][0]["text"])
 FEATURES = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
 model = {stock}.from_pretrained({{where}}{{runtime}})
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt"){{placed}}
 states = model(**inputs).last_hidden_state
 print(states[0].mean(0).tolist()[:8])
 """
@@ -52,7 +52,7 @@ model = {stock}.from_pretrained({{where}}{{runtime}})
 CLASSIFIED = (
     _LOADED
     + """\
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt"){{placed}}
 logits = model(**inputs).logits[0]
 print(model.config.id2label[int(logits.argmax())], logits.tolist())
 """
@@ -60,7 +60,7 @@ print(model.config.id2label[int(logits.argmax())], logits.tolist())
 FILLED = (
     _LOADED
     + """\
-inputs = tokenizer("A mill grinds " + tokenizer.mask_token + " into flour.", return_tensors="pt")
+inputs = tokenizer("A mill grinds " + tokenizer.mask_token + " into flour.", return_tensors="pt"){{placed}}
 place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
 print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
 """
@@ -68,7 +68,7 @@ print(tokenizer.decode([int(model(**inputs).logits[0, place].argmax())]))
 TAGGED = (
     _LOADED
     + """\
-inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt")
+inputs = tokenizer("Anna lives beside the old mill.", return_tensors="pt"){{placed}}
 labels = [model.config.id2label[int(each)] for each in model(**inputs).logits[0].argmax(-1)]
 print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels)))
 """
@@ -76,7 +76,7 @@ print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), labels))
 ANSWERED = (
     _LOADED
     + """\
-inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt")
+inputs = tokenizer("What does a mill grind?", "A mill grinds grain into flour.", return_tensors="pt"){{placed}}
 outputs = model(**inputs)
 start, end = int(outputs.start_logits[0].argmax()), int(outputs.end_logits[0].argmax())
 print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
@@ -85,7 +85,7 @@ print(tokenizer.decode(inputs["input_ids"][0][start : end + 1]))
 TURNED = (
     _LOADED
     + """\
-inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt")
+inputs = tokenizer("A mill grinds grain into flour.", return_tensors="pt"){{placed}}
 tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 """

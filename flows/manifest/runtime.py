@@ -84,7 +84,8 @@ def _compute(runtime: RuntimeOptions, format_: Format) -> str | None:
     if compute not in able:
         return f"is {compute}, which the client of format {format_.name} does not multiply in{choices(able)}"
     if runtime.device != "CPU":
-        return f"is for device CPU; on {runtime.device} give `ov_config: {{INFERENCE_PRECISION_HINT: …}}`"
+        otherwise = "give `ov_config: {INFERENCE_PRECISION_HINT: …}`" if format_.properties else "leave it out"
+        return f"is for device CPU; on {runtime.device} {otherwise}"
     decided = {name for chosen in format_.computes.values() for name in chosen.get("ov_config", {})}
     if twice := sorted(decided & runtime.ov_config.keys()):
         return f"decides {twice[0]}, which ov_config gives, too; leave one of them out"

@@ -35,7 +35,7 @@ def schema() -> dict[str, Any]:
     }
     runtime = {
         "device": {
-            "description": "Device the artifact is judged on; GPU and NPU with format openvino.",
+            "description": "Device the artifact is judged on; GPU and NPU with format openvino, cuda and xpu with others.",
             "enum": list(DEVICES),
             "default": "CPU",
         },

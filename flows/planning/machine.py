@@ -95,12 +95,18 @@ def leave_out(plan: Plan) -> tuple[Plan, list[Fault]]:
 
 
 def _without_device(planned: Planned) -> str | None:
-    device, devices = planned.job.target.runtime.device, openvino_devices()
-    if device == "CPU" or device in {name.split(".")[0] for name in devices}:
+    device = planned.job.target.runtime.device
+    if device in _ACCELERATORS:
+        there, finds = torch_has(device), f"torch {installed('torch')} finds none of that name"
+    else:
+        devices = openvino_devices()
+        there = device == "CPU" or device in {name.split(".")[0] for name in devices}
+        finds = f"OpenVINO finds {', '.join(devices) or 'none'}"
+    if there:
         return None
     return (
-        f"device {device} is not on this machine, where OpenVINO finds {', '.join(devices) or 'none'}. Run where the device and "
-        "its driver are, or name another one; --target does the other targets alone."
+        f"device {device} is not on this machine, where {finds}. Run where the device and its driver are, or name another one; "
+        "--target does the other targets alone."
     )
 
 
@@ -114,7 +120,7 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
             "runtime.compute bf16: OpenVINO multiplies no bfloat16 on this CPU, and would use float32 without a word. Name "
             "fp32 or int8, or auto for the fastest of those that it has."
         )
-    if rung.recipe.calibrated and not _can_calibrate_on(calibration.device):
+    if rung.recipe.calibrated and not torch_has(calibration.device):
         yield (
             f"calibration.device {calibration.device} is not on this machine, or torch {installed('torch')} was built "
             "without it. Run where it is, or calibrate on cpu."
@@ -132,7 +138,8 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
         )
 
 
-def _can_calibrate_on(device: str) -> bool:
+def torch_has(device: str) -> bool:
+    """Whether torch was built for a device of that name and its driver is here, as far as that is seen without torch."""
     if device not in _ACCELERATORS:
         return True
     return "+cpu" not in installed("torch") and any(Path(node).exists() for node in _ACCELERATORS[device])

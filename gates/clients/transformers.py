@@ -55,14 +55,15 @@ class Model(Loaded):
     def logits(self, ids: Tensor) -> Tensor:
         """Run one row at once."""
         with torch.inference_mode():
-            out = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False)
-        return torch.as_tensor(out.logits[0])
+            row = ids[None].to(self.model.device)
+            out = self.model(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False)
+        return torch.as_tensor(out.logits[0]).cpu()
 
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run one row at once."""
         with torch.inference_mode():
-            made: Mapping[str, Tensor] = self.model(**given)
-        return made
+            made = self.model(**{name: tensor.to(self.model.device) for name, tensor in given.items()})
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in made.items()}
 
     def generate(
         self, prompts: Tensor, new_tokens: int, *, seed: int | None = None, through_ends: bool = False
@@ -74,8 +75,8 @@ class Model(Loaded):
         torch.manual_seed(seed or 0)
         with torch.inference_mode():
             out = self.model.generate(
-                input_ids=prompts,
-                attention_mask=torch.ones_like(prompts),
+                input_ids=prompts.to(self.model.device),
+                attention_mask=torch.ones_like(prompts, device=self.model.device),
                 max_new_tokens=new_tokens,
                 pad_token_id=0,
                 **options,
@@ -94,7 +95,7 @@ class Model(Loaded):
         """Unpack one linear at a time."""
         for name, module in self.model.named_modules():
             if isinstance(module, torch.nn.Linear):
-                yield f"{name}.weight", _dense(module)
+                yield f"{name}.weight", _dense(module).cpu()
 
     def harness(self, tokenizer: Any) -> Any:
         """The harness has a class for it."""
@@ -104,7 +105,9 @@ class Model(Loaded):
 
 
 def load(path: Path, loader: str, device: str, **options: Any) -> Model:
-    """Load on the CPU."""
+    """Load on a device by torch's name of it."""
+    if device != "CPU":
+        options["device_map"] = device
     with alarms() as faults:
         model, info = stock_class(loader).from_pretrained(
             path,

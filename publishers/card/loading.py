@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from catalog.formats import FORMATS
+from catalog.formats import FORMATS, TRANSFORMERS
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 
@@ -34,14 +34,16 @@ def snippet(
     was judged with.
     """
     row, runtime = FORMATS[format_], runtime or RuntimeOptions()
-    arguments = {"device": runtime.device} if runtime.device != "CPU" else {}
+    elsewhere = runtime.device != "CPU"
+    arguments = {row.client.device: runtime.device} if elsewhere else {}
     code = TASKS[task].clients[row.client.module].snippet
     where = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
     directory = _literal(name) if Path(name).is_absolute() else f"snapshot_download({_where(name, version)})"
     if "{directory}" in code and not Path(name).is_absolute():
         code = f"from huggingface_hub import snapshot_download\n{code}"
     further = "".join(f", {key}={_python(value)}" for key, value in (arguments | runtime.arguments(row)).items())
-    code = code.format(where=where, directory=directory, runtime=further)
+    placed = ".to(model.device)" if elsewhere and row.client is TRANSFORMERS else ""
+    code = code.format(where=where, directory=directory, runtime=further, placed=placed)
     return code if home is None else f"{LOCAL.format(home=_literal(str(home)))}\n{code}"
 
 

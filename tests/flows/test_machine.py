@@ -47,6 +47,18 @@ def test_a_device_that_is_not_here_is_refused_before_any_work(
     assert {path.name for path in (tmp_path / "home").iterdir()} == {"cache"}
 
 
+def test_a_device_of_torch_that_is_not_here_is_told_in_a_sentence(
+    manifest: Callable[[str], Path], tmp_path: Path
+) -> None:
+    if machine.torch_has("xpu"):
+        pytest.skip("this machine may have one")
+    refused = quantmill("plan", manifest("{nf4: {preset: nf4, device: xpu}}"), home=tmp_path / "home")
+    said = "targets.nf4: device xpu is not on this machine, where torch"
+    assert refused.code == 4 and said in refused.stderr, refused.stdout + refused.stderr
+    wrong = quantmill("plan", manifest("{nf4: {preset: nf4, device: GPU}}"), home=tmp_path / "home")
+    assert wrong.code == 2 and "format bitsandbytes does not run on" in wrong.stderr and "xpu" in wrong.stderr
+
+
 @pytest.mark.slow
 def test_targets_for_the_devices_of_another_machine_are_told_and_left_out(
     manifest: Callable[[str], Path], tmp_path: Path, prefect: str

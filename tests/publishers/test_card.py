@@ -81,11 +81,14 @@ def test_a_release_is_loaded_as_it_was_judged(artifact: Path, model: Path, tmp_p
 
 
 def test_the_dtype_of_products_and_the_device_are_in_the_code(artifact: Path, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "gpu").mkdir()
+    for name in ("gpu", "xpu"):
+        (tmp_path / name).mkdir()
     bf16 = card_of(artifact, model, tmp_path, runtime={"compute": "bf16"})
     assert 'AutoModelForCausalLM.from_pretrained("acme/demo-int4", dtype="bfloat16")' in bf16
     gpu = card_of(artifact, model, tmp_path / "gpu", format="openvino", runtime={"device": "GPU"})
-    assert 'device="GPU")' in gpu and ', "GPU")' in gpu
+    assert 'device="GPU")' in gpu and ', "GPU")' in gpu and ".to(model.device)" not in gpu
+    xpu = card_of(artifact, model, tmp_path / "xpu", runtime={"device": "xpu"})
+    assert 'from_pretrained("acme/demo-int4", device_map="xpu")' in xpu and ".to(model.device)" in xpu
 
 
 def test_activations_beyond_fp16_are_told(artifact: Path, model: Path, tmp_path: Path) -> None:
