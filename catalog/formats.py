@@ -70,6 +70,8 @@ class Format:
     """What its user installs, the client first."""
     files: tuple[str, ...]
     """Files, as patterns, without which it cannot be loaded."""
+    tokenizer: tuple[str, ...] = field(default=("tokenizer_config.json",), kw_only=True)
+    """Further ones of models that have a tokenizer."""
     weights: tuple[str, ...]
     """Files, as patterns, that hold the weights: their bytes are its size."""
     libraries: tuple[str, ...]
@@ -133,7 +135,7 @@ class Format:
         return f"{self.client.module}.{TASKS[task].clients[self.client.module].stock}"
 
 
-_CHECKPOINT = ("config.json", "tokenizer_config.json", "*.safetensors")
+_CHECKPOINT = ("config.json", "*.safetensors")
 _GENAI = """\
 import openvino_genai
 from huggingface_hub import snapshot_download
@@ -212,10 +214,8 @@ FORMATS: dict[str, Format] = {
             only={"nf4": ("nncf",), "mxfp4": ("nncf",)},
             client=OPTIMUM_INTEL,
             packages=("optimum-intel", "openvino", "openvino-tokenizers"),
-            files=(
-                *("config.json", "tokenizer_config.json", "openvino*_model.xml", "openvino*_model.bin"),
-                *("openvino_tokenizer.xml", "openvino_detokenizer.xml"),
-            ),
+            files=("config.json", "openvino*_model.xml", "openvino*_model.bin"),
+            tokenizer=("tokenizer_config.json", "openvino_tokenizer.xml", "openvino_detokenizer.xml"),
             weights=("openvino*_model.bin",),
             libraries=("openvino", "openvino-tokenizers", "optimum", "optimum-intel"),
             binaries=("openvino_*.bin",),
@@ -239,7 +239,7 @@ FORMATS: dict[str, Format] = {
             engines=("streaming",),
             client=LLAMA_CPP,
             packages=("xllamacpp", "huggingface_hub"),
-            files=("config.json", "tokenizer_config.json", "model.gguf"),
+            files=("config.json", "model.gguf"),
             weights=("*.gguf",),
             libraries=("gguf", "xllamacpp"),
             binaries=("*.gguf",),

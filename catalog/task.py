@@ -47,6 +47,7 @@ class Column:
 
 
 TEXT = Column("text")
+IMAGE = Column("image", kind="image")
 DOMAIN = Column("domain", required=False, named=True)
 """What kind of text a row is, for gates that hold in every domain."""
 
@@ -94,6 +95,8 @@ class Task:
     """The column that says what is true, if rows need not have it; None: a row knows by itself, or nobody does."""
     libraries: tuple[str, ...] = ()
     """Distributions that decide its measures besides those of every step that runs a model."""
+    packages: tuple[str, ...] = ()
+    """What its user installs besides the packages of the format."""
     unlabelled: tuple[str, ...] = ()
     """Gates about what is true that rows without a label can be asked, too: what the original says for them is their label."""
     graphs: tuple[str, ...] = ("openvino_model",)
@@ -107,6 +110,16 @@ class Task:
     def words(self) -> str:
         """Its name in a sentence."""
         return self.name.replace("-", " ")
+
+    @property
+    def tokenizes(self) -> bool:
+        """Whether its models read or write text, and have a tokenizer."""
+        return any(column.kind in ("text", "texts") for column in self.columns)
+
+    @property
+    def processes(self) -> bool:
+        """Whether its models read files, and have a processor that makes tensors of them."""
+        return any(column.is_file for column in self.columns)
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -19,6 +19,10 @@ class Usage:
 
 TRANSFORMERS = "from transformers import {stock}, AutoTokenizer\n"
 OPTIMUM_INTEL = "from optimum.intel import {stock}\nfrom transformers import AutoTokenizer\n"
+SEEN = "from PIL import Image\nfrom transformers import {stock}, AutoProcessor\n"
+SEEN_BY_OPTIMUM_INTEL = (
+    "from optimum.intel import {stock}\nfrom PIL import Image\nfrom transformers import AutoProcessor\n"
+)
 TEXT_GENERATION = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
 model = {stock}.from_pretrained({{where}}{{runtime}})
@@ -49,6 +53,15 @@ _LOADED = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
 model = {stock}.from_pretrained({{where}}{{runtime}})
 """
+PICTURED = """
+processor = AutoProcessor.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+image = Image.new("RGB", (224, 224), "red")  # or Image.open("picture.png")
+logits = model(**processor(images=image, return_tensors="pt")).logits[0]
+print(model.config.id2label[int(logits.argmax())], logits.tolist())
+"""
+# By a name, the class asks the Hub for the model's library, even of one that is here.
+PICTURED_FROM_DIRECTORY = PICTURED.replace("{stock}.from_pretrained({{where}}", "{stock}.from_pretrained({{directory}}")
 CLASSIFIED = (
     _LOADED
     + """\

@@ -15,6 +15,8 @@ from tempfile import NamedTemporaryFile
 
 from catalog.errors import EnvironmentFault, Fault, NetworkFault
 from catalog.sentence_transformers import LIST
+from catalog.task import KINDS as KIND_WORDS
+from catalog.task import Task
 from catalog.tasks import TASKS, task_for
 from flows.errors import UsageError
 from flows.manifest.names import fault
@@ -82,7 +84,7 @@ def first_manifest(source: str, to: Path | None, store: Store) -> First:
     task = task_of_directory(local) if local.is_dir() else DEFAULT_TASK
     said = "" if task == DEFAULT_TASK else f", task: {task}"
     draft = _Draft(path, f"model: {{source: {json.dumps(written)}{said}}}\n", allow_path, store)
-    texts = _texts(draft, TASKS[task].columns[0].name)
+    texts = _texts(draft, TASKS[task])
     chosen, left_out = _choose(draft, texts)
     with path.open("x", encoding="utf-8") as file:
         file.write(_manifest(draft.model, task, texts, chosen))
@@ -162,16 +164,21 @@ def _bare(error: Fault) -> str:
     return rest.lstrip("0123456789: ") if separator else said
 
 
-def _texts(draft: _Draft, column: str) -> str:
+def _texts(draft: _Draft, task: Task) -> str:
     """Return the sections of the texts: the defaults, files that lie beside the manifest, or ones that are made there.
 
-    column: the first of the task's.
+    Raises UsageError where rows stand for files, which are not made up, and none lie there.
     """
-    beside = {section: _beside(draft.path.parent, section) for section in _TEXTS}
-    if not all(beside.values()):
+    beside, first = {section: _beside(draft.path.parent, section) for section in _TEXTS}, task.columns[0]
+    if first.is_file and not beside["evaluation"]:
+        raise UsageError(
+            f"rows of {task.words} begin with the {KIND_WORDS[first.kind]}, and such files are not made up: put yours into "
+            f'{draft.path.parent / "evaluation.jsonl"}, a line each, such as {{"{first.name}": "files/1"}}, and ask again'
+        )
+    if not all(beside.values()) and not first.is_file:
         if not _lack_defaults(draft):
             return ""
-        beside |= dict(_documentation(draft.path.parent, column))
+        beside |= dict(_documentation(draft.path.parent, first.name))
     return "".join(f"{section}: {{files: [{json.dumps(path.name)}]}}\n" for section, path in beside.items() if path)
 
 

@@ -15,10 +15,10 @@ SLACK = 0.02, 65_536
 """Headers and alignment: share of the expected size plus bytes by which the weights may differ from it."""
 
 
-def files(artifact: Path, expected: Format, damage: Callable[[Path], str | None]) -> Check:
+def files(artifact: Path, expected: Format, damage: Callable[[Path], str | None], tokenizer: bool = True) -> Check:
     """Every file is of a kind that cannot run code, every weight file is whole, and the format's files are there.
 
-    `damage` is what the client says of the weight files (`gates.clients.client.Client`).
+    `damage` is what the client says of the weight files (`gates.clients.client.Client`); `tokenizer`, whether there is one.
     """
     name = "files"
     if not artifact.is_dir():
@@ -27,7 +27,7 @@ def files(artifact: Path, expected: Format, damage: Callable[[Path], str | None]
         if not (expected.takes(path.name) or path.name in NAMES):
             detail = f"{path.name} is neither plain text nor a weight file of this format"
             return Check(name=name, passed=False, detail=detail)
-    for required in expected.files:
+    for required in (*expected.files, *(expected.tokenizer if tokenizer else ())):
         if not any(artifact.glob(required)):
             return Check(name=name, passed=False, detail=f"{required} is missing")
     fault = _configuration(artifact, expected) or damage(artifact)

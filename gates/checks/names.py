@@ -1,4 +1,4 @@
-"""Configuration, tokenizer, special tokens and chat template, each held against the original's."""
+"""Configuration, tokenizer, processor, special tokens and chat template, each held against the original's."""
 
 from __future__ import annotations
 
@@ -70,6 +70,17 @@ def tokenizer(original: Any, artifact: Any, vocabulary: int, texts: list[str]) -
     return Check(
         name=name, passed=True, detail=f"same ids and texts as the original's on {len(_TEXTS) + len(texts)} texts"
     )
+
+
+def processor(original: Any, artifact: Any) -> Check:
+    """Files, such as images, become the same tensors: both processors are of one class, with the same settings."""
+    ours, theirs = ({"processor": type(each).__name__, **each.to_dict()} for each in (artifact, original))
+    differing = sorted(key for key in (ours.keys() | theirs.keys()) - _INCIDENTAL if ours.get(key) != theirs.get(key))
+    detail = f"{ours['processor']} with the original's settings"
+    if differing:
+        key = differing[0]
+        detail = f"{key} is {ours.get(key, 'lost')}, the original's is {theirs.get(key, 'none')}"
+    return Check(name="processor", passed=not differing, detail=detail)
 
 
 def special_tokens(original: Any, artifact: Any, model: Path, copy: Path) -> Check:

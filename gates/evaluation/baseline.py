@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter
@@ -15,7 +14,7 @@ from catalog.task import DOMAIN
 from catalog.tasks import TASKS
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
-from gates.evaluation import tasks, texts
+from gates.evaluation import readers, tasks, texts
 from gates.evidence import Activations
 from gates.progress import report
 from gates.request import BaselineRequest
@@ -32,7 +31,8 @@ WORDS = {"documents": "document", "chat": "conversation"}
 def run(request: BaselineRequest, out: Path) -> Baseline:
     """Run the original on every row; write one file per row, what else it is asked, and `result.json`."""
     evaluation, task = request.evaluation, measured(request.task)
-    asked = Asked(request.model, load_tokenizer(request.model), evaluation.tokens, out)
+    beside = readers.load(request.model, request.task)
+    asked = Asked(request.model, beside.tokenizer, evaluation.tokens, out, beside.processor)
     data = texts.read(evaluation.documents, TASKS[request.task].columns)[: evaluation.max_documents]
     made = task.rows(data, asked)
     rows = [{**row, **_domain(each)} for row, each in zip(made, data, strict=True) if row is not None]
@@ -88,13 +88,6 @@ def _score(task: MeasuredTask, loaded: Loaded, rows: list[Row], out: Path) -> in
         positions += task.positions(described)
         report(f"original: scoring {word}s", index + 1, len(rows))
     return positions
-
-
-def load_tokenizer(path: Path) -> Any:
-    """Load the tokenizer that lies beside a model, as its user will."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
 
 
 def read_result(directory: Path) -> Baseline:

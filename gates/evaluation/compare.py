@@ -12,8 +12,9 @@ from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, speed, tasks, texts
+from gates.evaluation import baseline, readers, speed, tasks, texts
 from gates.evaluation.findings import Findings
+from gates.evaluation.readers import Readers
 from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
 from gates.progress import report
@@ -46,7 +47,8 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     sizes = _sizes(request, original)
     findings = Findings()
     findings.add(files.size(sizes))
-    if findings.add(files.files(request.artifact, LOADABLE[request.format], client_of(request.format).damage)):
+    format_, damage = LOADABLE[request.format], client_of(request.format).damage
+    if findings.add(files.files(request.artifact, format_, damage, TASKS[request.task].tokenizes)):
         _examine(request, original, previous, limit, findings)
     documents = (*(previous.documents if previous else ()), *findings.documents)
     chat = (*(previous.chat if previous else ()), *findings.chat)
@@ -111,7 +113,7 @@ def _examine(
     report("artifact: loading", 0, 1)
     with findings.attempt("config"):
         findings.add(names.config(request.model, request.artifact))
-    tokenizer = _tokenizer(request, original, limit, findings)
+    beside = _beside(request, original, limit, findings)
     loaded = None
     with findings.attempt("loads"):
         loaded = load(request.artifact, request.format, request.runtime, request.task)
@@ -127,9 +129,10 @@ def _examine(
     with findings.attempt("weights"):
         findings.add(weights.weights(loaded, request.model))
     report("artifact: loading", 1, 1)
-    if tokenizer is None:
+    if beside is None:
         return
-    task, asked = measured(request.task), Asked(request.model, tokenizer, original.row_tokens, request.baseline)
+    task = measured(request.task)
+    asked = Asked(request.model, beside.tokenizer, original.row_tokens, request.baseline, beside.processor)
     with findings.attempt("finite"):
         with loaded.watched(request.overflow) as watch:
             _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
@@ -143,7 +146,7 @@ def _examine(
             )
     if request.tasks and not previous:
         with findings.attempt("tasks"):
-            _put_tasks(request, loaded, tokenizer, findings)
+            _put_tasks(request, loaded, beside.tokenizer, findings)
 
 
 def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:
@@ -153,10 +156,24 @@ def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, finding
     findings.add(Check(name="tasks", passed=True, detail=detail))
 
 
-def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, findings: Findings) -> Any | None:
-    """Check all that lies beside the weights; None when the artifact's tokens are not the original's."""
+def _beside(request: EvidenceRequest, original: Baseline, limit: int, findings: Findings) -> Readers | None:
+    """Check all that lies beside the weights; None when what the artifact is given would not be what the original is."""
+    task, own = TASKS[request.task], None
+    with findings.attempt("tokenizer" if task.tokenizes else "processor"):
+        own, theirs = (readers.load(path, request.task) for path in (request.artifact, request.model))
+        if task.processes and not findings.add(names.processor(theirs.processor, own.processor)):
+            return None
+    if own is None or not task.tokenizes:
+        return own
+    return own if _same_tokens(request, original, limit, findings, (own.tokenizer, theirs.tokenizer)) else None
+
+
+def _same_tokens(
+    request: EvidenceRequest, original: Baseline, limit: int, findings: Findings, pair: tuple[Any, Any]
+) -> bool:
+    """Check tokenizer, special tokens and chat template, the artifact's and the original's; False when tokens differ."""
+    own, theirs = pair
     with findings.attempt("tokenizer"):
-        own, theirs = (baseline.load_tokenizer(path) for path in (request.artifact, request.model))
         findings.add(names.special_tokens(theirs, own, request.model, request.artifact))
         if "chat-template" in TASKS[request.task].sanity:
             with findings.attempt("chat-template"):
@@ -166,9 +183,8 @@ def _tokenizer(request: EvidenceRequest, original: Baseline, limit: int, finding
         for name, check in client_of(request.format).TOKENIZERS.items():
             with findings.attempt(name):
                 findings.add(check(request.artifact, theirs, documents))
-        if findings.add(names.tokenizer(theirs, own, original.vocabulary, documents)):
-            return own
-    return None
+        return findings.add(names.tokenizer(theirs, own, original.vocabulary, documents))
+    return False
 
 
 def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices: range, findings: Findings) -> None:

@@ -86,6 +86,8 @@ class Asked:
     """Of a row at the most."""
     baseline: Path
     """Directory that the original's answers are in, or are written to."""
+    processor: Any = None
+    """Of files that rows name, such as images."""
 
 
 class MeasuredTask(ABC):

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig
 
 from gates.clients.client import Loaded
-from gates.errors import GateError
 from gates.evidence import Document
 from gates.judging.gate import Positions
 from gates.progress import report
+from gates.tasks.classes import distributions, target
 from gates.tasks.contract import Asked, Data, DistributionTask, Row, Stored
 from gates.tasks.encoders import output, tokenized
 
@@ -45,9 +44,9 @@ class TextClassification(DistributionTask):
         made: list[Row | None] = []
         for row in data:
             given = tokenized(asked.tokenizer, row["text"], row.get("pair"), asked.tokens)
-            target = _target(config, row.get("label"))
-            if target is not None:
-                given["targets"] = torch.tensor([target])
+            known = target(config, row.get("label"))
+            if known is not None:
+                given["targets"] = torch.tensor([known])
             made.append(given)
         return made
 
@@ -66,9 +65,7 @@ class TextClassification(DistributionTask):
 
     def logits(self, loaded: Loaded, row: Row) -> Tensor:
         """One distribution over classes, or one of no and yes for each output."""
-        logits = output(loaded, row, "logits")
-        apart = len(logits) == 1 or loaded.model.config.problem_type == "multi_label_classification"
-        return torch.stack([torch.zeros_like(logits), logits], dim=-1) if apart else logits[None]
+        return distributions(loaded.model.config, output(loaded, row, "logits"))
 
     def compare(self, loaded: Loaded, stored: Stored, indices: range) -> Iterator[Document]:
         """Score the collection once, then every row."""
@@ -87,21 +84,6 @@ class TextClassification(DistributionTask):
                 own = {field.name: getattr(compared, field.name) for field in fields(Positions)}
                 compared = Ranked(**own, ordered=float((before == after).double().mean()))
             yield self.document(index, compared)
-
-
-def _target(config: Any, label: Any) -> int | None:
-    """The class that a label means; None where there is none, or where it is no class but a grade."""
-    if label is None or config.problem_type == "multi_label_classification":
-        return None
-    if isinstance(label, str) and label in config.label2id:
-        return int(config.label2id[label])
-    number = float(label) if isinstance(label, int | float) or label.replace(".", "", 1).isdigit() else None
-    classes = max(config.num_labels, 2)
-    if number is not None and number == int(number) and 0 <= number < classes:
-        return int(number)
-    if number is not None and config.num_labels == 1:
-        return None
-    raise GateError(f"label {label!r} is none of the model's, which are {', '.join(map(str, config.label2id))}.")
 
 
 TASK = TextClassification()

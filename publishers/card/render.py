@@ -74,9 +74,11 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
             files.keys(),
             _model_type(subject.artifact),
         ),
-        packages=[(p, {**subject.tools, **evidence.tools}.get(p)) for p in format_.packages],
+        packages=[
+            (p, {**subject.tools, **evidence.tools}.get(p)) for p in (*format_.packages, *TASKS[subject.task].packages)
+        ],
         ran=_ran(subject, evidence),
-        vllm=_vllm(subject) if format_.vllm else None,
+        vllm=_vllm(subject) if format_.vllm and TASKS[subject.task].tokenizes else None,
         manifest=_yaml({"targets": {subject.target: _target(subject)}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
@@ -208,7 +210,10 @@ def _texts(subject: Subject) -> list[tuple[str, str]]:
     for kind, description in (("Calibration", subject.calibration), ("Evaluation", subject.evaluation)):
         if description is not None:
             rows += [(f"{kind}: {TEXT_LABELS.get(key, key)}", _cell(value)) for key, value in _leaves(description)]
-    return rows
+    # What is no text has no tokens to be cut off.
+    return (
+        rows if TASKS[subject.task].tokenizes else [row for row in rows if not row[0].endswith(TEXT_LABELS["tokens"])]
+    )
 
 
 def _leaves(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

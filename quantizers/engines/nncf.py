@@ -58,7 +58,8 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         _export(request, scratch, recipe, skeleton, names[target])
-        tokenizer.convert(request.model, scratch)
+        if TASKS[request.task].tokenizes:
+            tokenizer.convert(request.model, scratch)
         copy_companions(request.model, scratch, checkpoint.config)
         ir.write_configuration(scratch, recipe)
         made[target] = ir.check(scratch, recipe, skeleton, checkpoint, names[target])

@@ -89,13 +89,16 @@ def stacked(model: nn.Module) -> frozenset[str]:
 
 
 def unknown(model: nn.Module) -> tuple[str, ...]:
-    """Names of the 3-D parameters that are no known experts: stacks of another kind. A convolution's is none."""
+    """Names of the 3-D parameters that are no known experts: stacks of another kind.
+
+    A convolution's is none, and no token that is put before those of an image, `[1, tokens, hidden]`.
+    """
     return tuple(
         f"{path}.{name}"
         for path, module in model.named_modules()
         if not isinstance(module, nn.Conv1d)
         for name, value in module.named_parameters(recurse=False)
-        if value.dim() == 3
+        if value.dim() == 3 and len(value) > 1
     )
 
 

@@ -21,6 +21,9 @@ UNREADABLE: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("mamba", "mamba2", "mllama", "modernbert", "modernbert-decoder", "mt5", "perceiver"), _ALL),
     **dict.fromkeys(("recurrent_gemma", "rwkv", "t5", "umt5", "xlm", "xlstm"), _ALL),
+    **dict.fromkeys(("clip", "cvt", "deit", "dinov2", "dinov2_with_registers", "hiera", "ijepa"), _ALL),
+    **dict.fromkeys(("metaclip_2", "mobilevit", "pvt", "pvt_v2", "siglip", "siglip2", "swiftformer"), _ALL),
+    **dict.fromkeys(("swinv2", "vit", "vit_msn"), _ALL),
     "gpt_bigcode": ("attn.c_proj", "mlp.c_proj"),
     "nanochat": ("self_attn.o_proj",),
 }

@@ -1,4 +1,4 @@
-"""The files beside the weights: configuration, tokenizer and chat template, without a trace of this machine."""
+"""The files beside the weights: configuration, tokenizer, processor and chat template, without a trace of this machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from catalog import sentence_transformers as layout
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+"""How files, such as images, become tensors."""
 VERBATIM = (
     "generation_config.json",
     "tokenizer.json",
@@ -23,6 +25,7 @@ VERBATIM = (
     "sentencepiece.bpe.model",
     "chat_template.jinja",
     "chat_template.json",
+    *PROCESSORS,
     *layout.BESIDE,
 )
 """Files copied from the model when it has them; JSON objects among them are scrubbed."""
@@ -33,13 +36,14 @@ _CODE = "auto_map"
 
 
 def copy_companions(model: Path, artifact: Path, config: dict[str, Any]) -> None:
-    """Write `config` as config.json, and copy tokenizer, generation configuration and chat templates; no code is named."""
+    """Write `config` as config.json, and copy tokenizer, processor, generation configuration and chat templates; no code is
+    named."""
     write_json(artifact / "config.json", scrub(_without_code(config), model))
     for name in VERBATIM:
         path = model / name
         if not path.is_file():
             continue
-        if name in ("generation_config.json", "tokenizer_config.json"):
+        if name in ("generation_config.json", "tokenizer_config.json", *PROCESSORS):
             write_json(artifact / name, scrub(_without_code(json.loads(path.read_text("utf-8"))), model))
         else:
             shutil.copyfile(path, artifact / name)

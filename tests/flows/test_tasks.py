@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import encoders, translators
+from tests import encoders, pictures, translators
 from tests.flows.conftest import quantmill
 from tests.releases import ROOT, say
 
@@ -37,6 +37,8 @@ class Case:
     targets: Mapping[str, str] = field(default_factory=lambda: TARGETS)
     page: tuple[str, ...] = ()
     """What each piece of code of the task's section in docs/tasks.md prints of these releases."""
+    beside: Callable[[Path], object] | None = None
+    """What writes the files that rows name."""
 
 
 TEXTS = [{"text": text} for text, _ in encoders.sentences(200, 9)]
@@ -74,6 +76,15 @@ CASES = {
         f"accuracy: {{min_recovery: 40%}}, {ALIKE}, {SMALL}",
         "|".join(encoders.TOPICS),
     ),
+    "pictures": Case(
+        "image-classification",
+        pictures.beit,
+        pictures.ROWS,
+        f"accuracy: {{min_recovery: 60%}}, {ALIKE}, {SMALL}",
+        "|".join(pictures.NAMES),
+        {"int8": "w8-rtn", "nf4": "nf4", "ov-int8": "ov-w8-rtn"},
+        beside=pictures.write_files,
+    ),
     "ranks": Case(
         "text-classification",
         encoders.cross_encoder,
@@ -106,6 +117,8 @@ def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, tmp_pa
     case = CASES[name]
     targets = case.targets
     case.make(tmp_path / "model")
+    if case.beside:
+        case.beside(tmp_path)
     encoders.write_rows(tmp_path / "evaluation.jsonl", case.rows)
     encoders.write_rows(tmp_path / "calibration.jsonl", TEXTS)
     manifest = tmp_path / "m.yaml"

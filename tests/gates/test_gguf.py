@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from catalog.runtime import RuntimeOptions
 from gates.clients import client
 from gates.errors import GateError
-from gates.evaluation.baseline import load_tokenizer
+from gates.evaluation import readers
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
 from gates.spec import Gates
@@ -61,7 +61,9 @@ def test_a_tokenizer_or_template_that_is_another_inside_the_file_alone(
     bench: Bench, exported: Path, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(bench.model, tmp_path / "model"))
-    words = load_tokenizer(bench.model).train_new_from_iterator(["other text than before"] * 20, 2048)
+    words = readers.load(bench.model, "text-generation").tokenizer.train_new_from_iterator(
+        ["other text than before"] * 20, 2048
+    )
     for number, change in enumerate(("tokenizer", "template")):
         if change == "tokenizer":
             words.save_pretrained(model)
@@ -100,7 +102,7 @@ def test_what_llama_cpp_says_of_a_file_that_it_refuses(bench: Bench, exported: P
 
 
 def test_the_harness_is_answered_as_by_the_twin(bench: Bench, exported: Path) -> None:
-    tokenizer = load_tokenizer(bench.model)
+    tokenizer = readers.load(bench.model, "text-generation").tokenizer
     sides = [
         client.load(exported.with_name(name), row, RuntimeOptions(), "text-generation").harness(tokenizer)
         for name, row in (("gguf", "gguf"), ("plain", "compressed-tensors"))
@@ -117,7 +119,9 @@ def test_the_harness_is_answered_as_by_the_twin(bench: Bench, exported: Path) ->
 
 
 def test_the_harness_is_told_that_nothing_is_drawn(bench: Bench, exported: Path) -> None:
-    model = client.load(exported, "gguf", RuntimeOptions(), "text-generation").harness(load_tokenizer(bench.model))
+    model = client.load(exported, "gguf", RuntimeOptions(), "text-generation").harness(
+        readers.load(bench.model, "text-generation").tokenizer
+    )
     drawn = Instance("generate_until", {}, ("The function", {"do_sample": True, "temperature": 0.7}), 0)
     with pytest.raises(GateError, match=r"take the likeliest answer, or gate them on a target of the format `transf"):
         model.generate_until([drawn])

@@ -227,4 +227,4 @@ def test_card_of_the_source_that_is_not_yaml_is_named(artifact: Path, model: Pat
 
 def test_other_tasks_are_refused_by_name(artifact: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="'text-generation'"):
-        card_of(artifact, model, tmp_path, task="image-classification")
+        card_of(artifact, model, tmp_path, task="object-detection")

@@ -26,7 +26,17 @@ def _sound(head: bytes) -> str | None:
     return "is no WAV file, which is what sounds are read as; write it as one (ffmpeg -i SOUND -ac 1 SOUND.wav)"
 
 
-CHECKS: dict[Kind, Check] = {"audio": _sound}
+_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+"""How files begin of the formats that Pillow reads of itself, WebP aside."""
+
+
+def _image(head: bytes) -> str | None:
+    if head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return None
+    return "is no image in PNG, JPEG, WebP, GIF, BMP or TIFF; write it as one of these, or leave its row out"
+
+
+CHECKS: dict[Kind, Check] = {"audio": _sound, "image": _image}
 """By the kind of a column."""
 
 

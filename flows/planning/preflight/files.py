@@ -15,7 +15,6 @@ from catalog import sentence_transformers as layout
 from flows.files.headers import HeaderError, Tensor, shapes
 from flows.planning.sources import PATTERNS, Original, files_of
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _OBJECTS = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("generation_config.json", "chat_template.json", "preprocessor_config.json"),
@@ -79,8 +78,6 @@ def problem(directory: Path, state: State) -> str | None:
             return fault
     if layout.LIST in names and (fault := _unlike_sentence_transformers(directory)):
         return fault
-    if not names & set(TOKENIZERS):
-        return f"{directory} holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights"
     try:
         shapes(directory)
     except HeaderError as error:

@@ -1,4 +1,4 @@
-"""Whether the tokenizer beside a model is one, and of that model."""
+"""Whether what a task reads rows with lies beside a model: a processor of files, and a tokenizer that is one, and its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+from catalog.tasks import TASKS
 from flows.planning.preflight.files import Subject
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model")
 
 
 @lru_cache(maxsize=1024)
 def problem(subject: Subject) -> str | None:
-    """Return what is wrong with the tokenizer of a model that is here, or None."""
+    """Return what is wrong with tokenizer or processor of a model that is here, or None."""
     if subject.directory is None:
         return None
-    names = {name for name, *_ in subject.state}
+    names, task = {name for name, *_ in subject.state}, TASKS[subject.task]
+    if task.processes and not names & set(PROCESSORS):
+        return f"{subject.directory} holds no processor ({', '.join(PROCESSORS)}); save it beside the weights"
+    if not task.tokenizes:
+        return None
+    if not names & set(TOKENIZERS):
+        return f"{subject.directory} holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights"
     if "tokenizer.json" not in names:
         return _slow(subject, names)
     path = subject.directory / "tokenizer.json"

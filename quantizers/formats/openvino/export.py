@@ -59,7 +59,8 @@ def require_exportable(model: Path, skeleton: Skeleton) -> None:
         raise QuantizeError(
             f"{model}: optimum-intel does not export model_type {kind} for {skeleton.task}. {other_formats(skeleton)}"
         )
-    tokenizer.require(model)
+    if TASKS[skeleton.task].tokenizes:
+        tokenizer.require(model)
 
 
 def _require_linears(model: Path, skeleton: Skeleton) -> None:
@@ -103,10 +104,11 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
         ir.save(graph, out / f"{name}.xml")
         del graph
     shutil.rmtree(scratch)
-    tokenizer.convert(checkpoint.directory, out)
+    if task.tokenizes:
+        tokenizer.convert(checkpoint.directory, out)
     copy_companions(checkpoint.directory, out, checkpoint.config)
     ir.write_configuration(out, made.recipe)
-    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected, task.graphs)})
+    return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected, task)})
 
 
 def _encoder(skeleton: Skeleton) -> str:

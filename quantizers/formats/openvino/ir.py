@@ -10,6 +10,7 @@ import torch
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from catalog.dtypes import DTYPES
+from catalog.task import Task
 from catalog.tasks import TASKS
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Linear, Skeleton
@@ -19,15 +20,10 @@ from quantizers.request import Made
 TOLERANCE = 0.05
 """Share of the implied size by which shape constants, rotary tables and the exporter's folding may move it."""
 
-FILES = (
-    "config.json",
-    "openvino_tokenizer.xml",
-    "openvino_tokenizer.bin",
-    "openvino_detokenizer.xml",
-    "openvino_detokenizer.bin",
-    "openvino_config.json",
-)
-"""What optimum-intel and OpenVINO GenAI read, beside the graphs of the task."""
+FILES = ("config.json", "openvino_config.json")
+"""What optimum-intel reads, beside the graphs of the task."""
+TOKENIZER = tuple(f"openvino_{part}.{ending}" for part in ("tokenizer", "detokenizer") for ending in ("xml", "bin"))
+"""What OpenVINO GenAI reads of a tokenizer."""
 
 _COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(\.\d+)?")
 
@@ -69,7 +65,7 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
         AssertionError: a file is missing, or the weights are not of the size the recipe implies.
     """
     expected = _implied(recipe, skeleton, checkpoint, set(names))
-    written = weighed(directory, expected, TASKS[skeleton.task].graphs)
+    written = weighed(directory, expected, TASKS[skeleton.task])
     return Made(
         recipe=recipe,
         expected_bytes=expected,
@@ -80,13 +76,14 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
     )
 
 
-def weighed(directory: Path, expected: int, graphs: tuple[str, ...]) -> int:
-    """Size of the weights in a directory of IR, in bytes; `graphs` are names of its files.
+def weighed(directory: Path, expected: int, task: Task) -> int:
+    """Size of the weights in a directory of IR for a task, in bytes.
 
     Raises:
         AssertionError: a file is missing, or the size is not the `expected` one.
     """
-    wanted = (*FILES, *(f"{graph}.{ending}" for graph in graphs for ending in ("xml", "bin")))
+    graphs, tokenizer = task.graphs, TOKENIZER if task.tokenizes else ()
+    wanted = (*FILES, *tokenizer, *(f"{graph}.{ending}" for graph in graphs for ending in ("xml", "bin")))
     missing = [name for name in wanted if not (directory / name).is_file()]
     if missing:
         raise AssertionError(f"the OpenVINO export in {directory} has no {', '.join(missing)}")

@@ -33,7 +33,8 @@ def refusal(facts: Facts) -> str | None:
             if task.graphs[1:]
             else None
         )
-    stacked = next((name for name, shape in facts.shapes.items() if len(shape) == 3), None)
+    # A token that is put before those of an image is three-dimensional, too.
+    stacked = next((name for name, shape in facts.shapes.items() if len(shape) == 3 and shape[0] > 1), None)
     if stacked or (facts.kind not in MATRICES and any(map(_EXPERT.search, facts.shapes))):
         what = f"{stacked} is no matrix" if stacked else "it is a mixture of experts of a kind not known here"
         return f"cannot be written as OpenVINO IR from a {facts.kind}: {what}"

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from gates.clients.client import load_original
 from gates.errors import GateError
-from gates.evaluation.baseline import load_tokenizer
+from gates.evaluation import readers
 from gates.judging.gate import Embedded
 from gates.tasks import measured, pooling
 from gates.tasks.contract import Asked
@@ -96,16 +96,20 @@ def test_an_embedding_is_what_sentence_transformers_computes(model: Path) -> Non
 
     texts = [text for text, _ in encoders.sentences(LEAST, 4)]
     task = measured("feature-extraction")
-    rows = task.rows([{"text": text} for text in texts], Asked(model, load_tokenizer(model), 64, model))
+    rows = task.rows([{"text": text} for text in texts], asked(model))
     loaded = load_original(model, "feature-extraction")
     ours = torch.stack([task.describe(loaded, row, 0)["embedding"] for row in rows if row is not None])
     theirs = torch.as_tensor(SentenceTransformer(str(model), device="cpu").encode(texts))
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def asked(model: Path) -> Asked:
+    return Asked(model, readers.load(model, "feature-extraction").tokenizer, 64, model)
+
+
 def test_too_few_rows_are_told(model: Path) -> None:
     task = measured("feature-extraction")
-    rows = task.rows([{"text": "one"}] * (LEAST - 1), Asked(model, load_tokenizer(model), 64, model))
+    rows = task.rows([{"text": "one"}] * (LEAST - 1), asked(model))
     assert set(map(str, rows)) == {"None"} and str(LEAST) in task.nothing
 
 

@@ -4,18 +4,22 @@ import pytest
 import transformers
 from accelerate import init_empty_weights
 from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from bench import tiny
 from quantizers.families.heads import task_of
 from quantizers.families.limits import OF_ITS_OWN, TRANSPOSED, UNREADABLE, refusal
 from quantizers.formats.compressed_tensors import _unreadable
+from quantizers.linears import heads
 
-READABLE = ("llama", "gemma2", "olmo2", "granite", "bloom", "mpt", "phi3", "stablelm")
+READABLE = ("llama", "gemma2", "olmo2", "granite", "bloom", "mpt", "phi3", "stablelm", "beit", "swin", "convnext")
 
 
 def linears(kind: str) -> tuple[nn.Module, tuple[str, ...]]:
-    use = next(use for use in tiny.KINDS if kind in tiny.types(use))
+    use = next((use for use in tiny.KINDS if kind in tiny.types(use)), None)
+    if use is None:
+        return pictured(kind)
     config = tiny.shrunk(kind, use)
     if kind == "recurrent_gemma":
         config.num_hidden_layers = 3
@@ -25,6 +29,15 @@ def linears(kind: str) -> tuple[nn.Module, tuple[str, ...]]:
         model = built._from_config(config)
     head = model.get_output_embeddings()
     return model, tuple(n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head)
+
+
+def pictured(kind: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """A model that classifies images, and its linears but those of its head."""
+    config = CONFIG_MAPPING[kind](architectures=[], num_hidden_layers=2)
+    with init_empty_weights(include_buffers=False):
+        model = transformers.AutoModelForImageClassification.from_config(config)
+    names = tuple(n for n, m in model.named_modules() if type(m) is nn.Linear)
+    return model, tuple(name for name in names if name not in heads("image-classification", names))
 
 
 @pytest.mark.parametrize("kind", [*UNREADABLE, *READABLE])

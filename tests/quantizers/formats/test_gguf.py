@@ -19,7 +19,7 @@ from catalog.runtime import RuntimeOptions
 from flows.manifest.choosing import bits_per_weight
 from gates.checks.weights import weights
 from gates.clients import client, transformers, xllamacpp
-from gates.evaluation.baseline import load_tokenizer
+from gates.evaluation import readers
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.formats.limits import Facts, refusal
@@ -234,7 +234,7 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts() -> list[torch.Tensor]:
-    tokenizer = load_tokenizer(DEMO / "model")
+    tokenizer = readers.load(DEMO / "model", "text-generation").tokenizer
     return [torch.tensor(tokenizer(text)["input_ids"][:256]) for text in TEXTS[:16]]
 
 

@@ -3,6 +3,7 @@
 from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, target, write
 
 LONG = "n" * 60
+SEEN = target("").replace("./model", "./model, task: image-classification").removesuffix("\n")
 
 TARGETS_AND_NAMES = (
     Wrong(
@@ -149,6 +150,27 @@ TARGETS_AND_NAMES = (
         6,
         "gates.overflow",
         ("client of format gguf (target t) shows none",),
+    ),
+    Wrong(
+        "calibration text for what reads none",
+        SEEN + "w4-awq-g128\n",
+        5,
+        "targets.t",
+        ("calibrated on text, and models for image classification read none", "such as w8-rtn, w4-rtn-asym-g64"),
+    ),
+    Wrong(
+        "activations in int8 for what reads no text",
+        SEEN + "ov-w8a8\n",
+        5,
+        "targets.t",
+        ("calibrated on text", "without activations"),
+    ),
+    Wrong(
+        "token embeddings of what reads no text",
+        SEEN + "{preset: ov-w8-rtn, embeddings: int8}\n",
+        5,
+        "targets.t",
+        ("models for image classification have none",),
     ),
     Wrong(
         "an override to a symmetric grid",
