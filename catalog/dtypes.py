@@ -111,6 +111,9 @@ DTYPES: dict[str, Dtype] = {
         Dtype("int4_clip", 4, "w4-clip", Grid("int4_clip", 4, True, -7, 7, 7)),
         _codebook("nf4", "nf4", _NF4),
         _codebook("fp4_bnb", "fp4", _FP4),
+        # NNCF's, of the same numbers: a scale in 16 bits, or one in E4M3 for 16 weights and another for the whole tensor.
+        _codebook("fp4", "e2m1", _E2M1),
+        _codebook("nvfp4", "nvfp4", _E2M1, scale_bits=8),
         _codebook("mxfp4", "mxfp4", _E2M1, scale_bits=8),
     )
 }

@@ -38,6 +38,8 @@ class Engine:
     """By dtype of weights: what it stores activations as, by ranges it finds; none, of a dtype that is absent here."""
     ratio: tuple[str, ...] = ()
     """Dtypes of which it stores a share of the weights, the rest in int8."""
+    corrects: tuple[str, ...] | None = None
+    """Dtypes whose error low-rank adapters may take back; None: it takes no `nncf` beside a recipe at all."""
     prefix: str | None = None
     """How names of its recipes begin, where the format's do not begin otherwise."""
     word: str | None = None
@@ -62,15 +64,16 @@ ENGINES: dict[str, Engine] = {
             "nncf",
             "quantizers.engines.nncf:export",
             ("nncf",),
-            dtypes=("int4", "int8", "nf4", "mxfp4"),
+            dtypes=("int2", "int3", "int4", "int8", "nf4", "fp4", "nvfp4", "mxfp4"),
             # AWQ, scale estimation and GPTQ, by the names that these have in other engines.
             choices={"transform": (None, "awq")},
-            plain_only=("int8", "mxfp4"),
-            group_sizes={"int8": (-1,), "mxfp4": (32,)},
+            plain_only=("int8", "fp4", "nvfp4", "mxfp4"),
+            group_sizes={"int8": (-1,), "nvfp4": (16,), "mxfp4": (32,)},
             reads={"range": ("mse",)},
             families=False,
             activations={"int8": ("int8",)},
-            ratio=("int4", "nf4"),
+            ratio=("int2", "int3", "int4", "nf4", "fp4", "nvfp4"),
+            corrects=("int4", "nf4"),
             word="nncf",
             plain=None,
         ),

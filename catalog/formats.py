@@ -130,6 +130,10 @@ class Format:
         """Bits of what a group of weights of so many bits shares: its scale, and its zero point."""
         return self.scale_bits + (0 if symmetric else self.zero_bits or bits)
 
+    def resident(self, artifact_bytes: int, original_bytes: int) -> int:
+        """Bytes that the weights take in memory once the client has run: an artifact's, or what unpacking makes of them."""
+        return artifact_bytes if self.small_in_memory else original_bytes
+
     def loader(self, task: str) -> str:
         """Full name of the stock class that loads it."""
         return f"{self.client.module}.{TASKS[task].clients[self.client.module].stock}"
@@ -209,9 +213,9 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "openvino",
-            dtypes=("int4", "int8", "int4_fullrange", "int4_clip", "nf4", "mxfp4"),
+            dtypes=("int2", "int3", "int4", "int8", "int4_fullrange", "int4_clip", "nf4", "fp4", "nvfp4", "mxfp4"),
             engines=("streaming", "nncf"),
-            only={"nf4": ("nncf",), "mxfp4": ("nncf",)},
+            only=dict.fromkeys(("int2", "int3", "nf4", "fp4", "nvfp4", "mxfp4"), ("nncf",)),
             client=OPTIMUM_INTEL,
             packages=("optimum-intel", "openvino", "openvino-tokenizers"),
             files=("config.json", "openvino*_model.xml", "openvino*_model.bin"),
@@ -226,6 +230,8 @@ FORMATS: dict[str, Format] = {
                 "fp32": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}},
             },
             properties=True,
+            # NNCF stores these so.
+            symmetric=("int2", "int3"),
             mixes=True,
             embeddings=("int8",),
             stacks=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.tasks import TaskName
@@ -88,6 +90,18 @@ class Speed(_Frozen):
     peak_bytes_original: int
     peak_bytes: int
     """Peak resident bytes of the process that did nothing else."""
+    tokens: int = 32
+    """Decoded in each turn, one after the other, of one row."""
+
+    @property
+    def rate(self) -> float:
+        """Decoded tokens per second, the median turn's."""
+        return self.tokens / median(self.decode_seconds)
+
+    @property
+    def rate_original(self) -> float:
+        """The same of the original."""
+        return self.tokens / median(self.decode_seconds_original)
 
 
 FP16_MAX = 65504

@@ -81,6 +81,8 @@ def unmatched(patterns: Sequence[str], linears: Linears) -> str | None:
 
 def _divides(recipe: Recipe, inputs: Mapping[str, int]) -> None:
     size = recipe.group_size
+    if recipe.nncf and recipe.nncf.fallback != "error":
+        return
     uneven = tuple(name for name, count in inputs.items() if count % size) if size != -1 else ()
     if not uneven:
         return

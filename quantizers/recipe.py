@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from catalog.dtypes import DTYPES, DtypeName, Grid
 from catalog.engines import ENGINES, EngineName
 from catalog.formats import FORMATS, FormatName
+from quantizers.nncf_options import NncfOptions
 
 Transform = Literal["awq", "teq"]
 Range = Literal["minmax", "mse"]
@@ -42,7 +43,8 @@ class Recipe(BaseModel):
     rounding: Rounding = "nearest"
     """How a weight becomes an integer."""
     ratio: float = Field(1.0, gt=0, le=1)
-    """Share of the weights stored in `dtype`; the rest, the most sensitive, are stored in int8. Engine nncf only."""
+    """Share of the weights stored in `dtype`; the rest, the most sensitive, are stored in int8. In a recipe of engine nncf;
+    of a target with engine streaming it is a search by our own sensitivities, whose recipe has overrides."""
     skip: tuple[str, ...] = ("lm_head",)
     """Linears left as they are: full module names, or patterns with * (fnmatch)."""
     overrides: dict[str, DtypeName] = {}
@@ -54,6 +56,9 @@ class Recipe(BaseModel):
     embeddings: Literal["int8"] | None = None
     """Dtype of the token embeddings and of a head that shares them, asymmetric, one scale per row; null: as they are.
     Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""
+
+    nncf: NncfOptions | None = None
+    """What NNCF's weight compression offers beside all this. Engine nncf only."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -94,6 +99,7 @@ class Recipe(BaseModel):
         """Whether the recipe reads calibration text."""
         reads = ENGINES[self.engine].reads
         own = any(getattr(self, field) in choices for field, choices in reads.items())
+        own = own or (self.nncf is not None and self.nncf.reads)
         return own or self.transform is not None or self.rounding == "compensated" or self.activations is not None
 
     @field_validator("overrides")
@@ -106,6 +112,7 @@ class Recipe(BaseModel):
     def _fits(self) -> Self:
         self._held()
         self._able()
+        self._optioned()
         self._per_linear()
         return self
 
@@ -172,8 +179,33 @@ class Recipe(BaseModel):
                 "symmetric: false is not for weights whose activations are in int8: leave symmetric as it is"
             )
         if self.ratio != 1.0 and self.dtype not in engine.ratio:
-            able = [f"engine {name} and dtype {each}" for name, other in ENGINES.items() for each in other.ratio]
-            raise ValueError(f"ratio (a mix of int4 and int8) is for {', or '.join(able)}")
+            able = [f"engine {name} and dtype {_either(other.ratio)}" for name, other in ENGINES.items() if other.ratio]
+            raise ValueError(
+                f"ratio (a mix with int8) is for {', or '.join(able)}, or for a target of engine streaming"
+            )
+
+    def _optioned(self) -> None:
+        """Hold NNCF's own choices against the rest."""
+        options, corrects = self.nncf, ENGINES[self.engine].corrects
+        if options is None:
+            return
+        if corrects is None:
+            able = _either(name for name, other in ENGINES.items() if other.corrects is not None)
+            raise ValueError(f"nncf holds choices of engine {able}, and this is engine {self.engine}")
+        if self.dtype == "int8":
+            raise ValueError("nncf has no choices for dtype int8, which NNCF rounds to nearest, one scale per channel")
+        if options.lora_rank and self.dtype not in corrects:
+            raise ValueError(f"nncf.lora_rank is for dtype {_either(corrects)}, and this is {self.dtype}")
+        if options.lora_rank and self.rounding == "compensated":
+            raise ValueError("nncf.lora_rank is not for rounding compensated: NNCF corrects by one of them")
+        if options.sensitivity and self.ratio == 1.0:
+            raise ValueError(
+                "nncf.sensitivity ranks linears for ratio, which leaves none in another precision; give ratio"
+            )
+        if options.fallback == "adjust" and len(ENGINES[self.engine].group_sizes.get(self.dtype, ())) == 1:
+            raise ValueError(
+                f"nncf.fallback adjust is not for dtype {self.dtype}, which has one group size; allowed: ignore"
+            )
 
     def _per_linear(self) -> None:
         """Hold what is said of single modules against both."""

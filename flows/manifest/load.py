@@ -108,7 +108,7 @@ def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None
     """What a target asks for that its task or format does not have, or is asked: the key, and why."""
     key = ("targets", target.name)
     if target.search and not task.generates:
-        return (*key, "auto"), (
+        return (*key, "auto" if target.search.auto.share is None else "ratio"), (
             f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them"
         )
     if not task.tokenizes and any(rung.recipe.calibrated for rung in target.rungs):

@@ -189,12 +189,15 @@ class Rung(_Part):
 
 
 class Auto(_Part):
-    """A search for a mix of dtypes: the smallest within a divergence, or the least diverging within a size."""
+    """A search for a mix of dtypes: the smallest within a divergence, or the least diverging within a size or share."""
 
     max_kld: float | None = Field(None, gt=0)
     """Budget of quality, nats per token: the smallest mix that passes the gates with this divergence."""
     max_ratio: Fraction | None = Field(None, gt=0, le=1)
     """Budget of size, bytes of weights over the original's: the mix of least divergence that fits."""
+    share: Fraction | None = Field(None, gt=0, lt=1)
+    """Budget of size, share of the linears' weights that are in the narrower of two dtypes, at the least: the mix of least
+    divergence. A target's `ratio` stands for it, with its own dtype and int8."""
     dtypes: Annotated[tuple[DtypeName, ...], BeforeValidator(_as_tuple, json_schema_input_type=list[DtypeName])] = (
         "int4",
         "int8",
@@ -203,8 +206,12 @@ class Auto(_Part):
 
     @model_validator(mode="after")
     def _decided(self) -> Self:
-        if (self.max_kld is None) == (self.max_ratio is None):
-            raise ValueError("one budget decides: give either max_kld (quality) or max_ratio (size)")
+        if sum(budget is not None for budget in (self.max_kld, self.max_ratio, self.share)) != 1:
+            raise ValueError(
+                "one budget decides: give either max_kld (quality), max_ratio (size) or share (of weights)"
+            )
+        if self.share is not None and len(self.dtypes) > 2:
+            raise ValueError("share is of the weights in the narrower of two dtypes; give two")
         widths = [DTYPES[dtype].bits for dtype in self.dtypes]
         if len(widths) < 2 or len(set(widths)) != len(widths):
             raise ValueError("dtypes holds two dtypes or more, no two of one width, such as [int4, int8]")

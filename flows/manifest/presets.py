@@ -89,7 +89,8 @@ def name_of(recipe: Recipe) -> str:
 
     In order: engine or format unless ours, bits or codebook, bits of activations, what is done to the weights, grid, group
     (unless it is all that the format holds, what the library of a codebook uses, 64, or of int8 a whole channel, which is
-    `cw` of others), share of `dtype`, whether linears differ in dtype, whether embeddings are in int8. `skip` is not told.
+    `cw` of others), share of `dtype`, whether linears differ in dtype, whether embeddings are in int8, and
+    `x` where NNCF has choices of its own. `skip` is not told.
     """
     dtype, engine, format_ = DTYPES[recipe.dtype], ENGINES[recipe.engine], FORMATS[recipe.format]
     # AWQ by itself is a search of the scales and of the clipping range.
@@ -109,5 +110,6 @@ def name_of(recipe: Recipe) -> str:
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
         "mixed" if recipe.overrides else None,
         "e8" if recipe.embeddings else None,
+        "x" if recipe.nncf else None,
     ]
     return "-".join(part for part in parts if part)

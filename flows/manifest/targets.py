@@ -52,17 +52,40 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
         rungs = _ladder(source, key, fields, presets)
     else:
         auto = fields.pop("auto", None)
+        if auto is not None and "ratio" in fields:
+            raise source.error((*key, "ratio"), "cannot stand beside auto, which decides the dtype of every linear")
+        if "ratio" in fields:
+            auto = _share(source, key, fields, presets)
         rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", *RUNTIME, *_RECIPE)),)
         if auto is not None:
-            search = _search(source, key, auto, rungs[0].recipe)
+            at = (*key, "auto" if source.written((*key, "auto")) is not None else "ratio")
+            search = _search(source, at, auto, rungs[0].recipe)
             rungs = (Rung(name=f"auto-{rungs[0].name}", recipe=search.base),)
     for rung in rungs:
         refuse_unfit(source, key, runtime, rung.recipe)
     return Target(name=name, runtime=runtime, rungs=rungs, search=search)
 
 
-def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
-    at = (*key, "auto")
+def _share(source: Source, key: Key, fields: dict[str, Any], presets: Presets) -> dict[str, Any] | None:
+    """Take `ratio` out of a target whose engine has no ranking of its own: it is then a search; None: it is not."""
+    ratio = fields["ratio"]
+    plain = {word: value for word, value in fields.items() if word != "ratio"}
+    base = _rung(source, key, plain, presets, ("preset", "ladder", "auto", *RUNTIME, *_RECIPE)).recipe
+    if not ENGINES[base.engine].streams or not isinstance(ratio, float | int) or not 0 < ratio < 1:
+        return None
+    if not FORMATS[base.format].mixes or DTYPES[base.dtype].bits >= 8:
+        raise source.error(
+            (*key, "ratio"),
+            f"is the share of weights in {base.dtype}, the rest in int8, which is for format {' or '.join(mixing())} of engine "
+            "streaming, or for engine nncf, and for dtypes of fewer bits",
+        )
+    del fields["ratio"]
+    return {"share": ratio, "dtypes": [base.dtype, "int8"]}
+
+
+def _search(source: Source, at: Key, written: Any, base: Recipe) -> Search:
+    """What is written at a key, `auto` or `ratio`, as a search from a recipe."""
+    key = at[:-1]
     try:
         auto = Auto.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
@@ -72,7 +95,9 @@ def _search(source: Source, key: Key, written: Any, base: Recipe) -> Search:
         message = f"is for engine streaming with format {' or '.join(mixing())}, which alone store mixed dtypes"
         raise source.error(at, message)
     if base.overrides:
-        raise source.error((*key, "overrides"), "cannot stand beside auto, which decides the dtype of every linear")
+        raise source.error(
+            (*key, "overrides"), f"cannot stand beside {at[-1]}, which decides the dtype of every linear"
+        )
     for number, dtype in enumerate(auto.dtypes):
         if dtype not in (holds := format_.holds(base.engine)):
             allowed = sorted(holds)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from catalog.dtypes import DTYPES
-from flows.manifest.model import Rung, Search
+from flows.manifest.model import Auto, Rung, Search
 from flows.manifest.presets import name_of
 from flows.planning.jobs import Job
 from flows.store import Store
@@ -70,9 +70,18 @@ def mixes_of(search: Search, answer: SensitivityResult, original: int) -> list[M
 def _within(search: Search, answer: SensitivityResult, original: int) -> list[Mix]:
     from flows.planning.pareto import front
 
-    room = (search.auto.max_ratio or 1.0) * original - answer.rest_bytes
+    room = _room(search.auto, answer, original)
     pareto = front(answer.choices)
     return [pareto.mix(max(pareto.fitting(room), 0))]
+
+
+def _room(auto: Auto, answer: SensitivityResult, original: int) -> float:
+    """Return the bytes that linears may take."""
+    if auto.share is None:
+        return (auto.max_ratio or 1.0) * original - answer.rest_bytes
+    narrow, wide = sorted(auto.dtypes, key=_bits)
+    least, most = (sum(choice.bytes[dtype] for choice in answer.choices) for dtype in (narrow, wide))
+    return most - auto.share * (most - least)
 
 
 def _climbing(budget: float, answer: SensitivityResult) -> list[Mix]:

@@ -16,7 +16,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 3,
     "sensitivity": 6,
-    "quantize": 10,
+    "quantize": 11,
     "evidence": 4,
     "verdict": 6,
     "publish": 5,

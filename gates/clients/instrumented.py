@@ -39,20 +39,23 @@ class Instrumented:
 
     def run(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run one batch, with what models make of its ids themselves, and count; return the graph's own outputs."""
-        ids = next(iter(given.values()))
-        made = {
-            "attention_mask": torch.ones_like(ids),
-            "token_type_ids": torch.zeros_like(ids),
-            "position_ids": torch.arange(ids.shape[1]).expand_as(ids),
-            "beam_idx": torch.arange(len(ids), dtype=torch.int32),
-        }
-        feed = {name: np.ascontiguousarray({**made, **given}[name].numpy()) for name in self._inputs}
+        whole = {**_beside(given["input_ids"]), **given} if "input_ids" in given else given
+        feed = {name: np.ascontiguousarray(whole[name].numpy()) for name in self._inputs}
         self._request.reset_state()
         results = list(self._request.infer(feed).values())
         told = results[self.own :]
         for layer, largest, beyond in zip(self._layers, told[::2], told[1::2], strict=True):
             self._watch.add(layer, float(largest), int(beyond))
         return {name: torch.from_numpy(np.array(each)) for name, each in zip(self._outputs, results, strict=False)}
+
+
+def _beside(ids: Tensor) -> dict[str, Tensor]:
+    return {
+        "attention_mask": torch.ones_like(ids),
+        "token_type_ids": torch.zeros_like(ids),
+        "position_ids": torch.arange(ids.shape[1]).expand_as(ids),
+        "beam_idx": torch.arange(len(ids), dtype=torch.int32),
+    }
 
 
 def _activations(graph: Any) -> Iterator[tuple[str, Any]]:

@@ -61,6 +61,7 @@ def measure(
         load_seconds=loads[1],
         peak_bytes_original=peaks[0],
         peak_bytes=peaks[1],
+        tokens=NEW_TOKENS,
     )
 
 

@@ -16,7 +16,7 @@ from publishers.errors import PublishError
 FP16_MAX = 65504
 """The largest number of fp16."""
 TIMED = "decoding speed measured on the building machine and within its limit"
-UNTIMED = {"measured": "–", "bound": "–", "cell": "–"}
+UNTIMED = {"measured": "on the building machine", "bound": "within the limit", "cell": "–"}
 
 
 class _Part(BaseModel):

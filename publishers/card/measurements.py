@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from catalog.formats import Format
 from catalog.task import Task
 from publishers.card.card_evidence import FP16_MAX, Activations, Estimate, Evidence, Summary
 
 
-def measurements(task: Task, evidence: Evidence) -> list[tuple[str, str, str, str]]:
+def measurements(task: Task, format_: Format, evidence: Evidence) -> list[tuple[str, str, str, str]]:
     """Rows of (quantity, original, this model, change with its bounds)."""
     rows = [*_text_rows(task, "", evidence.summary)]
     if evidence.chat_summary:
@@ -18,7 +19,12 @@ def measurements(task: Task, evidence: Evidence) -> list[tuple[str, str, str, st
         kept = f"{after / before:.1%} kept" if before else "–"
         rows.append((f"{name} ({scores.metric}, {len(scores.original)} items)", f"{before:.4f}", f"{after:.4f}", kept))
     size = evidence.size
-    rows.append(("Weights", megabytes(size.original_bytes), megabytes(size.artifact_bytes), f"{size.ratio:.1%}"))
+    held = format_.resident(size.artifact_bytes, size.original_bytes)
+    rows.append(
+        ("Weights on disk", megabytes(size.original_bytes), megabytes(size.artifact_bytes), f"{size.ratio:.1%}")
+    )
+    share = f"{held / size.original_bytes:.1%}"
+    rows.append(("Weights in memory, computed", megabytes(size.original_bytes), megabytes(held), share))
     original, own = evidence.activations_original, evidence.activations
     if original or own:
         rows.append(("Largest activation", _reached(original), _reached(own), f"fp16 ends at {FP16_MAX:,}"))

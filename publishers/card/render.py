@@ -60,7 +60,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         recipe=recipe_rows(subject.recipe),
         lead=_lead(TASKS[subject.task], evidence.summary),
         confidence=_confidence(evidence.summary),
-        measurements=measurements(TASKS[subject.task], evidence),
+        measurements=measurements(TASKS[subject.task], format_, evidence),
         overflow=overflow(evidence),
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
@@ -92,7 +92,8 @@ def _model_type(artifact: Path) -> str | None:
 
 def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The recipe as a reader's table, every field of it."""
-    return [(RECIPE_LABELS.get(key, key), _recipe_word(key, recipe[key])) for key in _ordered(recipe)]
+    told = [key for key in _ordered(recipe) if key != "nncf" or recipe[key]]
+    return [(RECIPE_LABELS.get(key, key), _recipe_word(key, recipe[key])) for key in told]
 
 
 def _ordered(recipe: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ RECIPE_LABELS = {
     "overrides": "In another type",
     "activations": "Activations",
     "embeddings": "Token embeddings",
+    "nncf": "NNCF's own choices",
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
 

@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nncf import Dataset, IgnoredScope, ModelType, QuantizationPreset, compress_weights, quantize
+from nncf import (
+    AdvancedCompressionParameters,
+    AdvancedLoraCorrectionParameters,
+    BackupMode,
+    CompressWeightsMode,
+    Dataset,
+    GroupSizeFallbackMode,
+    IgnoredScope,
+    ModelType,
+    QuantizationPreset,
+    SensitivityMetric,
+    compress_weights,
+    quantize,
+)
 from optimum import intel
 from torch import Tensor
 
@@ -28,6 +41,7 @@ from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
+from quantizers.nncf_options import NncfOptions
 from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
@@ -67,32 +81,40 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     return made
 
 
-def settings(recipe: Recipe, skipped: tuple[str, ...]) -> dict[str, Any]:
-    """Arguments of OVWeightQuantizationConfig that a recipe stands for; `skipped` are module names."""
-    scope = {"patterns": [f".*{ir.node(name)}/.*" for name in skipped], "validate": False} if skipped else None
-    method = "awq" if recipe.transform == "awq" else "default"
-    shared = {"bits": recipe.bits, "sym": recipe.symmetric, "ignored_scope": scope, "quant_method": method}
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Arguments of `nncf.compress_weights` that a recipe stands for, but for texts and what is left out.
+
+    What is not asked for stays unsaid: NNCF writes what it is told into the graph.
+    """
     if recipe.dtype == "int8":
-        return shared | {"group_size": -1, "ratio": 1.0}
-    if DTYPES[recipe.dtype].codebook:
-        shared["dtype"] = recipe.dtype
-    return shared | {
+        return {"mode": CompressWeightsMode.INT8_SYM if recipe.symmetric else CompressWeightsMode.INT8_ASYM}
+    options = recipe.nncf or NncfOptions()
+    grid = "" if DTYPES[recipe.dtype].codebook else "_sym" if recipe.symmetric else "_asym"
+    advanced: dict[str, Any] = {"group_size_fallback_mode": GroupSizeFallbackMode(options.fallback)}
+    if options.lora_rank:
+        advanced["lora_correction_params"] = AdvancedLoraCorrectionParameters(adapter_rank=options.lora_rank)
+    metric = _metric(recipe, options)
+    return {
+        "mode": CompressWeightsMode(recipe.dtype + grid),
         "group_size": recipe.group_size,
         "ratio": recipe.ratio,
-        "all_layers": False,
-        "backup_precision": "int8_asym",
-        "sensitivity_metric": _metric(recipe),
-        # What is not asked for stays unsaid: NNCF writes what it is told into the graph.
+        "all_layers": options.all_layers,
+        "backup_mode": BackupMode(options.backup),
+        "sensitivity_metric": metric and SensitivityMetric(metric),
+        "awq": recipe.transform == "awq" or None,
         "scale_estimation": recipe.range == "mse" or None,
         "gptq": recipe.rounding == "compensated" or None,
-        "group_size_fallback": "error",
+        "lora_correction": options.lora_rank is not None or None,
+        "advanced_parameters": AdvancedCompressionParameters(**advanced),
     }
 
 
-def _metric(recipe: Recipe) -> str | None:
+def _metric(recipe: Recipe, options: NncfOptions) -> str | None:
     """What NNCF ranks linears by where some are to stay in int8; its own default with and without text."""
     if recipe.ratio == 1:
         return None
+    if options.sensitivity:
+        return options.sensitivity
     return "max_activation_variance" if recipe.calibrated else "weight_quantization_error"
 
 
@@ -108,20 +130,13 @@ def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
     stock = getattr(intel, TASKS[skeleton.task].clients["optimum.intel"].stock)
-    compression = intel.OVWeightQuantizationConfig(**settings(recipe, _skipped(skeleton, names)))
+    skipped = [f".*{ir.node(name)}/.*" for name in _skipped(skeleton, names)]
+    left_out = IgnoredScope(patterns=skipped, validate=False) if skipped else None
     exported = stock.from_pretrained(
-        request.model,
-        export=True,
-        compile=False,
-        use_cache=True,
-        local_files_only=True,
-        **({"load_in_8bit": False} if recipe.calibrated else {"quantization_config": compression}),
+        request.model, export=True, compile=False, use_cache=True, local_files_only=True, load_in_8bit=False
     )
+    rows = _rows(exported.model, request, skeleton) if recipe.calibrated else []
     if recipe.activations:
-        rows = _rows(exported.model, request, skeleton)
-        left_out = (
-            IgnoredScope(**scope) if (scope := settings(recipe, _skipped(skeleton, names))["ignored_scope"]) else None
-        )
         exported.model = quantize(
             exported.model,
             Dataset(rows),
@@ -132,13 +147,21 @@ def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton,
             ignored_scope=left_out,
         )
         weights.name_again(exported.model)
-    elif recipe.calibrated:
-        rows = _rows(exported.model, request, skeleton)
-        compress_weights(
-            exported.model, dataset=Dataset(rows), **compression.to_nncf_dict() | {"subset_size": len(rows)}
-        )
+    else:
+        texts = {"dataset": Dataset(rows), "subset_size": len(rows)} if rows else {}
+        compress_weights(exported.model, **settings(recipe), **texts, ignored_scope=left_out)
+        _compress_cache(exported.model)
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])
+
+
+def _compress_cache(graph: Any) -> None:
+    """Leave the precision of keys and values to the runtime, as optimum-intel does in what it compresses."""
+    if graph.has_rt_info(["runtime_options", "KV_CACHE_PRECISION"]):
+        options = graph.get_rt_info("runtime_options").value
+        graph.set_rt_info(
+            {name: each for name, each in options.items() if name != "KV_CACHE_PRECISION"}, "runtime_options"
+        )
 
 
 def _rows(graph: Any, request: Request, skeleton: Skeleton) -> list[dict[str, Any]]:

@@ -59,10 +59,10 @@ def test_keys_never_change_by_accident(tmp_path: Path, monkeypatch: pytest.Monke
     assert {name: key[:16] for name, key in steps.items()} == {
         "0-texts": "8d03be6dec48ad9b",
         "1-baseline": "f8ab08b771bbc722",
-        "2-quantize": "8dbf3b7b37cb16f5",
-        "3-evidence": "daaa86a23bbc4a0f",
-        "4-verdict": "92978e47d76aa5d7",
-        "5-publish": "2c758a3ba0ccc50e",
+        "2-quantize": "b1d3fa75a972db88",
+        "3-evidence": "94eb21a1fbc15a61",
+        "4-verdict": "c54742d364ae2ab7",
+        "5-publish": "8298ae7bc448fcf1",
         "contamination": "a10ed5086fbb650b",
         "fetch": "44c36b06f27cc3a6",
     }

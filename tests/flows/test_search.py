@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flows.execution.steps import note
+from flows.manifest.load import load
 from flows.manifest.model import Auto, Search
 from flows.planning.mixed_precision import Mix, ladder, mixes_of, size_of
 from flows.planning.pareto import front
@@ -154,3 +155,37 @@ def test_an_artifact_of_the_base_is_not_taken_for_that_of_the_search(tmp_path: P
     plain = job_of(room(tmp_path / "plain"), store.home)
     note(store, plain.quantize(plain.target.rungs[0]), artifact())
     assert "quantize" in plan_job(job_of(manifest, store.home), store).steps
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_share_of_weights_is_held_by_the_least_sensitive(share: float) -> None:
+    """Held against all mixes: as much in four bits as asked for, and none of that kind diverges less."""
+    sensitivities = answer(10)
+    search = Search(auto=Auto(share=share), base=BASE)
+    [mix] = mixes_of(search, sensitivities, 0)
+    weights = [choice.bytes["int8"] - choice.bytes["int4"] for choice in sensitivities.choices]
+
+    def narrow(mix: Mix) -> float:
+        return sum(w for w, dtype in zip(weights, mix, strict=True) if dtype == "int4") / sum(weights)
+
+    every = [each for each in itertools.product(("int4", "int8"), repeat=10) if narrow(each) >= share]
+    assert narrow(mix) >= share and harm(sensitivities, mix) == pytest.approx(
+        min(harm(sensitivities, m) for m in every)
+    )
+    [rung] = ladder(search, sensitivities, 10**9, None)
+    assert set(rung.recipe.dtypes_of(name for c in sensitivities.choices for name in c.linears).values()) == {
+        "int4",
+        "int8",
+    }
+
+
+def test_a_ratio_of_our_engine_is_a_search_and_of_nncf_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "model: {source: a/b}\ntargets:\n  ours: {preset: ov-w4-rtn-g64, ratio: 0.8}\n  theirs: {preset: ov-w4-g64, ratio: 0.8}\n"
+    )
+    targets = load(path).targets
+    assert targets["ours"].search == Search(
+        auto=Auto(share=0.8, dtypes=("int4", "int8")), base=targets["ours"].rungs[0].recipe
+    )
+    assert targets["theirs"].search is None and targets["theirs"].rungs[0].recipe.ratio == 0.8

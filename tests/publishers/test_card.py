@@ -91,6 +91,19 @@ def test_the_dtype_of_products_and_the_device_are_in_the_code(artifact: Path, mo
     assert 'from_pretrained("acme/demo-int4", device_map="xpu")' in xpu and ".to(model.device)" in xpu
 
 
+@pytest.mark.parametrize(
+    ("format_", "held"), [("compressed-tensors", "original_bytes"), ("openvino", "artifact_bytes")]
+)
+def test_what_weights_take_in_memory_follows_from_the_format(
+    format_: str, held: str, artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    size = EVIDENCE["size"]
+    row = re.search(
+        r"\| Weights in memory, computed \| (.*?) \| (.*?) \|", card_of(artifact, model, tmp_path, format=format_)
+    )
+    assert row and row[1] == f"{size['original_bytes'] / 1e6:,.2f} MB" and row[2] == f"{size[held] / 1e6:,.2f} MB"
+
+
 def test_activations_beyond_fp16_are_told(artifact: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     beyond = {"largest": 81234.6, "layer": "model.layers.1", "beyond": {"model.layers.1": 7, "model.layers.2.up": 1200}}
@@ -148,7 +161,7 @@ def test_every_figure_of_the_evidence_is_shown_with_its_bounds(artifact: Path, m
         "| Perplexity | 21.5000 | 21.7150 | +1.00% (+0.60% to +1.40%) |",
         "| KL divergence from the original, nats per token | 0 | 0.00420 (0.00360 to 0.00480) |",
         "| Same first choice as the original (top-1) | 100% | 96.20% (95.40% to 97.00%) |",
-        "| Weights | 0.40 MB | 0.13 MB | 32.5% |",
+        "| Weights on disk | 0.40 MB | 0.13 MB | 32.5% |",
         "| KL divergence, nats per token | 0.00420 | 0.00480 | ≤ 0.05000 | passed |",
     ):
         assert row in card

@@ -150,7 +150,7 @@ def _searched(subject: Subject, base: Recipe, auto: Auto) -> Problem | None:
         return Problem(
             f"model_type {subject.config['model_type']} has an encoder and a decoder, and a search takes models with one stack "
             "of blocks; give a recipe with overrides, or a ladder",
-            ("auto",),
+            ("auto", "ratio"),
         )
     if auto.max_ratio is None or not seen(subject).whole:
         return None

@@ -13,7 +13,8 @@ from catalog.dtypes import DTYPES
 from catalog.task import Task
 from catalog.tasks import TASKS
 from quantizers.model.checkpoint import Checkpoint
-from quantizers.model.skeleton import Linear, Skeleton
+from quantizers.model.skeleton import Skeleton
+from quantizers.nncf_options import NncfOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Made
 
@@ -51,7 +52,7 @@ def write_configuration(directory: Path, recipe: Recipe) -> None:
 
     Of int8 its vocabulary knows one scale per output channel alone: other group sizes it is not told.
     """
-    tellable = recipe.bits == 4 or recipe.group_size == -1
+    tellable = recipe.dtype in ("int4", "int8", "nf4", "mxfp4") and (recipe.bits == 4 or recipe.group_size == -1)
     asked = {"bits": recipe.bits, "sym": recipe.symmetric, "group_size": recipe.group_size, "ratio": recipe.ratio}
     dtype = recipe.dtype if DTYPES[recipe.dtype].codebook else f"int{recipe.bits}"
     config = OVWeightQuantizationConfig(**asked, dtype=dtype) if tellable else None
@@ -72,8 +73,17 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
         weights_bytes=written,
         quantized=len(names),
         kept=len(skeleton.source) - len(names),
-        notes=("embeddings are stored in int8, one scale per row",),
+        notes=(_of_embeddings(recipe),),
     )
+
+
+def _of_embeddings(recipe: Recipe) -> str:
+    options = recipe.nncf or NncfOptions()
+    if options.all_layers:
+        return f"embeddings are stored in {recipe.dtype}, as all linears"
+    if options.backup == "none":
+        return "embeddings are kept as they are"
+    return "embeddings are stored in int8, one scale per row"
 
 
 def weighed(directory: Path, expected: int, task: Task) -> int:
@@ -100,19 +110,22 @@ def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: 
     embeddings = {
         f"{name}.weight" for name, module in skeleton.model.named_modules() if isinstance(module, torch.nn.Embedding)
     }
-    head = list(skeleton.linears)[-1]
+    head, options = list(skeleton.linears)[-1], recipe.nncf or NncfOptions()
+    aside = (
+        set() if options.all_layers else embeddings | ({f"{head}.weight"} if head not in _blocks(skeleton) else set())
+    )
+    quantized = embeddings | {f"{name}.weight" for name in names}
     total = 0.0
-    unread = TASKS[skeleton.task].unread
     for tensor, key in skeleton.source.items():
-        if tensor.startswith(unread):
+        if tensor.startswith(TASKS[skeleton.task].unread):
             continue
-        shape, linear = checkpoint.tensors[key].shape, skeleton.by_weight.get(tensor)
-        if linear is not None and linear.name in names:
-            total += _linear(linear, recipe, wide=linear.name == head and head not in _blocks(skeleton))
-        elif tensor in embeddings:
-            total += shape[0] * (shape[1] + 3)
+        shape, itemsize = checkpoint.tensors[key].shape, checkpoint.tensors[key].dtype.itemsize
+        if tensor in quantized:
+            linear = skeleton.by_weight.get(tensor)
+            rows, columns = (linear.out_features, linear.in_features) if linear else shape
+            total += _matrix(rows, columns, itemsize, recipe, wide=tensor in aside)
         else:
-            total += torch.Size(shape).numel() * checkpoint.tensors[key].dtype.itemsize
+            total += torch.Size(shape).numel() * itemsize
     return round(total)
 
 
@@ -120,12 +133,18 @@ def _blocks(skeleton: Skeleton) -> set[str]:
     return {name for name in skeleton.linears if re.search(r"\.\d+\.", name)}
 
 
-def _linear(linear: Linear, recipe: Recipe, wide: bool) -> float:
-    rows, columns = linear.out_features, linear.in_features
-    byte = rows * (columns + 3)
+def _matrix(rows: int, columns: int, itemsize: int, recipe: Recipe, wide: bool) -> float:
+    """Bytes of one linear or embedding; `wide`: it is stored in the backup precision, whatever `dtype` says."""
+    options = recipe.nncf or NncfOptions()
+    kept = rows * columns * itemsize
+    backup = {"none": kept, "int8_sym": rows * (columns + 2), "int8_asym": rows * (columns + 3)}[options.backup]
     if recipe.bits == 8 or wide:
-        return byte
-    groups = rows * (1 if recipe.group_size == -1 else columns // recipe.group_size)
+        return backup
+    size = options.group_size(recipe.group_size, columns)
+    if size is None:
+        return kept if options.fallback == "ignore" else backup
+    groups = rows * (1 if size == -1 else columns // size)
     scale = (DTYPES[recipe.dtype].scale_bits or 16) / 8
-    narrow = rows * columns / 2 + groups * (scale + (0 if recipe.symmetric else 0.5))
-    return recipe.ratio * narrow + (1 - recipe.ratio) * byte
+    narrow = rows * columns * recipe.bits / 8 + groups * (scale + (0 if recipe.symmetric else recipe.bits / 8))
+    adapters = (options.lora_rank or 0) * (rows + columns)
+    return recipe.ratio * (narrow + adapters) + (1 - recipe.ratio) * backup

@@ -5,14 +5,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
+import nncf
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from catalog.engines import ENGINES
 from quantizers.engines.nncf import settings
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
+from quantizers.nncf_options import NncfOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result
 from tests.quantizers.models import DEMO, make_llama, request
@@ -26,6 +30,9 @@ RECIPES = {
     "int8": IR | {"dtype": "int8", "group_size": -1},
     "nf4": IR | {"dtype": "nf4", "group_size": 64, "symmetric": True},
     "mxfp4": IR | {"dtype": "mxfp4", "group_size": 32, "symmetric": True},
+    "int3": IR | {"dtype": "int3", "group_size": 64, "symmetric": True, "nncf": {"all_layers": True}},
+    "fp4": IR
+    | {"dtype": "fp4", "group_size": 512, "symmetric": True, "nncf": {"fallback": "adjust", "backup": "none"}},
 }
 TEXT = "Return the absolute value of the argument. The argument may be an integer or a floating point number."
 
@@ -42,7 +49,14 @@ def test_the_stock_loader_reads_it_and_it_is_close_to_the_original(made):
 
     tokens = AutoTokenizer.from_pretrained(made / "mixed")(TEXT, return_tensors="pt")
     original = AutoModelForCausalLM.from_pretrained(MODEL).float()(**tokens).logits.log_softmax(-1)
-    for target, most in (("mixed", 0.05), ("int8", 0.005), ("nf4", 0.03), ("mxfp4", 0.04)):
+    for target, most in (
+        ("mixed", 0.05),
+        ("int8", 0.005),
+        ("nf4", 0.03),
+        ("mxfp4", 0.04),
+        ("int3", 0.1),
+        ("fp4", 0.05),
+    ):
         model = OVModelForCausalLM.from_pretrained(made / target, local_files_only=True)
         quantized = model(**tokens).logits.log_softmax(-1)
         divergence = (original.exp() * (original - quantized)).sum(-1).mean()
@@ -54,7 +68,12 @@ def aware(tmp_path_factory) -> Path:
     """NNCF's AWQ, scale estimation and GPTQ over a few rows of the demo's calibration text, and nearest beside it."""
     out = tmp_path_factory.mktemp("aware")
     grid = IR | {"group_size": 64}
-    recipes = {"nearest": grid, "aware": grid | {"transform": "awq", "range": "mse", "rounding": "compensated"}}
+    recipes = {
+        "nearest": grid,
+        "aware": grid | {"transform": "awq", "range": "mse", "rounding": "compensated"},
+        "corrected": grid | {"nncf": {"lora_rank": 16}},
+        "ranked": grid | {"ratio": 0.7, "nncf": {"sensitivity": "mean_activation_magnitude", "backup": "int8_sym"}},
+    }
     text = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=96)
     targets = {name: Recipe(**recipe) for name, recipe in recipes.items()}
     run(Request(model=MODEL, targets=targets, calibration=text), out)
@@ -75,17 +94,70 @@ def test_what_reads_calibration_text_diverges_less(aware):
         quantized = model(**tokens).logits.log_softmax(-1)
         return (original.exp() * (original - quantized)).sum(-1).mean().item()
 
-    assert divergence("aware") < 0.8 * divergence("nearest")
+    nearest = divergence("nearest")
+    assert divergence("aware") < 0.8 * nearest and divergence("corrected") < nearest > divergence("ranked")
+
+
+@pytest.mark.slow
+def test_its_own_choices_are_in_the_graph(aware, made):
+    graph = (aware / "ranked/openvino_model.xml").read_text()
+    assert '<sensitivity_metric value="mean_activation_magnitude"' in graph and '<backup_mode value="int8_sym"' in graph
+    assert '<lora_correction value="True"' in (aware / "corrected/openvino_model.xml").read_text()
+    graph = (made / "fp4/openvino_model.xml").read_text()
+    assert '<group_size value="256"' not in graph and 'element_type="f4e2m1" shape="256, 3, 256"' in graph
+    assert "KV_CACHE_PRECISION" not in graph
 
 
 def test_each_choice_of_a_recipe_is_a_choice_of_the_library():
-    plain = settings(Recipe(**IR), ())
-    assert plain["scale_estimation"] is plain["gptq"] is None
-    assert plain["quant_method"] == "default" and plain["sensitivity_metric"] is None
-    aware = settings(Recipe(**IR, transform="awq", range="mse", rounding="compensated", ratio=0.8), ())
-    assert aware["quant_method"] == "awq" and aware["scale_estimation"] and aware["gptq"]
-    assert aware["sensitivity_metric"] == "max_activation_variance"
-    assert settings(Recipe(**IR, ratio=0.8), ())["sensitivity_metric"] == "weight_quantization_error"
+    plain = settings(Recipe(**IR))
+    assert plain["awq"] is plain["scale_estimation"] is plain["gptq"] is plain["lora_correction"] is None
+    assert plain["sensitivity_metric"] is None and plain["mode"] is nncf.CompressWeightsMode.INT4_ASYM
+    aware = settings(Recipe(**IR, transform="awq", range="mse", rounding="compensated", ratio=0.8))
+    assert aware["awq"] and aware["scale_estimation"] and aware["gptq"]
+    assert aware["sensitivity_metric"].value == "max_activation_variance"
+    assert settings(Recipe(**IR, ratio=0.8))["sensitivity_metric"].value == "weight_quantization_error"
+
+
+@pytest.mark.parametrize(
+    ("field", "library"),
+    [("sensitivity", nncf.SensitivityMetric), ("backup", nncf.BackupMode), ("fallback", nncf.GroupSizeFallbackMode)],
+)
+def test_a_recipe_may_say_what_nncf_knows(field, library):
+    """What NNCF has besides is in eight-bit floating point, which int8 is smaller and better than."""
+    allowed = {
+        word for each in get_args(NncfOptions.model_fields[field].annotation) for word in get_args(each) or [each]
+    }
+    assert allowed - {type(None)} == {each.value for each in library if "fp8" not in each.value}
+
+
+@pytest.mark.parametrize("dtype", ENGINES["nncf"].dtypes)
+def test_every_dtype_is_a_mode_of_nncf(dtype):
+    size = ENGINES["nncf"].group_sizes.get(dtype, (64,))[0]
+    mode = settings(Recipe(engine="nncf", format="openvino", dtype=dtype, group_size=size))["mode"]
+    assert mode.value.removesuffix("_sym") == dtype
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"engine": "streaming"}, "choices of engine nncf"),
+        ({"dtype": "int8", "group_size": -1}, "no choices for dtype int8"),
+        ({"dtype": "fp4", "symmetric": True}, "for dtype int4 or nf4"),
+        ({"rounding": "compensated"}, "corrects by one of them"),
+        ({"nncf": {"sensitivity": "max_activation_variance"}}, "give ratio"),
+        ({"dtype": "nvfp4", "group_size": 16, "symmetric": True, "nncf": {"fallback": "adjust"}}, "allowed: ignore"),
+        ({"nncf": {"backup": "int4"}}, "int8_asym"),
+    ],
+)
+def test_what_nncf_would_ignore_or_refuse_is_refused_before(changes, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe.model_validate(IR | {"group_size": 64, "nncf": {"lora_rank": 8}} | changes)
+
+
+def test_what_reads_text():
+    reads = {"lora_rank": 4}, {"sensitivity": "hessian_input_activation"}
+    assert all(Recipe(**IR, ratio=0.8, nncf=each).calibrated for each in reads)
+    assert not Recipe(**IR, ratio=0.8, nncf={"sensitivity": "weight_quantization_error", "all_layers": True}).calibrated
 
 
 @pytest.mark.parametrize("choice", [{"transform": "awq"}, {"range": "mse"}, {"rounding": "compensated"}])

@@ -80,11 +80,25 @@ TARGETS_AND_NAMES = (
         ("no asymmetric form",),
     ),
     Wrong(
-        "a ratio for our engine",
-        target("\n    preset: w4-rtn-g32\n    ratio: 0.8"),
+        "a ratio of codebooks",
+        target("\n    preset: nf4\n    ratio: 0.8"),
         7,
         "targets.t.ratio",
-        ("engine nncf",),
+        ("engine nncf", "format compressed-tensors or openvino"),
+    ),
+    Wrong(
+        "a ratio beside a search",
+        target("\n    preset: w4-rtn-g32\n    ratio: 0.8\n    auto: {max_kld: 0.1}"),
+        7,
+        "targets.t.ratio",
+        ("cannot stand beside auto",),
+    ),
+    Wrong(
+        "a ratio beside overrides",
+        target('\n    preset: w4-rtn-g32\n    overrides: {"*.down_proj": int8}\n    ratio: 0.8'),
+        7,
+        "targets.t.overrides",
+        ("cannot stand beside ratio",),
     ),
     Wrong("a ratio above one", target("{preset: ov-w4-g64, ratio: 80}"), 5, "targets.t.ratio", ("at most 1",)),
     Wrong(
