@@ -69,7 +69,10 @@ TASKS: dict[str, Task] = {
             export="text-generation-with-past",
             rows="documents",
             columns=(TEXT, DOMAIN),
-            gates=("divergence", "perplexity", "agreement", "tail", "generation", "tasks", "size", "overflow", "speed"),
+            gates=(
+                *("divergence", "perplexity", "agreement", "tail", "generation", "text_similarity", "long_context"),
+                *("tasks", "size", "overflow", "speed"),
+            ),
             defaults=("divergence", "perplexity", "size"),
             numbers=("perplexity_original", "perplexity"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),

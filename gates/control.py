@@ -33,6 +33,7 @@ def planted(request: EvidenceRequest, out: Path) -> Iterator[EvidenceRequest]:
             "control": False,
             "evaluation": few,
             "tasks": (),
+            "measured": {},
             "speed": False,
             "overflow": False,
         }

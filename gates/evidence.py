@@ -162,6 +162,8 @@ class Evidence(_Frozen):
     checks: tuple[Check, ...]
     samples: tuple[Sample, ...] = ()
     tasks: dict[str, TaskScores] = {}
+    measured: dict[str, tuple[Document, ...]] = {}
+    """What was measured for single gates (`gates.judging.gate.MeasuredGate`), by their names."""
     speed: Speed | None = None
     activations: Activations | None = None
     """None: the client shows none, or was not asked to (`EvidenceRequest.overflow`)."""

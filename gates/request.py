@@ -36,6 +36,8 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+Measured = dict[str, dict[str, Any]]
+"""Settings of what is measured for single gates (`gates.judging.gate.MeasuredGate`), by their names."""
 Tasks = tuple[Annotated[TaskRequest, BeforeValidator(_named)], ...]
 
 
@@ -49,6 +51,7 @@ class BaselineRequest(BaseModel):
     task: TaskName = "text-generation"
     evaluation: Evaluation
     tasks: Tasks = ()
+    measured: Measured = {}
     hold_bytes: int | None = Field(None, ge=0)
     """Bytes of the original's weights, in float32, that may stay in memory; None: all. What is over is read whenever it is
     needed, for many rows at once, and nothing is generated with such an original."""
@@ -74,6 +77,7 @@ class EvidenceRequest(BaseModel):
     previous: Path | None = None
     """Directory of an `evidence` step for the same artifact on fewer documents, whose rows are carried over."""
     tasks: Tasks = ()
+    measured: Measured = {}
     speed: bool = False
     """Whether to measure speed and memory beside the original in this run."""
     overflow: bool = False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.tasks import TASKS
 from gates.judging.fraction import Fraction
-from gates.judging.gate import Gate
+from gates.judging.gate import Gate, MeasuredGate
 from gates.kinds.accuracy import Accuracy
 from gates.kinds.agreement import Agreement
 from gates.kinds.answers import Answers
@@ -18,6 +18,7 @@ from gates.kinds.cosine import Cosine
 from gates.kinds.divergence import Divergence
 from gates.kinds.f1 import F1
 from gates.kinds.generation import Generation
+from gates.kinds.long_context import LongContext
 from gates.kinds.neighbours import Neighbours
 from gates.kinds.overflow import Overflow
 from gates.kinds.perplexity import Perplexity
@@ -27,6 +28,7 @@ from gates.kinds.size import Size
 from gates.kinds.speed import Speed
 from gates.kinds.tail import Tail
 from gates.kinds.tasks import Task
+from gates.kinds.text_similarity import TextSimilarity
 
 
 class Gates(BaseModel):
@@ -40,6 +42,8 @@ class Gates(BaseModel):
     agreement: Agreement | None = None
     tail: Tail | None = None
     generation: Generation | None = None
+    text_similarity: TextSimilarity | None = None
+    long_context: LongContext | None = None
     accuracy: Accuracy | None = None
     f1: F1 | None = None
     answers: Answers | None = None
@@ -72,6 +76,10 @@ class Gates(BaseModel):
                 yield kind, chosen
             elif chosen:
                 yield from ((f"{kind}.{name}", gate) for name, gate in chosen.items())
+
+    def measured(self) -> dict[str, MeasuredGate]:
+        """Return those of them that something is measured for, by name."""
+        return {name: gate for name, gate in self.asked() if isinstance(gate, MeasuredGate)}
 
 
 def _kind(annotation: object) -> type[Gate] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from catalog.libraries import installed
 from flows.execution import fetch as fetching
@@ -12,7 +13,7 @@ from flows.manifest.model import Rung, Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.original_memory import held
-from flows.planning.sources import Original, task_file
+from flows.planning.sources import Original, beside
 from flows.step import Entry, Step
 from flows.store import Record, Store
 from gates.request import BaselineRequest, EvidenceRequest, TaskRequest
@@ -61,9 +62,18 @@ def _rows(job: Job, store: Store, limit: int | None) -> Rows:
 def _tasks(job: Job) -> tuple[TaskRequest, ...]:
     rows = []
     for name, task in sorted(job.manifest.gates.tasks.items()):
-        file = None if task.file is None else str(task_file(job.manifest, task.file))
+        file = None if task.file is None else str(beside(job.manifest, task.file))
         rows.append(TaskRequest(name=name, **{**dict(task.configuration()), "file": file}))
     return tuple(rows)
+
+
+def _measured(job: Job) -> dict[str, dict[str, Any]]:
+    """Settings of what is measured for single gates."""
+    settings = {}
+    for name, gate in job.manifest.gates.measured().items():
+        said = gate.configuration()
+        settings[name] = said | {each: str(beside(job.manifest, said[each])) for each in gate.directories}
+    return settings
 
 
 def tasks_from_hub(job: Job) -> bool:
@@ -78,6 +88,7 @@ def baseline(job: Job, store: Store) -> BaselineRequest:
         task=job.original.task,
         evaluation=_rows(job, store, job.manifest.evaluation.documents),
         tasks=_tasks(job),
+        measured=_measured(job),
         hold_bytes=held(job).hold_bytes,
     )
 
@@ -138,6 +149,7 @@ def evidence(
         evaluation=_rows(job, store, limit),
         previous=before and store.out(before),
         tasks=_tasks(job),
+        measured=_measured(job),
         speed=job.manifest.gates.speed is not None,
         overflow=job.manifest.gates.overflow is not None,
         runtime=job.runtime(rung),

@@ -17,7 +17,7 @@ from flows.manifest.model import Evaluation, Manifest, Rung, Texts
 from flows.planning import coefficients as measured
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
-from flows.planning.original_memory import held, scored_shape
+from flows.planning.original_memory import held, longest_row, read_besides, scored_shape
 from flows.planning.shape import EXPERT, Shape, shape_of
 from flows.planning.sources import Original
 from flows.planning.text_size import rows_of, size_of
@@ -171,13 +171,16 @@ def scoring_original(job: Job) -> Cost:
         read = max(0, 4 * shape.elements - weights.hold_bytes) // 4 * (run // STREAMED_TOKENS + measured.FURTHER_RUNS)
         operations = 2 * shape.read * run / measured.ORIGINAL.rate + measured.ORIGINAL.logit * run * shape.vocabulary
         seconds = measured.ORIGINAL.process.seconds + operations / cores() + read / measured.WIDENED
+        further = sum(rows.rows for rows in read_besides(job))
+        seconds += further * max(0, 4 * shape.elements - weights.hold_bytes) // 4 / measured.WIDENED
+    seconds += _long_seconds(measured.ORIGINAL, shape, job)
     return Cost(weights.memory_bytes, int(kept), seconds)
 
 
 def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None) -> Cost:
     """Price the evidence on one artifact; of tasks and of speed nothing is known before.
 
-    scored: documents until it is decided; None: the first look decides.
+    scored: documents until it is decided; None: the first look decides. Rows of gates that are measured alone are read once.
     """
     shape, evaluation, made = scored_shape(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
     documents, tokens = _rows(job.manifest, shape_of(job.original))
@@ -187,9 +190,10 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     memory = (
         scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + scoring.compared * shape.largest
     )
-    memory += scoring.long * _long_logits(evaluation, shape)
+    memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
     read = (scored or looks(job, rung, documents)[0]) * tokens
-    return Cost(memory, 0, _scoring_seconds(scoring, shape, job, read, 2))
+    seconds = _scoring_seconds(scoring, shape, job, read, 2) + _long_seconds(scoring, shape, job)
+    return Cost(memory, 0, seconds)
 
 
 def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:
@@ -216,6 +220,15 @@ def _rows(manifest: Manifest, shape: Shape) -> tuple[int, float]:
 
 def _long_logits(evaluation: Evaluation, shape: Shape) -> int:
     return LONG_ROWS * evaluation.tokens * shape.vocabulary
+
+
+def _long_seconds(scoring: Scoring, shape: Shape, job: Job) -> float:
+    """Rows that are read for single gates: products with weights, and with all that came before."""
+    layers, seconds = len(shape.blocks), 0.0
+    for read in read_besides(job):
+        before = 2 * layers * shape.hidden * read.tokens
+        seconds += read.rows * read.tokens * (2 * shape.read + before) / scoring.rate
+    return seconds / cores()
 
 
 def _scoring_seconds(scoring: Scoring, shape: Shape, job: Job, tokens: float, width: int) -> float:

@@ -263,6 +263,8 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     calibration = None
     if any(map(reads_calibration, manifest.targets.values())):
         calibration = TEXTS.step({"source": sources.texts(manifest.calibration), "tools": tools})
+    # Artifacts are asked what the original was asked, so that the baseline's key says it for all.
+    asked = sources.measured(manifest)
     baseline = BASELINE.step(
         {
             "model": original.identity,
@@ -272,6 +274,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
                 "documents": manifest.evaluation.documents,
             },
             "tasks": sources.tasks(manifest),
+            **({"asked": asked} if asked else {}),
             "tools": versions("baseline") | (versions("tasks") if manifest.gates.tasks else {}),
         },
     )

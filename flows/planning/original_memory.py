@@ -10,8 +10,12 @@ from flows.manifest.model import Evaluation
 from flows.planning.coefficients import ORIGINAL
 from flows.planning.jobs import Job
 from flows.planning.shape import Shape, shape_of
+from flows.planning.text_size import size_of
 from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
+from gates.judging.gate import Read
 
+SCORED = 2048
+"""Places of a long row whose logits are kept."""
 SHARE = 0.75
 """Of the machine's memory, where a manifest gives none: the system and the run itself need some."""
 
@@ -31,6 +35,21 @@ def scored_shape(job: Job) -> Shape:
     return shape if TASKS[job.original.task].logits else replace(shape, vocabulary=1)
 
 
+def read_besides(job: Job) -> tuple[Read, ...]:
+    """Return the rows that are read for single gates besides those of evaluation."""
+    shape, evaluation = shape_of(job.original), job.manifest.evaluation
+    documents, tokens = size_of(evaluation, 1 << 30, None, shape.vocabulary)
+    context = job.original.config.get("max_position_embeddings")
+    gates = job.manifest.gates.measured().values()
+    return tuple(read for gate in gates for read in gate.reads(context, documents * tokens))
+
+
+def longest_row(job: Job, shape: Shape, width: int) -> int:
+    """Return what the longest of them takes: what a block makes of it, in numbers of so many bytes, and some of its logits."""
+    longest = max((read.tokens for read in read_besides(job)), default=0)
+    return width * longest * (3 * shape.widest + 8 * shape.hidden) + 8 * min(longest, SCORED) * shape.vocabulary
+
+
 def held(job: Job) -> Held:
     """Return how much of a job's original stays in memory, and what that takes at the most."""
     shape, evaluation = scored_shape(job), job.manifest.evaluation
@@ -40,11 +59,11 @@ def held(job: Job) -> Held:
         ORIGINAL.process.memory_bytes
         + shape.bytes
         + 4 * shape.elements
-        + ORIGINAL.long * LONG_ROWS * evaluation.tokens * shape.vocabulary
+        + max(ORIGINAL.long * LONG_ROWS * evaluation.tokens * shape.vocabulary, longest_row(job, shape, 4))
     )
     if whole <= budget:
         return Held(whole, None)
-    least = _working(shape, evaluation)
+    least = _working(shape, evaluation) + longest_row(job, shape, 4)
     # All that is over what one of them takes once more stays mapped for a while.
     hold = max(0, budget - least)
     return Held(least + min(hold, 4 * shape.elements), hold)

@@ -108,9 +108,9 @@ class _Headers(BaseModel):
     config: dict[str, Any]
 
 
-def task_file(manifest: Manifest, file: str) -> Path:
-    """Return where a local task of lm-evaluation-harness is: relative to the manifest."""
-    return (manifest.path.parent / file).absolute()
+def beside(manifest: Manifest, path: str) -> Path:
+    """Return where a file or directory that a gate names is: relative to the manifest."""
+    return (manifest.path.parent / path).absolute()
 
 
 class Sources:
@@ -176,7 +176,7 @@ class Sources:
         for name, task in sorted(manifest.gates.tasks.items()):
             row = {"name": name, **task.configuration().model_dump(mode="json")}
             if task.file is not None:
-                path = task_file(manifest, task.file)
+                path = beside(manifest, task.file)
                 where = f"{manifest.path}: gates.tasks.{name}.file: {task.file}"
                 if not path.is_file():
                     raise SourceError(f"{where} does not exist")
@@ -184,9 +184,25 @@ class Sources:
                     raise SourceError(
                         f"{where}: put the task and its items into a directory of their own below the manifest's"
                     )
-                beside = sorted(item for item in path.parent.rglob("*") if item.is_file())
-                row["file"] = [path.name, self.hashes.tree(path.parent, beside)]
+                around = sorted(item for item in path.parent.rglob("*") if item.is_file())
+                row["file"] = [path.name, self.hashes.tree(path.parent, around)]
             rows.append(row)
+        return rows
+
+    def measured(self, manifest: Manifest) -> dict[str, dict[str, Any]]:
+        """Return what goes into keys of what is measured for single gates: a directory that one names by its contents.
+
+        Raises SourceError for a directory that is not there.
+        """
+        rows = {}
+        for name, gate in manifest.gates.measured().items():
+            rows[name] = gate.configuration()
+            for key in gate.directories:
+                path = beside(manifest, rows[name][key])
+                files = sorted(item for item in path.rglob("*") if item.is_file())
+                if not files:
+                    raise SourceError(f"{manifest.path}: gates.{name}.{key}: {rows[name][key]} holds no file")
+                rows[name][key] = self.hashes.tree(path, files)
         return rows
 
     def commit(self, kind: str, source: str, revision: str) -> str:

@@ -55,6 +55,13 @@ class Loaded(ABC):
     def logits(self, ids: Tensor) -> Tensor:
         """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""
 
+    def logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Return the logits at some places of a row, (places, vocabulary): those at all of a long one may not fit into memory.
+
+        ids, places: int64 (tokens,) and (places,), ascending.
+        """
+        return self.logits(ids)[places]
+
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what the model makes of one row, by the client's names; each tensor begins with a dimension of 1."""
         raise GateError(

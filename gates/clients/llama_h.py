@@ -178,13 +178,21 @@ class Context:
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """float32 (tokens, vocabulary)."""
+        return self.logits_at(ids, list(range(len(ids))))
+
+    def logits_at(self, ids: list[int], places: list[int]) -> np.ndarray:
+        """float32 (places, vocabulary); places: ascending."""
         self._clear()
-        out = np.empty((len(ids), self._tokens), np.float32)
+        out = np.empty((len(places), self._tokens), np.float32)
+        done, chosen = 0, set(places)
         for start in range(0, len(ids), self._room):
             part = ids[start : start + self._room]
-            self._run(part, start, [1] * len(part))
-            computed = self._call.llama_get_logits(self._context)
-            out[start : start + len(part)] = np.ctypeslib.as_array(computed, (len(part), self._tokens))
+            wanted = [int(place in chosen) for place in range(start, start + len(part))]
+            self._run(part, start, wanted)
+            if found := sum(wanted):
+                computed = self._call.llama_get_logits(self._context)
+                out[done : done + found] = np.ctypeslib.as_array(computed, (found, self._tokens))
+                done += found
         return out
 
     @cached_property

@@ -26,6 +26,9 @@ TEXTS = 8
 CHARACTERS = 400
 """Of each text: the graphs cut off what exceeds the model's context, the tokenizer beside it does not."""
 
+AT_ONCE = 1024
+"""Tokens of a long row that are run at once: a graph makes a logit of every token it is given."""
+
 _HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
@@ -72,6 +75,20 @@ class Model(transformers.Model):
                 "encoder_attention_mask": given["attention_mask"],
             }
             decoder.run({"input_ids": given["decoder_input_ids"], **read})
+
+    def logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Run one row in parts, each after what the cache holds of those before: in the precision that it has on this device."""
+        if not self.model.use_cache:
+            return super().logits_at(ids, places)
+        past, found = None, []
+        for start in range(0, len(ids), AT_ONCE):
+            part = ids[start : start + AT_ONCE]
+            mask = torch.ones(1, start + len(part), dtype=torch.int64)
+            out = self.model(input_ids=part[None], attention_mask=mask, past_key_values=past, use_cache=True)
+            past = out.past_key_values
+            inside = places[(places >= start) & (places < start + len(part))] - start
+            found.append(torch.as_tensor(out.logits[0])[inside])
+        return torch.cat(found)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Fold the constants below each matrix product's second input with OpenVINO itself."""

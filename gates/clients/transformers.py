@@ -4,6 +4,7 @@ initialized weights, or without its quantization, is not the artifact."""
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import logging
 import re
@@ -58,6 +59,15 @@ class Model(Loaded):
             row = ids[None].to(self.model.device)
             out = self.model(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False)
         return torch.as_tensor(out.logits[0]).cpu()
+
+    def logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Run one row at once; most models multiply with their head at these places alone."""
+        if "logits_to_keep" not in inspect.signature(type(self.model).forward).parameters:
+            return super().logits_at(ids, places)
+        given = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
+        with torch.inference_mode():
+            out = self.model(**given, use_cache=False, logits_to_keep=places)
+        return torch.as_tensor(out.logits[0])
 
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run one row at once."""

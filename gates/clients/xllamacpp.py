@@ -55,6 +55,10 @@ class Model(Loaded):
         """Run one row at once."""
         return torch.from_numpy(self._context(len(ids)).logits(ids.tolist()))
 
+    def logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Run one row at once."""
+        return torch.from_numpy(self._context(len(ids)).logits_at(ids.tolist(), places.tolist()))
+
     def generate(
         self, prompts: Tensor, new_tokens: int, *, seed: int | None = None, through_ends: bool = False
     ) -> tuple[tuple[int, ...], ...]:

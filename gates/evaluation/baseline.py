@@ -16,6 +16,7 @@ from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
 from gates.evaluation import readers, tasks, texts
 from gates.evidence import Activations
+from gates.measurements import measurement
 from gates.progress import report
 from gates.request import BaselineRequest
 from gates.results import Baseline
@@ -50,6 +51,8 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     seen = watch and watch.told()
     (out / ACTIVATIONS).write_text((seen.model_dump_json(indent=1) if seen else "null") + "\n")
     task.probe(loaded, rows, asked)
+    for name, settings in request.measured.items():
+        measurement(name).original(loaded, data, asked, settings)
     answers = tasks.answer(loaded, asked.tokenizer, request.tasks, "original")
     (out / "tasks.json").write_bytes(tasks.ANSWERS.dump_json(answers, indent=1) + b"\n")
     result = Baseline(

@@ -17,6 +17,7 @@ from gates.evaluation.findings import Findings
 from gates.evaluation.readers import Readers
 from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
+from gates.measurements import measurement
 from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
@@ -69,6 +70,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
         checks=tuple(reached.values()),
         samples=findings.samples,
         tasks=previous.tasks if previous else findings.tasks,
+        measured=previous.measured if previous else findings.measured,
         speed=previous.speed if previous else findings.speed,
         activations=findings.activations or (previous.activations if previous else None),
         activations_original=baseline.read_activations(request.baseline),
@@ -139,6 +141,9 @@ def _examine(
         if watch:
             findings.activations = watch.told(previous.activations if previous else None)
     task.examine(loaded, asked, findings)
+    for name, settings in request.measured.items() if not previous else ():
+        with findings.attempt(name):
+            findings.measured[name] = measurement(name).artifact(loaded, asked, settings, findings)
     if request.speed and not previous:
         with findings.attempt("speed"):
             findings.speed = speed.measure(

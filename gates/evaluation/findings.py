@@ -22,6 +22,7 @@ class Findings:
     speed: Speed | None = None
     activations: Activations | None = None
     tasks: dict[str, TaskScores] = field(default_factory=dict)
+    measured: dict[str, tuple[Document, ...]] = field(default_factory=dict)
     runtime: dict[str, str] = field(default_factory=dict)
 
     def add(self, check: Check) -> bool:

@@ -1,8 +1,4 @@
-"""The domain that fares worst: a limit that holds over all documents may be broken in one kind of them.
-
-Every domain must be within the limit by itself. That all are is said only when each says so, so each may take the whole risk
-(an intersection-union test): a release that breaks the limit in one domain passes no more often than that one does.
-"""
+"""The domain that fares worst: a limit that holds over all documents may be broken in one kind of them."""
 
 from __future__ import annotations
 
@@ -10,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from gates.evidence import Document
+from gates.judging.worst import worst
 from gates.results import GateVerdict
 
 DOMAIN = ".domain"
 """How the names of such rows end."""
-_RANK = {"passed": 0, "undecided": 1, "failed": 2}
 
 
 def worst_domain(
@@ -36,19 +32,7 @@ def worst_domain(
         for verdict in over(name, own):
             rows[verdict.name].append((kind, verdict))
     for limit, candidates in rows.items():
-        kind, verdict = max(candidates, key=lambda each: _harm(each[1]))
+        verdict = worst([(f"in {kind}", each) for kind, each in candidates], "domains")
         assert verdict.shown
-        shown = verdict.shown.model_copy(
-            update={"label": f"{verdict.shown.label}, in {kind}, the worst of {len(kinds)} domains", "column": None}
-        )
-        sentence = f"in {kind}, the worst of {len(kinds)} domains, {verdict.sentence}"
-        yield verdict.model_copy(update={"name": limit + DOMAIN, "shown": shown, "sentence": sentence})
-
-
-def _harm(verdict: GateVerdict) -> tuple[int, float]:
-    """How badly a domain fares: its outcome, then how far its unfavourable bound is beyond the limit."""
-    if verdict.limit is None or verdict.value is None:
-        return _RANK[verdict.outcome], 0.0
-    sign = 1 if verdict.side == "at most" else -1
-    bound = verdict.value if verdict.worst is None else verdict.worst
-    return _RANK[verdict.outcome], sign * (bound - verdict.limit)
+        shown = verdict.shown.model_copy(update={"column": None})
+        yield verdict.model_copy(update={"name": limit + DOMAIN, "shown": shown})

@@ -110,6 +110,8 @@ class Gate(BaseModel, ABC):
     """What a summary tells of the sums, with bounds, by name."""
     numbers: ClassVar[Numbers] = {}
     """What it tells without bounds; there is a document."""
+    generates: ClassVar[bool] = False
+    """Whether the original has to generate, so that its weights must fit into memory together."""
     plot: ClassVar[Plot | None] = None
     """What a verdict's page draws of it."""
 
@@ -123,6 +125,37 @@ class Gate(BaseModel, ABC):
     def drawn_limit(self) -> float | None:
         """Where the limit stands in the plot; None: nowhere."""
         return None
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rows that both models read for one gate besides those of evaluation."""
+
+    rows: int
+    tokens: int
+    """Of each row."""
+
+
+class MeasuredGate(Gate):
+    """A gate over what is measured for it alone, when it is asked for, by the module of `gates.measurements` of its name.
+
+    That is kept under its name in `Evidence.measured`.
+    """
+
+    settings: ClassVar[type[BaseModel]]
+    """Those of its fields that decide what is measured: parts of keys. Tolerances are not among them."""
+    packs: ClassVar[bool] = False
+    """Whether the rows that it reads are packed from evaluation text."""
+    directories: ClassVar[tuple[str, ...]] = ()
+    """Of the settings, those that name a directory: relative to the manifest there, absolute in a request."""
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings alone: another tolerance measures nothing anew."""
+        return self.model_dump(mode="json", include=set(self.settings.model_fields))
+
+    def reads(self, context: int | None, text: float) -> tuple[Read, ...]:
+        """Return the rows that it takes, of a model made for so many tokens and a text of so many, for planning."""
+        return ()
 
 
 class TextGate(Gate):

@@ -9,6 +9,7 @@ yet: so continuations that never do within their length count for as long as the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -33,6 +34,8 @@ _WORDING = Wording(
 
 class Generation(Gate):
     """Tokens that both models continue a prompt alike with, greedily, before the first that differs."""
+
+    generates: ClassVar[bool] = True
 
     min_tokens: float = Field(gt=0)
     """On average over prompts."""

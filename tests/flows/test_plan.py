@@ -2,6 +2,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from flows.execution.steps import note
 from flows.files.fingerprint import ContentHashes
 from flows.files.headers import HeaderError, shapes
 from flows.planning.batches import batches
+from flows.planning.cost import gating, scoring_original
 from flows.planning.jobs import Job
 from flows.planning.kinds import Fetched
 from flows.planning.memory import remember
@@ -105,6 +107,7 @@ ALL = {"baseline", "quantize", "evidence", "verdict", "publish"}
         (add_a_document, {"texts", "baseline", "evidence", "verdict", "publish"}),
         (edit("int4: w4-rtn-g64", "int4: w4-rtn-g128"), {"quantize", "evidence", "verdict", "publish"}),
         (edit("max_kld: 0.05", "max_kld: 0.04"), {"verdict", "publish"}),
+        (edit("gates:", "gates:\n  long_context: {lengths: [64]}"), ALL - {"quantize"}),
         (edit("namespace: demo", "namespace: other"), {"publish"}),
         (edit("samples: 64", "samples: 32"), set()),  # int4 reads no calibration text
         (edit("[evaluation.jsonl], tokens: 256", "[evaluation.jsonl], tokens: 128"), ALL - {"quantize"}),
@@ -118,6 +121,24 @@ def test_a_change_renews_what_depends_on_it_and_nothing_else(
     change(manifest)
     after = keys(job_of(manifest, tmp_path / "home"))
     assert {name.split("-")[1] for name in before if before[name] != after[name]} == renewed
+
+
+def test_what_is_measured_for_one_gate_is_asked_of_both_and_priced(tmp_path: Path) -> None:
+    manifest, gate = room(tmp_path), "gates:\n  long_context: {lengths: [512], rows: 6, min_recall: 90%}"
+    before = job_of(manifest, tmp_path / "home")
+    edit("gates:", gate)(manifest)
+    job, store = job_of(manifest, tmp_path / "home"), Store(tmp_path / "home")
+    wanted = {"long_context": {"lengths": [512], "rows": 6, "facts": 24}}
+    assert requests.baseline(job, store).measured == wanted
+    (rung,) = job.target.rungs
+    artifact: Any = SimpleNamespace(result=SimpleNamespace(expected_bytes=None))
+    assert requests.evidence(job, rung, 8, artifact, None, store).measured == wanted
+    longer, priced = (gating(each, rung, 10**6, 8).seconds for each in (job, before))
+    assert longer > priced and scoring_original(job).seconds > scoring_original(before).seconds
+    keys_before = keys(job)
+    edit("min_recall: 90%", "min_recall: 80%")(manifest)
+    after = keys(job_of(manifest, tmp_path / "home"))
+    assert {name.split("-")[1] for name in after if after[name] != keys_before[name]} == {"verdict", "publish"}
 
 
 def test_a_new_tool_version_renews_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

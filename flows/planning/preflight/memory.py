@@ -18,9 +18,10 @@ _ERROR = 1.5
 def check_memory(job: Job) -> None:
     """Raise ManifestError when a step needs more than the budget, though it spills all it can to disk."""
     budget, weights = job.manifest.memory_bytes, held(job)
-    if job.manifest.gates.generation and weights.hold_bytes is not None:
+    continued = [name for name, gate in job.manifest.gates.asked() if gate.generates]
+    if continued and weights.hold_bytes is not None:
         raise Finding(job.manifest).error(
-            ("gates", "generation"),
+            ("gates", continued[0]),
             f"holds artifacts against what {job.original.name} generates, and its weights do not fit in memory together: each "
             "token would read all of them; leave this gate out, or give it more memory",
         )

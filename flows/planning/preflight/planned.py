@@ -17,7 +17,7 @@ from flows.planning.preflight import check_original, subject_of
 from flows.planning.preflight.finding import Finding
 from flows.planning.preflight.memory import check_memory
 from flows.planning.preflight.tasks import check_tasks
-from flows.planning.preflight.texts import Reading, Trouble, apart, filled, scored, trouble
+from flows.planning.preflight.texts import Reading, Trouble, apart, filled, packed, scored, trouble
 from flows.step import Step
 from flows.store import Store
 
@@ -53,6 +53,9 @@ def check_scored(job: Job, store: Store) -> None:
     if held_out := held_out_text(job, store):
         asked = job.manifest.evaluation
         _raise(job.manifest, trouble(store.home, scored, held_out, asked, subject_of(job.original)))
+        for name, gate in job.manifest.gates.measured().items():
+            if gate.packs:
+                _raise(job.manifest, trouble(store.home, packed, held_out, name, gate, subject_of(job.original)))
 
 
 def check_calibration(job: Job, store: Store) -> None:
@@ -92,7 +95,5 @@ def _raise(manifest: Manifest, problem: Trouble | None) -> None:
     if problem is None:
         return
     section = str(problem.key[0])
-    fetched = not getattr(manifest, section).files
-    raise Finding(manifest).error(
-        (section,) if fetched and problem.key[1:] == ("files",) else problem.key, problem.text
-    )
+    fetched = problem.key[1:] == ("files",) and not getattr(manifest, section).files
+    raise Finding(manifest).error((section,) if fetched else problem.key, problem.text)

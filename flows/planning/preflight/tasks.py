@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.manifest.errors import nearest
 from flows.planning.preflight.finding import Finding
 from flows.planning.preflight.installed import harness_tasks
-from flows.planning.sources import task_file
+from flows.planning.sources import beside
 
 _NAMED = re.compile(r"""^(?:task|group)\s*:\s*["']?([^\s"'#]+)""", re.MULTILINE)
 
@@ -27,7 +27,7 @@ def check_tasks(finding: Finding, home: Path) -> None:
                     "is no task of lm-evaluation-harness"
                     f"{nearest(name, known)}; its names are told by `lm-eval ls tasks`, or name a task of your own with file",
                 )
-        elif (path := task_file(manifest, task.file)).is_file():
+        elif (path := beside(manifest, task.file)).is_file():
             named = _defined(path.parent)
             if name not in named:
                 has = ", ".join(sorted(named)) or "none"

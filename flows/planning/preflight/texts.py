@@ -24,6 +24,7 @@ from flows.planning.preflight.files import Subject
 from flows.planning.preflight.finding import Finding
 from flows.planning.preflight.tokenizer import load
 from gates.errors import GateError
+from gates.judging.gate import MeasuredGate
 
 _ENOUGH = 8
 """Characters for each token that is asked for, of which no tokenizer makes too few: they are not counted then."""
@@ -212,6 +213,29 @@ def filled(calibration: Reading, asked: Calibration, least: int, subject: Subjec
         ("calibration", "samples"),
         f"asks for {least} rows of {asked.tokens} tokens, and the text makes {rows}; give more text, or ask for {rows}",
     )
+
+
+def packed(evaluation: Reading, name: str, gate: MeasuredGate, subject: Subject) -> Trouble | None:
+    """Return why a gate's rows cannot be packed from the documents, each of which is in one row of a length."""
+    tokenizer = load(subject)
+    if tokenizer is None:
+        return None
+    text = sum(len(tokenizer.encode(text).ids) for _, text in evaluation.documents())
+    context = subject.config.get("max_position_embeddings")
+    reads = gate.reads(context, text)
+    most = max((read.tokens for read in reads), default=0)
+    if context is not None and most > context:
+        return Trouble(
+            ("gates", name),
+            f"asks for rows of {most:,} tokens, and the model was made for {context:,}; ask for that at most",
+        )
+    if not reads or max(read.rows * read.tokens for read in reads) > text:
+        asked = f"{reads[-1].rows} rows of {most:,} tokens" if reads else "rows of some thousand tokens"
+        return Trouble(
+            ("gates", name),
+            f"asks for {asked}, and the text makes {text:,} tokens in all; give more text, or ask for shorter rows",
+        )
+    return None
 
 
 def apart(calibration: Reading, evaluation: Reading) -> Trouble | None:

@@ -52,6 +52,13 @@ TEXTS_AND_TASKS = (
         written(", tokens: 200", rest="targets:\n  t: {group_size: 32, transform: awq, auto: {max_kld: 0.1}}\n"),
     ),
     Input(
+        "long rows that the text does not fill",
+        nothing,
+        ("asks for 8 rows of 64 tokens, and the text makes",),
+        "gates.long_context",
+        written(rest="targets: {t: {group_size: 32}}\ngates: {long_context: {lengths: [64]}}\n"),
+    ),
+    Input(
         "documents of one token",
         file("evaluation.jsonl", jsonl(("mill", "night"))),
         ("no document has two tokens",),
