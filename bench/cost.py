@@ -14,6 +14,7 @@ from quantizers.request import Request
 
 SAMPLES = 32
 RTN = Recipe(dtype="int4", symmetric=False, group_size=64)
+IR = RTN.model_copy(update={"format": "openvino"})
 CALIBRATED = Recipe(dtype="int4", symmetric=False, group_size=64, transform="awq", rounding="compensated")
 
 
@@ -28,7 +29,11 @@ def by_entrypoint(name: str, model: Path, scratch: Path, *recipes: Recipe) -> di
         path = Path(directory) / "request.json"
         path.write_text(request.model_dump_json(), "utf-8")
         taken = measured("quantizers", path, Path(directory) / "out", log=scratch / "log")
-    return {"name": name, "process_seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
+        made = sum(
+            file.stat().st_size for end in ("safetensors", "bin") for file in Path(directory).glob(f"out/*/*.{end}")
+        )
+    seconds, peak = taken.seconds, taken.peak_bytes
+    return {"name": name, "process_seconds": seconds, "peak_bytes": peak, "artifact_bytes": made}
 
 
 def peer(name: str, model: Path, scratch: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from torch import nn
 
 from quantizers.families.experts import Experts, of, stacks
 from quantizers.formats.openvino import weights
+from quantizers.formats.openvino.compressed import read
+from quantizers.formats.openvino.pending import Pending, kept
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 
@@ -39,7 +41,9 @@ def stand_in(experts: Experts) -> nn.Module:
     return stock
 
 
-def put(graph: openvino.Model, skeleton: Skeleton, artifact: Checkpoint, quantized: frozenset[str]) -> None:
+def put(
+    graph: openvino.Model, skeleton: Skeleton, artifact: Checkpoint, quantized: frozenset[str], pending: Pending
+) -> None:
     """Give the products with stand-ins, in place, the experts of the artifact: compressed, or as they are.
 
     Raises:
@@ -59,7 +63,11 @@ def put(graph: openvino.Model, skeleton: Skeleton, artifact: Checkpoint, quantiz
             # The gates know the experts by this name: the checkpoint's, with a star for the number.
             first = skeleton.kept_as(f"{linears[0]}.weight")
             name = f"self.{first.removesuffix(f'0.{matrix}.weight')}*.{matrix}.weight"
-            dense = _dense(name, linears, skeleton, artifact, quantized)
+            dense = (
+                _compressed(name, linears, artifact, pending)
+                if linears[0] in quantized
+                else _stacked(name, [skeleton.kept_as(f"{linear}.weight") for linear in linears], artifact, pending)
+            )
             marked[mark].input(1).replace_source_output(dense.output(0))
     graph.validate_nodes_and_infer_types()
 
@@ -71,13 +79,13 @@ def _mark(product: openvino.Node) -> int | None:
     return None if constant is None else int(np.ravel(constant.get_data())[0])
 
 
-def _dense(
-    name: str, linears: list[str], skeleton: Skeleton, artifact: Checkpoint, quantized: frozenset[str]
-) -> openvino.Node:
-    if linears[0] in quantized:
-        rows = weights.read(artifact, *linears)
-        shape = (len(linears), rows.shape[0] // len(linears), *rows.shape[1:])
-        return weights.decompressed(name, replace(rows, shape=shape))
-    kept = torch.stack([artifact.whole(skeleton.kept_as(f"{linear}.weight")) for linear in linears])
-    constant = weights.packed(name, _TYPES[kept.dtype], list(kept.shape), kept)
+def _compressed(name: str, linears: list[str], artifact: Checkpoint, pending: Pending) -> openvino.Node:
+    rows = read(artifact, *linears)
+    shape = (len(linears), rows.shape[0] // len(linears), *rows.shape[1:])
+    return weights.decompressed(name, replace(rows, shape=shape), pending)
+
+
+def _stacked(name: str, stored: list[str], artifact: Checkpoint, pending: Pending) -> openvino.Node:
+    first = artifact.tensors[stored[0]]
+    constant = pending.constant(name, _TYPES[first.dtype], (len(stored), *first.shape), kept(artifact, *stored))
     return ops.convert(constant, openvino.Type.f32, name=f"{name}/f32")

@@ -1,7 +1,8 @@
 """A compressed-tensors artifact as OpenVINO IR: the graph from optimum-intel's exporter, the weights as they are.
 
-The exporter is given a model whose quantized weights are untouched zero pages, which cost no memory; they are replaced
-in the graph. Embeddings, norms and biases come from the artifact, where equivalent scales are folded into them.
+The exporter is given a model whose large weights are untouched zero pages, which cost no memory; they are replaced in the
+graph, and read when that is written. Norms and biases come from the artifact, where equivalent scales are folded into
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import openvino
 import torch
 from optimum.exporters.openvino.convert import export_from_model
 from optimum.exporters.tasks import TasksManager
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from catalog.foreign_errors import machine_fault
@@ -24,8 +25,9 @@ from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacked, stacks, unknown
 from quantizers.families.mixture import MATRICES
+from quantizers.formats.openvino import compressed, ir, tokenizer, weights
 from quantizers.formats.openvino import experts as openvino_experts
-from quantizers.formats.openvino import ir, tokenizer, weights
+from quantizers.formats.openvino.pending import Pending, kept
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
 from quantizers.model.selection import other_formats
@@ -87,22 +89,29 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     out.mkdir(parents=True)
     stored = Checkpoint(target.directory, {}, read_headers(target.directory))
     scratch = out / ".graph"
-    _trace(_filled(skeleton, stored, frozenset(target.linears)), skeleton.task, scratch)
+    large = _large(skeleton, stored, frozenset(target.linears))
+    _trace(_filled(skeleton, stored, frozenset(target.linears) | large.keys()), skeleton.task, scratch)
     task = TASKS[skeleton.task]
     read = {name: slot for name, slot in target.slots.items() if not name.startswith(task.unread)}
     expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
     expected += _repeated(skeleton, target)
+    seen: set[str] = set()
     for name, path, linears in _graphs(skeleton, target):
-        graph = openvino.Core().read_model(scratch / f"{name}.xml")
+        graph, pending = openvino.Core().read_model(scratch / f"{name}.xml"), Pending()
         if path:
             weights.within(graph, path)
-        weights.put(graph, stored, linears)
-        openvino_experts.put(graph, skeleton, stored, frozenset(target.linears))
-        weights.narrow(graph, stored)
+        weights.put(graph, stored, linears, pending)
+        openvino_experts.put(graph, skeleton, stored, frozenset(target.linears), pending)
+        weights.narrow(graph, stored, pending)
         if made.recipe.embeddings:
-            expected += _put_embeddings(graph, skeleton, stored)
+            expected += _put_embeddings(graph, skeleton, stored, pending)
+        seen |= weights.keep(graph, stored, large, pending)
         ir.save(graph, out / f"{name}.xml")
         del graph
+        pending.write(out / f"{name}.xml")
+    folded = {tensor for module, tensor in large.items() if not module.startswith(task.unread)} - seen
+    if folded and not made.recipe.embeddings:
+        raise AssertionError(f"the exported graph has no weight {sorted(folded)[0]}, so it was made of zeros")
     shutil.rmtree(scratch)
     if task.tokenizes:
         tokenizer.convert(checkpoint.directory, out)
@@ -140,15 +149,14 @@ def _repeated(skeleton: Skeleton, target: Target) -> int:
     return sum(target.slots[name].bytes for name in shared if name in target.slots and not name.startswith(inside))
 
 
-def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint) -> int:
+def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint, pending: Pending) -> int:
     """Round the token embeddings and a head tied to them; the change of size in bytes."""
     table = skeleton.model.get_input_embeddings()
     name = next(name for name, module in skeleton.model.named_modules() if module is table)
     tied = {linear.removesuffix(".weight") for linear, twin in skeleton.tied.items() if twin == f"{name}.weight"}
-    weight = stored.whole(f"{name}.weight")
-    rounded = weights.rounded(weight)
-    weights.replace(graph, frozenset({name, *tied}), rounded)
-    return rounded.bytes - weight.nbytes
+    rounded = compressed.rounded(stored, f"{name}.weight")
+    weights.replace(graph, frozenset({name, *tied}), rounded, pending)
+    return rounded.bytes - kept(stored, f"{name}.weight").bytes
 
 
 def _trace(model: PreTrainedModel, task: str, directory: Path) -> None:
@@ -161,7 +169,25 @@ def _trace(model: PreTrainedModel, task: str, directory: Path) -> None:
         ) from error
 
 
-def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> PreTrainedModel:
+def _large(skeleton: Skeleton, stored: Checkpoint, quantized: frozenset[str]) -> dict[str, str]:
+    """Token embeddings, the head, and linears that are kept: by module the tensor of the artifact that it holds.
+
+    Of 16 bits, and of modules that the exporter takes as they are, so that it makes of zeros what it makes of weights.
+    """
+    ends = [skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings()]
+    large = {}
+    for module, each in skeleton.model.named_modules():
+        if type(each) not in (nn.Linear, nn.Embedding) or not (
+            module in skeleton.linears or any(each is e for e in ends)
+        ):
+            continue
+        tensor = skeleton.kept_as(skeleton.tied.get(f"{module}.weight", f"{module}.weight"))
+        if module not in quantized and tensor in stored.tensors and stored.tensors[tensor].dtype in weights.HALVES:
+            large[module] = tensor
+    return large
+
+
+def _filled(skeleton: Skeleton, stored: Checkpoint, left_out: frozenset[str]) -> PreTrainedModel:
     model = copy.deepcopy(skeleton.model)
     narrow = {path: openvino_experts.stand_in(experts) for path, experts in stacks(model)}
     for path, module in narrow.items():
@@ -170,16 +196,18 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, linears: frozenset[str]) -> 
         owner, _, last = name.rpartition(".")
         if owner in narrow:
             continue
-        if owner in linears and last == "weight":
-            value = _untouched(tuple(parameter.shape))
+        tensor = skeleton.kept_as(skeleton.tied.get(name, name))
+        if owner in left_out and last == "weight":
+            kept_half = tensor in stored.tensors and stored.tensors[tensor].dtype == torch.float16
+            value = _untouched(tuple(parameter.shape), torch.float16 if kept_half else torch.bfloat16)
         else:
-            value = stored.whole(skeleton.kept_as(skeleton.tied.get(name, name)))
-        model.get_submodule(owner)._parameters[last] = torch.nn.Parameter(value, requires_grad=False)
+            value = stored.whole(tensor)
+        model.get_submodule(owner)._parameters[last] = nn.Parameter(value, requires_grad=False)
     model.tie_weights()
     return model.eval()
 
 
-def _untouched(shape: tuple[int, ...]) -> Tensor:
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     # numpy leaves it to the system's zero page, where torch.zeros would write every byte. In 16 bits the exporter
     # neither computes with a weight while it traces nor merges products of equal weights.
-    return torch.from_numpy(np.zeros(shape, np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(np.zeros(shape, np.int16)).view(dtype)

@@ -7,100 +7,20 @@ codes → Convert → Subtract(zero points) → Multiply(scales) → Reshape →
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import openvino
 import torch
-from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from openvino import opset13 as ops
-from torch import Tensor
 
-from catalog.dtypes import DTYPES
-from quantizers.dtypes import grouped
+from quantizers.formats.openvino.compressed import Compressed, read
+from quantizers.formats.openvino.pending import Pending, kept
 from quantizers.model.checkpoint import Checkpoint
-from quantizers.ranges.minmax import minmax
-from quantizers.rounding.nearest import nearest
-
-_TYPES = {
-    (4, True): openvino.Type.i4,
-    (4, False): openvino.Type.u4,
-    (8, True): openvino.Type.i8,
-    (8, False): openvino.Type.u8,
-}
-"""By bits and symmetry. OpenVINO's own integers of two and three bits are not compiled by its plugins."""
 
 HALVES = {torch.bfloat16: openvino.Type.bf16, torch.float16: openvino.Type.f16}
 
 _SCOPE = re.compile(r"__module\.([^/]+)/")
-
-ROWS = 4096
-"""Rows of an embedding that are held in float32 at a time."""
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """One linear, or one of each expert, in OpenVINO's terms."""
-
-    type: openvino.Type
-    shape: tuple[int, ...]
-    """Experts if it is of a mixture, rows, groups, weights to a group."""
-    codes: Tensor
-    """uint8, packed low half first; signed types in two's complement."""
-    zero: Tensor | None
-    """uint8, packed likewise, one per row and group."""
-    scale: Tensor
-    """float16, one per row and group, where it holds every scale of the artifact exactly, else float32."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of all three."""
-        return sum(part.nbytes for part in (self.codes, self.zero, self.scale) if part is not None)
-
-
-def read(artifact: Checkpoint, *linears: str) -> Compressed:
-    """Read a linear of a compressed-tensors artifact of int4 or int8 weights, or several, alike, one below the other."""
-    rows, columns = artifact.whole(f"{linears[0]}.weight_shape").tolist()
-    words = torch.cat([artifact.whole(f"{linear}.weight_packed") for linear in linears])
-    scale = torch.cat([artifact.whole(f"{linear}.weight_scale") for linear in linears]).float()
-    groups = scale.shape[1]
-    bits = 4 if words.shape[1] == -(-columns * 4 // 32) else 8
-    packed = words.view(torch.uint8)[:, : columns * bits // 8].contiguous()
-    zero = None
-    names = [f"{linear}.weight_zero_point" for linear in linears]
-    if names[0] in artifact.tensors:
-        each = torch.Size((rows, groups))
-        signed = torch.cat([unpack_from_int32(artifact.whole(name), bits, each, packed_dim=0) for name in names])
-        zero = _pack(signed + (1 << (bits - 1)), bits)
-    else:
-        # compressed-tensors stores every code with an offset of half its range; two's complement flips the top bit.
-        packed ^= 0x88 if bits == 4 else 0x80
-    half = scale.half()
-    exact = torch.equal(half.float(), scale)
-    shape = (len(linears) * rows, groups, columns // groups)
-    return Compressed(_TYPES[bits, zero is None], shape, packed, zero, half if exact else scale)
-
-
-def _pack(values: Tensor, bits: int) -> Tensor:
-    flat = values.view(torch.uint8).flatten()
-    if bits == 8:
-        return flat
-    pairs = torch.nn.functional.pad(flat, (0, len(flat) % 2)).view(-1, 2)
-    return pairs[:, 0] | pairs[:, 1] << 4
-
-
-def rounded(weight: Tensor) -> Compressed:
-    """A matrix `[rows, columns]` rounded to nearest in 8 bits, asymmetric, one scale a row, as NNCF stores embeddings."""
-    kind = DTYPES["int8"].grid(False)
-    parts = []
-    for rows in torch.split(weight, ROWS):
-        wide = rows.float()
-        scale, zero = minmax(grouped(wide, -1), kind, torch.float16)
-        parts.append(nearest(wide, scale, zero, kind, -1))
-    codes = torch.cat([part.codes for part in parts]).view(torch.uint8) ^ 0x80
-    zeros = torch.cat([part.zero for part in parts if part.zero is not None]).view(torch.uint8) ^ 0x80
-    scales = torch.cat([part.scale for part in parts]).half()
-    return Compressed(openvino.Type.u8, (*weight.shape[:1], 1, *weight.shape[1:]), codes, zeros.flatten(), scales)
 
 
 def within(graph: openvino.Model, path: str) -> None:
@@ -124,7 +44,7 @@ def name_again(graph: openvino.Model) -> None:
             node.set_friendly_name(f"self.{scope[1]}.weight")
 
 
-def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) -> None:
+def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed, pending: Pending) -> None:
     """Have every reader of the weight of `modules`, which share it, read `weight` instead; in place.
 
     Raises:
@@ -133,11 +53,11 @@ def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed) 
     constants = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
     if not constants:
         raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
-    _read_instead(constants, decompressed(constants[0].get_friendly_name(), weight))
+    _read_instead(constants, decompressed(constants[0].get_friendly_name(), weight, pending))
     graph.validate_nodes_and_infer_types()
 
 
-def narrow(graph: openvino.Model, artifact: Checkpoint) -> None:
+def narrow(graph: openvino.Model, artifact: Checkpoint, pending: Pending) -> None:
     """Store matrices that the artifact has in 16 bits, and that the exporter widened, in 16 bits again; in place.
 
     It leaves alone what is exactly an `nn.Linear` or `nn.Embedding`, and widens subclasses: OPT's position embeddings.
@@ -154,9 +74,36 @@ def narrow(graph: openvino.Model, artifact: Checkpoint) -> None:
         ):
             continue
         name = constant.get_friendly_name()
-        kept = packed(name, HALVES[stored.dtype], list(stored.shape), artifact.whole(f"{_module(constant)}.weight"))
-        _read_instead([constant], ops.convert(kept, openvino.Type.f32, name=f"{name}/f32"))
+        half = pending.constant(name, HALVES[stored.dtype], stored.shape, kept(artifact, f"{_module(constant)}.weight"))
+        _read_instead([constant], ops.convert(half, openvino.Type.f32, name=f"{name}/f32"))
     graph.validate_nodes_and_infer_types()
+
+
+def keep(graph: openvino.Model, artifact: Checkpoint, untouched: Mapping[str, str], pending: Pending) -> set[str]:
+    """Give weights that the exporter saw as zeros what the artifact stores; in place. Returns the tensors.
+
+    Args:
+        graph: as it was exported.
+        artifact: holds them.
+        untouched: by module, the tensor in the artifact.
+        pending: takes them.
+    """
+    found = set()
+    for constant in graph.get_ordered_ops():
+        module = _module(constant)
+        if constant.get_type_name() != "Constant" or module not in untouched:
+            continue
+        tensor, readers = untouched[module], constant.output(0).get_target_inputs()
+        found.add(tensor)
+        name, type_ = constant.get_friendly_name(), HALVES[artifact.tensors[tensor].dtype]
+        if name in pending:  # it was narrowed
+            continue
+        stored = pending.constant(name, type_, constant.shape, kept(artifact, tensor))
+        stored.output(0).get_tensor().set_names(constant.output(0).get_names())
+        for reader in readers:
+            reader.replace_source_output(stored.output(0))
+    graph.validate_nodes_and_infer_types()
+    return found
 
 
 def _read_instead(constants: list[openvino.Node], dense: openvino.Node) -> None:
@@ -174,7 +121,7 @@ def _module(constant: openvino.Node) -> str:
     return name.removesuffix(".weight")
 
 
-def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -> None:
+def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...], pending: Pending) -> None:
     """Replace the weight of each of `linears` in an exported graph, in place, by what the artifact holds.
 
     Raises:
@@ -196,7 +143,7 @@ def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...]) -
             raise AssertionError(
                 f"{linear} is {list(constant.shape)} in the exported graph, but {weight.shape} in the artifact"
             )
-        _replace(product, decompressed(constant.get_friendly_name(), weight))
+        _replace(product, decompressed(constant.get_friendly_name(), weight, pending))
     if missing:
         raise AssertionError(f"the exported graph has no product with {sorted(missing)[0]}, {len(missing)} in all")
     graph.validate_nodes_and_infer_types()
@@ -218,28 +165,21 @@ def _replace(product: openvino.Node, dense: openvino.Node) -> None:
         reader.replace_source_output(twin.output(0))
 
 
-def decompressed(name: str, weight: Compressed) -> openvino.Node:
+def decompressed(name: str, weight: Compressed, pending: Pending) -> openvino.Node:
     """The subgraph, float32 `[..., out, in]`, that restores a weight; its constants are `name` and below it."""
     *rows, groups, size = weight.shape
-    stored = openvino.Type.f16 if weight.scale.dtype == torch.float16 else openvino.Type.f32
+    stored = weight.scales
     # As NNCF has it: one group to a row is a matrix, several are a third dimension.
     grouped = [*rows, groups, size] if groups > 1 else [*rows, size]
     single = [*grouped[:-1], 1]
-    dense = ops.convert(packed(name, weight.type, grouped, weight.codes), stored, name=f"{name}/convert")
+    dense = ops.convert(pending.constant(name, weight.type, grouped, weight.codes), stored, name=f"{name}/convert")
     if weight.zero is not None:
-        zero = packed(f"{name}/zero_point", weight.type, single, weight.zero)
+        zero = pending.constant(f"{name}/zero_point", weight.type, single, weight.zero)
         zero = ops.convert(zero, stored, name=f"{name}/zero_point/convert")
         dense = ops.subtract(dense, zero, name=f"{name}/zero_point/subtract")
-    scale = ops.constant(weight.scale.reshape(single).numpy(), dtype=stored, name=f"{name}/scale")
+    scale = pending.constant(f"{name}/scale", stored, single, weight.scale)
     dense = ops.multiply(dense, scale, name=f"{name}/scaled")
     if groups > 1:
         shape = ops.constant([*rows, groups * size], dtype=openvino.Type.i64, name=f"{name}/shape")
         dense = ops.reshape(dense, shape, special_zero=False, name=f"{name}/reshape")
     return dense if stored == openvino.Type.f32 else ops.convert(dense, openvino.Type.f32, name=f"{name}/f32")
-
-
-def packed(name: str, type_: openvino.Type, shape: list[int], data: Tensor) -> openvino.Node:
-    """A constant of that shape whose bytes are those of `data`."""
-    # Copied: a shared constant does not keep the memory it looks at alive.
-    tensor = openvino.Tensor(data.contiguous().view(torch.uint8).flatten().numpy(), openvino.Shape(shape), type_)
-    return ops.constant(tensor, shared_memory=False, name=name)
