@@ -6,6 +6,7 @@ the direction of every short run of weights: rounding is small against the run, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ RUN = 32
 OPPOSED = -0.5
 """Cosine below which a run points away from the original's. On the demo model the worst run of compensated rounding to
 two bits has 0.1 in groups of 32 and -0.3 per channel, of four bits 0.9; a flipped sign turns that into -0.9."""
+AT_ONCE = 1 << 22
+"""Weights that are held in float32 at once: a head of half a billion would take 6 GB."""
 UNLIKE = 0.3
 """Cosine below which a whole tensor is not the original's."""
 
@@ -32,7 +35,7 @@ def weights(loaded: Loaded, model: Path) -> Check:
         if name not in originals:
             continue
         compared += 1
-        fault = _fault(dense.float(), originals[name].float())
+        fault = _fault(dense, originals[name])
         if fault:
             return Check(name="weights", passed=False, detail=f"{name}: {fault}")
     if not compared:
@@ -40,24 +43,51 @@ def weights(loaded: Loaded, model: Path) -> Check:
     return Check(name="weights", passed=True, detail=f"{compared} linear weights point where the original's do")
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What some rows of a tensor, and the original's, say."""
+
+    finite: bool
+    zero: Tensor
+    """bool (rows,): whether all of a row is zero, and the original's is not."""
+    opposed: Tensor
+    """bool (rows, runs): whether a run points against the original's."""
+    products: Tensor
+    """float32 (3,): the sums of squares of both, and that of their products."""
+
+
 def _fault(ours: Tensor, theirs: Tensor) -> str | None:
     if ours.shape != theirs.shape:
         return f"shape {tuple(ours.shape)}, the original's is {tuple(theirs.shape)}"
-    if not torch.isfinite(ours).all():
+    step = max(1, AT_ONCE // ours[0].numel())
+    parts = [
+        _rows(a.float(), b.float()) for a, b in zip(torch.split(ours, step), torch.split(theirs, step), strict=True)
+    ]
+    if not all(part.finite for part in parts):
         return "NaN or infinite weights"
-    rows = ((ours == 0).all(-1) & (theirs != 0).any(-1)).nonzero()
-    if len(rows):
-        return f"{len(rows)} output channels are all zero, the first {int(rows[0])}; the original's are not"
-    whole = _cosine(ours.flatten(), theirs.flatten())
+    zero = torch.cat([part.zero for part in parts]).nonzero()
+    if len(zero):
+        return f"{len(zero)} output channels are all zero, the first {int(zero[0])}; the original's are not"
+    own, other, both = torch.stack([part.products for part in parts]).double().sum(0)
+    whole = both / (own * other).sqrt() if own * other > 0 else 1.0
     if whole < UNLIKE:
         return f"cosine {float(whole):.2f} to the original's weights: these are not its weights"
-    pad = -ours.shape[-1] % RUN
-    runs = [torch.nn.functional.pad(w, (0, pad)).reshape(len(w), -1, RUN) for w in (ours, theirs)]
-    opposed = (_cosine(runs[0], runs[1]) < OPPOSED).nonzero()
+    opposed = torch.cat([part.opposed for part in parts]).nonzero()
     if len(opposed):
         row, run = opposed[0].tolist()
         return f"{len(opposed)} runs of {RUN} weights point against the original's, first row {row}, column {run * RUN}"
     return None
+
+
+def _rows(ours: Tensor, theirs: Tensor) -> _Rows:
+    pad = -ours.shape[-1] % RUN
+    runs = [torch.nn.functional.pad(w, (0, pad)).reshape(len(w), -1, RUN) for w in (ours, theirs)]
+    return _Rows(
+        bool(torch.isfinite(ours).all()),
+        (ours == 0).all(-1) & (theirs != 0).any(-1),
+        _cosine(runs[0], runs[1]) < OPPOSED,
+        torch.stack([(a * b).sum() for a, b in ((ours, ours), (theirs, theirs), (ours, theirs))]),
+    )
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

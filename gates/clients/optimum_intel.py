@@ -105,7 +105,7 @@ class Model(transformers.Model):
             name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
             weight = _by_itself(source.get_node())
             folded = core.compile_model(openvino.Model([weight.output(0)], [], "weight"), "CPU")
-            dense = torch.from_numpy(folded([])[0].copy())
+            dense = torch.from_numpy(folded([])[0])  # it is a copy of its own
             dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
             if dense.dim() == 3:
                 # One matrix of all experts, whose name has a star for their number.
