@@ -39,6 +39,13 @@ LLAMA_8B = {
     "max_position_embeddings": 8192,
     "tie_word_embeddings": False,
 }
+LLAMA_70B = LLAMA_8B | {
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+}
+"""One block is 1.7 GB in bfloat16, and so are embeddings and head, 2.1 GB each."""
 
 OUTLIERS = 12
 """Channels of each norm, of the demo model's 256."""
