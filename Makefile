@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := manifests/demo/*.yaml
 FAST := -m "not slow" tests/test_imports.py tests/test_docs.py tests/flows/manifest tests/flows/test_keys.py tests/flows/test_store.py tests/flows/test_search.py tests/gates/test_verdict.py tests/gates/test_intervals.py tests/publishers/test_stage.py tests/publishers/test_card.py
 
-.PHONY: demo test test-fast check fix bench schema clean
+.PHONY: demo test test-fast test-itrex check fix bench schema clean
 
 demo: $(VENV)/.users  ## mill the demo model into gated releases
 	$(BIN)/quantmill run $(DEMO)
@@ -24,6 +24,10 @@ check: $(VENV)/.developers  ## lint, formatting, walls and types
 
 hooks: $(VENV)/.developers  ## run the quick checks before every commit
 	$(BIN)/pre-commit install
+
+test-itrex: $(VENV)/.developers  ## install the archived stack into an interpreter of its own, and run its tests
+	$(BIN)/quantmill engine install itrex --home $(VENV)
+	QUANTMILL_ENGINES=$(CURDIR)/$(VENV)/engines $(BIN)/pytest -p no:xdist tests/itrex
 
 fix: $(VENV)/.developers  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -22,7 +22,7 @@ class Engine:
     libraries: tuple[str, ...]
     """Distributions that have a hand in the bits besides torch's and the format's; their versions are in keys."""
     dtypes: tuple[str, ...] = tuple(DTYPES)
-    choices: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str | tuple[str, ...] | None, ...]] = field(default_factory=dict)
     """What it takes of a recipe's field; a field that is absent here it takes whatever it says."""
     plain_only: tuple[str, ...] = ()
     """Dtypes that it does nothing to but round."""
@@ -36,6 +36,10 @@ class Engine:
     """Whether it makes any number of recipes in one pass over the model, each linear in a dtype of its own."""
     activations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By dtype of weights: what it stores activations as, by ranges it finds; none, of a dtype that is absent here."""
+    rangeless: tuple[str, ...] = ()
+    """Transforms that choose no range."""
+    interpreter: str | None = None
+    """What it runs under (`catalog.interpreters`); None: our own."""
     ratio: tuple[str, ...] = ()
     """Dtypes of which it stores a share of the weights, the rest in int8."""
     corrects: tuple[str, ...] | None = None
@@ -58,6 +62,7 @@ ENGINES: dict[str, Engine] = {
             ("neural_compressor_pt",),
             dtypes=("int2", "int3", "int4", "int8"),
             choices={"rounding": ("nearest",)},
+            rangeless=("teq",),
             prefix="inc",
         ),
         Engine(
@@ -76,6 +81,19 @@ ENGINES: dict[str, Engine] = {
             corrects=("int4", "nf4"),
             word="nncf",
             plain=None,
+        ),
+        Engine(
+            "itrex",
+            "quantizers.engines.itrex:compress",
+            ("itrex",),
+            dtypes=("int4", "int8", "int4_fullrange", "int4_clip", "nf4"),
+            # Its loader takes every linear for quantized but the head.
+            choices={"rounding": ("nearest",), "skip": (("lm_head",),)},
+            plain_only=("nf4", "int4_fullrange"),
+            families=False,
+            rangeless=("teq",),
+            interpreter="itrex",
+            prefix="itrex",
         ),
     )
 }

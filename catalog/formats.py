@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
-from catalog import sentence_transformers
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
+from catalog.programs import GENAI, TRANSFORMERS_GGUF, Runtime, sentences
 from catalog.tasks import TASKS
 
 PLAIN = (".safetensors", ".json", ".xml", ".txt", ".md", ".jinja", ".model")
@@ -36,24 +36,7 @@ class Client:
 TRANSFORMERS = Client("transformers", "transformers", "device_map")
 OPTIMUM_INTEL = Client("optimum.intel", "openvino")
 LLAMA_CPP = Client("xllamacpp", "gguf", activations=False)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Another program that runs the artifact, for cards to show."""
-
-    name: str
-    package: str
-    """What its user installs."""
-    snippet: str
-    """Python that runs a release; `{where}` is its name, and the version if it is pinned; `{device}` and `{properties}`,
-    further arguments, are what it was judged with."""
-    task: str = "text-generation"
-    """What it does with a release."""
-    needs: str | None = None
-    """A file without which it is not shown."""
-    architectures: tuple[str, ...] = ()
-    """Model types that it reads from the format; empty: all that the format holds."""
+ITREX = Client("intel_extension_for_transformers.transformers", "transformers", activations=False)
 
 
 @dataclass(frozen=True)
@@ -113,9 +96,20 @@ class Format:
     """Whether vLLM reads it where the weights are as `catalog.vllm` says."""
     small_in_memory: bool = True
     """Whether the client keeps the weights packed; if not, the artifact is small on disk alone."""
+    interpreter: str | None = None
+    """What its client runs under (`catalog.interpreters`); None: our own."""
+    multiplies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By dtype of products for which its client has kernels for some weights alone: their dtypes, `asymmetric` before some."""
+    equals: tuple[str, ...] = ()
+    """Formats that are kept up and hold the same, of one that its makers gave up: it is released only when a manifest says so."""
     runtimes: tuple[Runtime, ...] = ()
     prefix: str | None = None
     """How names of its recipes begin."""
+
+    @property
+    def laid_out(self) -> bool:
+        """Whether the streaming engine lays its tensors out as they are written."""
+        return self.made_from is None and "streaming" in self.engines
 
     def takes(self, file: str) -> bool:
         """Whether a file of that name may be in an artifact: it is plain, or one of the format's own."""
@@ -140,40 +134,6 @@ class Format:
 
 
 _CHECKPOINT = ("config.json", "*.safetensors")
-_GENAI = """\
-import openvino_genai
-from huggingface_hub import snapshot_download
-
-pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}{properties})
-print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
-"""
-
-_TRANSFORMERS_GGUF = """\
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-config = AutoConfig.from_pretrained({where})
-tokenizer = AutoTokenizer.from_pretrained({where})
-model = AutoModelForCausalLM.from_pretrained({where}, gguf_file="model.gguf", config=config)
-inputs = tokenizer("The function returns", return_tensors="pt")
-tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
-print(tokenizer.decode(tokens[0], skip_special_tokens=True))
-"""
-_SENTENCES = """\
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer({{where}}{backend})
-vectors = model.encode(["A mill grinds grain into flour.", "The miller sleeps."])
-print(model.similarity(vectors, vectors).tolist())
-"""
-
-
-def _sentences(backend: str = "") -> Runtime:
-    snippet = _SENTENCES.format(backend=backend and f', backend="{backend}"')
-    return Runtime(
-        "sentence-transformers", "sentence-transformers", snippet, "feature-extraction", sentence_transformers.LIST
-    )
-
-
 FORMATS: dict[str, Format] = {
     format_.name: format_
     for format_ in (
@@ -206,7 +166,7 @@ FORMATS: dict[str, Format] = {
             method="bitsandbytes",
             devices=("CPU", "cuda", "xpu"),
             # No `computes`: it multiplies in `bnb_4bit_compute_dtype` of config.json, whatever from_pretrained is told.
-            runtimes=(_sentences(),),
+            runtimes=(sentences(),),
             scale_bits=32,
             # What it has kernels for.
             group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -236,7 +196,7 @@ FORMATS: dict[str, Format] = {
             embeddings=("int8",),
             stacks=True,
             made_from="compressed-tensors",
-            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", _GENAI), _sentences("openvino")),
+            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", GENAI), sentences("openvino")),
             prefix="ov",
         ),
         Format(
@@ -261,12 +221,29 @@ FORMATS: dict[str, Format] = {
                 Runtime(
                     "transformers, which unpacks the weights",
                     "transformers gguf torch",
-                    _TRANSFORMERS_GGUF,
+                    TRANSFORMERS_GGUF,
                     # It has no loader for gemma, and no names for the tensors of a mistral.
                     architectures=("llama", "phi3", "qwen2", "qwen3"),
                 ),
             ),
             prefix="gguf",
+        ),
+        Format(
+            "itrex",
+            dtypes=("int4", "int8", "int4_fullrange", "int4_clip", "nf4"),
+            engines=("itrex",),
+            client=ITREX,
+            packages=("intel-extension-for-transformers", "intel-extension-for-pytorch", "neural-compressor"),
+            files=_CHECKPOINT,
+            weights=("*.safetensors",),
+            libraries=("itrex",),
+            computes={name: {"compute_dtype": name} for name in ("int8", "bf16", "fp32")},
+            # Of others they say: unsupported bestla_config, compute_type==int8 weight_type==nf4.
+            multiplies={"int8": ("int4", "asymmetric int4", "int8", "int4_fullrange", "int4_clip")},
+            group_sizes=(-1, 32, 64, 128, 256),
+            architectures=("llama", "mistral", "qwen2"),
+            interpreter="itrex",
+            equals=("compressed-tensors", "bitsandbytes"),
         ),
     )
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS, LOADABLE, ORIGINAL
+from catalog.interpreters import INTERPRETERS
 from catalog.tasks import TASKS
 
 COMPUTING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "jinja2")
@@ -40,7 +41,9 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 
 @cache
 def installed(name: str) -> str:
-    """Installed version of a distribution, or `absent`."""
+    """Installed version of a distribution, or `absent`; of an interpreter beside ours, what its pinned files come to."""
+    if name in INTERPRETERS:
+        return INTERPRETERS[name].identity
     try:
         return version(name)
     except PackageNotFoundError:

@@ -40,6 +40,25 @@ answer = server.handle_completions({{"prompt": "The function returns", "max_toke
 print(answer["choices"][0]["text"])
 """
 
+# Without `use_neural_speed=False` it looks for a package that is not of its set.
+ITREX = """\
+from intel_extension_for_transformers.transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoTokenizer
+
+
+def load(name, compute_dtype="fp32", **place):
+    config = AutoConfig.from_pretrained(name, **place)
+    config.quantization_config["compute_dtype"] = compute_dtype
+    return AutoModelForCausalLM.from_pretrained(name, config=config, use_neural_speed=False, **place)
+
+
+tokenizer = AutoTokenizer.from_pretrained({where})
+model = load({where}{runtime})
+inputs = tokenizer("The function returns", return_tensors="pt")
+tokens = model.generate(inputs["input_ids"], max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
+
 # Texts of one length need no padding, so that a mean over tokens is one of the text alone.
 FEATURES = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})

@@ -143,7 +143,7 @@ def release(run: Run) -> None:
         if blind:
             return
     for passed in run.passed:
-        if passed.path not in refused:
+        if passed.path not in refused or not passed.job.target.release:
             continue
         with isolated(passed.job.release, run.failed):
             tasks.publish(passed.job, passed.rung, passed.verdict, run.store)

@@ -18,6 +18,7 @@ from catalog.errors import FAULTS, Fault, InputError, StepFault
 from catalog.foreign_errors import as_fault
 from flows.execution import requests
 from flows.execution.child import Network
+from flows.execution.equals import equal_of
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung, Texts
 from flows.planning.cost import looks
@@ -246,7 +247,7 @@ def publish(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None
     step, artifact = job.publish(rung), store.record(job.quantize(rung))
     if artifact is None:
         raise DamagedEntry(f"{job.release}: the artifact was removed from the store; run again to make it anew")
-    request = requests.publish(job, rung, artifact, verdict, store)
+    request = requests.publish(job, rung, artifact, verdict, store, equal_of(job, rung, store))
     network: Network = "token" if any(kind_of(to).token for to in job.manifest.publish.to) else "none"
     # The release that a record speaks of may be gone or damaged: publishing again is idempotent, and mends it.
     released = perform(store, step, f"{job.target.name}: publish", request, network=network, anew=True).result

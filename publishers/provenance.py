@@ -15,6 +15,7 @@ from catalog.formats import FormatName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from publishers.errors import PublishError
+from publishers.request import Equal
 
 PROVENANCE = "quantmill.json"
 VERSION = re.compile(r"v[1-9][0-9]*\Z")
@@ -60,6 +61,7 @@ class Provenance(BaseModel):
     verdict: dict[str, Any]
     tools: dict[str, str]
     key: str
+    equal: Equal | None = None
     files: dict[str, File]
     """Every file of the release but this one, which the commit id covers."""
 

@@ -31,6 +31,25 @@ class Source(BaseModel):
     """Where its files are now: license, notice and card metadata are read from here."""
 
 
+class Equal(BaseModel):
+    """The recipe that is kept up and stores the same as an archived one, and what was measured of both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    recipe: dict[str, Any]
+    target: str | None = None
+    """The target that was gated in the same manifest; None: none was, and nothing below is known."""
+    documents: int = 0
+    """That both were scored on."""
+    harm: str | None = None
+    """What is compared: the measure that says how far an artifact is from its original."""
+    own: float | None = None
+    theirs: float | None = None
+    bytes: int | None = None
+    """Of its weight files."""
+
+
 class Subject(BaseModel):
     """One artifact with its evidence."""
 
@@ -62,6 +81,8 @@ class Subject(BaseModel):
     """Library → version."""
     key: str
     """The job's key."""
+    equal: Equal | None = None
+    """Of an artifact in an archived format: what to take instead."""
 
 
 class Request(BaseModel):

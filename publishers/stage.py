@@ -129,4 +129,6 @@ def _provenance(subject: Subject, files: dict[str, File]) -> Provenance:
 
 def _to_json(provenance: Provenance) -> str:
     document = provenance.model_dump(mode="json")
+    if provenance.equal is None:
+        del document["equal"]
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

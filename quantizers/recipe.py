@@ -5,6 +5,7 @@ Imports no torch: planning reads this module.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, Self
@@ -27,7 +28,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     engine: EngineName = "streaming"
-    """Who does the work: ours (streaming), Intel's (neural-compressor) or OpenVINO's (nncf)."""
+    """Who does the work: ours (streaming), Intel's (neural-compressor), OpenVINO's (nncf), or Intel's archived stack (itrex)."""
     format: FormatName = "compressed-tensors"
     """What the artifact is stored as; decides which stock tool loads it."""
     dtype: DtypeName = "int4"
@@ -158,8 +159,8 @@ class Recipe(BaseModel):
         engine = ENGINES[self.engine]
         for field, choices in engine.choices.items():
             if (chosen := getattr(self, field)) not in choices:
-                allowed = ", ".join(choice or "null" for choice in choices)
-                raise ValueError(f"{field} {chosen} is not for engine {self.engine}; allowed there: {allowed}")
+                allowed = ", ".join(map(_word, choices))
+                raise ValueError(f"{field} {_word(chosen)} is not for engine {self.engine}; allowed there: {allowed}")
         if self.dtype in engine.plain_only and (self.transform, self.range, self.rounding) != (
             None,
             "minmax",
@@ -169,8 +170,9 @@ class Recipe(BaseModel):
                 f"dtype {self.dtype} is rounded to nearest and nothing else in engine {self.engine}: leave transform, range and "
                 "rounding out, or use engine streaming"
             )
-        if self.engine == "neural-compressor" and self.transform == "teq" and self.range == "mse":
-            raise ValueError("range mse is not for transform teq in engine neural-compressor; allowed there: minmax")
+        if self.transform in engine.rangeless and self.range != "minmax":
+            transform = f"transform {self.transform} in engine {self.engine}"
+            raise ValueError(f"range {self.range} is not for {transform}; allowed there: minmax")
         if self.activations and self.activations not in engine.activations.get(self.dtype, ()):
             able = [f"engine {name} and dtype {each}" for name, other in ENGINES.items() for each in other.activations]
             raise ValueError(f"activations {self.activations} are for {', or '.join(able)}")
@@ -231,6 +233,10 @@ class Recipe(BaseModel):
                 f"embeddings {self.embeddings} are for engine streaming with format {able}; the loaders of other formats "
                 "read none that are quantized, and engine nncf stores them in int8 anyway"
             )
+
+
+def _word(choice: object) -> str:
+    return "null" if choice is None else json.dumps(choice) if isinstance(choice, tuple) else str(choice)
 
 
 def mixing() -> tuple[str, ...]:

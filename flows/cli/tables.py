@@ -16,6 +16,7 @@ from gates.sizes import in_words
 
 STYLES = {
     "released": "green",
+    "passed": "green",
     "failed": "red",
     "undecided": "yellow",
     "stale": "yellow",

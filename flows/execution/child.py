@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from catalog.errors import FAULTS, Fault, KilledFault, StepFault
 from catalog.foreign_errors import last_words
+from catalog.interpreters import ENGINES_VARIABLE
 from catalog.secrets import without_tokens
 from flows.execution.log import StepLog
 from flows.machine_memory import kills_for_memory
@@ -55,17 +56,20 @@ def run(
     progress: Progress,
     network: Network = "none",
     python: str = sys.executable,
+    engines: Path | None = None,
 ) -> Ended:
     """Run `python -m module REQUEST.json OUT` in a child and wait for it.
 
     Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. A step runs offline
-    unless it may use the `network`, and sees no token of the Hub unless that is why. Raises
-    the kind of Fault that the child ended with.
+    unless it may use the `network`, and sees no token of the Hub unless that is why. It may start the
+    interpreters installed in `engines`. Raises the kind of Fault that the child ended with.
     """
     # Sorted: cards list things in the order in which they are told of them.
     (scratch / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1, sort_keys=True))
     environment = dict(os.environ) if network == "token" else without_tokens(os.environ)
     environment |= {"QUANTMILL_PARENT": str(os.getpid()), "PYTHONPATH": _PATH}
+    if engines:
+        environment[ENGINES_VARIABLE] = str(engines)
     environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
     log = scratch / "log.txt"
     command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]

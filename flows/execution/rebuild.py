@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
+from catalog.interpreters import engines_of
 from flows.errors import UsageError
 from flows.execution import child
 from flows.execution.lock import heavy
@@ -84,7 +85,13 @@ def made_again(
         targets = {"0": request.targets[artifact.result.place]}
         request = request.model_copy(update={"targets": targets, "calibration": calibration})
         try:
-            ended = child.run("quantizers", request, Path(scratch), progress=lambda *event: tell.moved(label, *event))
+            ended = child.run(
+                "quantizers",
+                request,
+                Path(scratch),
+                progress=lambda *event: tell.moved(label, *event),
+                engines=engines_of(store.home),
+            )
         except BaseException as error:
             tell.ended(label, str(error), ok=False)
             raise

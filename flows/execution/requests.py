@@ -162,9 +162,14 @@ def control(job: Job, rung: Rung, artifact: Record[Artifact], store: Store) -> E
 
 
 def publish(
-    job: Job, rung: Rung, artifact: Record[Artifact], verdict: Record[Judged], store: Store
+    job: Job,
+    rung: Rung,
+    artifact: Record[Artifact],
+    verdict: Record[Judged],
+    store: Store,
+    equal: publishing.Equal | None = None,
 ) -> publishing.Request:
-    """Ask for the release of an artifact that passed."""
+    """Ask for the release of an artifact that passed; `equal` is what to take instead of an archived one."""
     original, said = job.original, job.manifest
     calibration = {"where": said.calibration.where, **(artifact.inputs["calibration"] or {})}
     subject = publishing.Subject(
@@ -185,5 +190,6 @@ def publish(
         verdict=verdict.result.verdict.model_dump(mode="json"),
         tools=artifact.inputs["tools"] | {"quantmill": installed("quantmill")},
         key=verdict.key,
+        equal=equal,
     )
     return publishing.Request(subject=subject, to=said.publish.to, home=store.home, private=said.publish.private)

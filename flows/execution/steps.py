@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from catalog.errors import Fault
+from catalog.interpreters import engines_of
 from catalog.secrets import scrub
 from flows.execution import child
 from flows.execution.child import Network
@@ -119,7 +120,7 @@ def _follow(
         tell.moved(label, what, done, total)
 
     try:
-        ended = child.run(program, request, scratch, progress=progress, network=network)
+        ended = child.run(program, request, scratch, progress=progress, network=network, engines=engines_of(store.home))
     except Fault as error:
         for step in steps:
             store.fail(step, error)

@@ -237,6 +237,8 @@ class Target(_Part):
     """Recipes in the order they are tried; the first that passes is released. One, unless the target is a ladder.
     Of a search: its base, until `flows.planning.mixed_precision` knows better."""
     search: Search | None = None
+    release: bool = True
+    """Whether an artifact that passes is released; if not, it is made, gated and reported."""
 
 
 class Manifest(_Part):

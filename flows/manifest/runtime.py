@@ -12,6 +12,7 @@ from catalog.devices import DEVICE_RULES
 from catalog.dtypes import DTYPES
 from catalog.formats import DEVICES, FORMATS, Format
 from catalog.runtime import Compute, RuntimeOptions
+from flows.manifest.computes import multiplying
 from flows.manifest.errors import choices, nearest
 from flows.manifest.explain import explain
 from flows.manifest.scalars import kind_of
@@ -68,21 +69,22 @@ def refuse_unfit(source: Source, key: Key, runtime: RuntimeOptions, recipe: Reci
     if runtime.ov_config and not format_.properties:
         able = " or ".join(other.name for other in FORMATS.values() if other.properties)
         raise source.error((*key, "ov_config"), f"is for format {able}; the client of {recipe.format} takes none")
-    if problem := _compute(runtime, format_):
+    if problem := _compute(runtime, format_, recipe):
         raise source.error((*key, "runtime", "compute"), problem)
     if problem := _device(runtime.device, recipe):
         raise source.error((*key, "device"), problem)
 
 
-def _compute(runtime: RuntimeOptions, format_: Format) -> str | None:
+def _compute(runtime: RuntimeOptions, format_: Format, recipe: Recipe) -> str | None:
     compute = runtime.compute
     if compute is None:
         return None
-    able = ("auto", *format_.computes)
+    able = ("auto", *multiplying(format_, recipe))
     if not format_.computes:
         return f"is for other formats: {format_.name} multiplies in the dtype that its config.json names; leave it out"
     if compute not in able:
-        return f"is {compute}, which the client of format {format_.name} does not multiply in{choices(able)}"
+        weights = f" with {_weights(recipe)}" if compute in format_.computes else ""
+        return f"is {compute}, which the client of format {format_.name} does not multiply in{weights}{choices(able)}"
     if runtime.device != "CPU":
         otherwise = "give `ov_config: {INFERENCE_PRECISION_HINT: …}`" if format_.properties else "leave it out"
         return f"is for device CPU; on {runtime.device} {otherwise}"
@@ -90,6 +92,10 @@ def _compute(runtime: RuntimeOptions, format_: Format) -> str | None:
     if twice := sorted(decided & runtime.ov_config.keys()):
         return f"decides {twice[0]}, which ov_config gives, too; leave one of them out"
     return None
+
+
+def _weights(recipe: Recipe) -> str:
+    return f"weights in {recipe.dtype}" + ("" if recipe.symmetric else " with zero points")
 
 
 def _device(device: str, recipe: Recipe) -> str | None:

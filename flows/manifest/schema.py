@@ -45,6 +45,10 @@ def schema() -> dict[str, Any]:
             "additionalProperties": {"type": ["string", "integer", "boolean"]},
         },
         "runtime": RunsWith.model_json_schema(),
+        "release": {
+            "description": "Whether what passes is released. Default: true, but for formats that their makers archived.",
+            "type": "boolean",
+        },
     }
     auto = {
         "description": "A budget of quality or of size; dtypes are searched for, the recipe says how weights are rounded.",

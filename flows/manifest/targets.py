@@ -47,6 +47,7 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
         raise source.error(key, f"is {kind_of(written)}{_FORMS}")
     fields = {"preset": written} if isinstance(written, str) else dict(written)
     runtime = runtime_of(source, key, fields)
+    release = _release(source, key, fields)
     search = None
     if "ladder" in fields:
         rungs = _ladder(source, key, fields, presets)
@@ -56,14 +57,22 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
             raise source.error((*key, "ratio"), "cannot stand beside auto, which decides the dtype of every linear")
         if "ratio" in fields:
             auto = _share(source, key, fields, presets)
-        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", *RUNTIME, *_RECIPE)),)
+        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", "release", *RUNTIME, *_RECIPE)),)
         if auto is not None:
             at = (*key, "auto" if source.written((*key, "auto")) is not None else "ratio")
             search = _search(source, at, auto, rungs[0].recipe)
             rungs = (Rung(name=f"auto-{rungs[0].name}", recipe=search.base),)
     for rung in rungs:
         refuse_unfit(source, key, runtime, rung.recipe)
-    return Target(name=name, runtime=runtime, rungs=rungs, search=search)
+    release = not any(FORMATS[rung.recipe.format].equals for rung in rungs) if release is None else release
+    return Target(name=name, runtime=runtime, rungs=rungs, search=search, release=release)
+
+
+def _release(source: Source, key: Key, fields: dict[str, Any]) -> bool | None:
+    release = fields.pop("release", None)
+    if not isinstance(release, bool | None):
+        raise source.error((*key, "release"), f"is {kind_of(release)}; allowed: true or false")
+    return release
 
 
 def _share(source: Source, key: Key, fields: dict[str, Any], presets: Presets) -> dict[str, Any] | None:

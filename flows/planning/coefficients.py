@@ -28,6 +28,7 @@ EXPORTED = Process(10 * MB, 0.5)
 WHOLE = {
     "nncf": (Process(765 * MB, 15.0), EXPORTED, 2.0, 1.4e8),
     "neural-compressor": (Process(730 * MB, 12.0), Process(0, 0.0), 3.0, 4.5e7),
+    "itrex": (Process(1700 * MB, 25.0), Process(0, 0.5), 5.0, 4.5e6),
 }
 """Engines that hold the model whole: their process, each block, peak over the model's bytes, and bytes a second."""
 WHOLE_READING = {("nncf", "nearest"): (2.0, 4.6e6), ("nncf", "compensated"): (3.0, 1.7e6)}
@@ -108,6 +109,9 @@ ARTIFACTS = {
     "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12),
     "optimum.intel": Scoring(
         COMPILED, BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12, copies=2, long=4
+    ),
+    "intel_extension_for_transformers.transformers": Scoring(
+        Process(1900 * MB, 25.0), BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, copies=3
     ),
     "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=12, copies=2, long=4),
 }

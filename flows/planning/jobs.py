@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalog.destinations import kind_of
-from catalog.formats import FORMATS
 from catalog.runtime import RuntimeOptions
 from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.kinds import (
@@ -162,7 +161,7 @@ class Job:
 
     def runtime(self, rung: Rung) -> RuntimeOptions:
         """What the artifact of a rung is run with, on the machine that plans."""
-        return resolved(self.target.runtime, FORMATS[rung.recipe.format])
+        return resolved(self.target.runtime, rung.recipe)
 
     def _runs_with(self, rung: Rung) -> dict[str, Any]:
         """What keys say of that: the device, and what is asked for beside it if anything is."""

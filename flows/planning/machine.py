@@ -10,11 +10,13 @@ from pathlib import Path
 
 from catalog.errors import EnvironmentFault, Fault
 from catalog.formats import FORMATS
+from catalog.interpreters import engines_of, is_installed, missing
 from catalog.libraries import installed
 from flows.machine_memory import memory_bytes
 from flows.planning.cost import weights_bytes
 from flows.planning.plan import Plan, Planned
 from flows.planning.predictions import Predictions
+from quantizers.hardware.compute_dtype import cpu_flags
 
 ERROR = 1.5
 """Factor that a prediction may be off by: what is refused would not fit even then."""
@@ -68,7 +70,7 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
     problems = [
         f"{planned.job.manifest.path}: targets.{planned.job.target.name}: {problem}"
         for planned in kinds
-        for problem in _unfit(planned, memory)
+        for problem in _unfit(planned, memory, engines_of(home))
     ]
     if problems:
         more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
@@ -110,7 +112,7 @@ def _without_device(planned: Planned) -> str | None:
     )
 
 
-def _unfit(planned: Planned, memory: int) -> Iterator[str]:
+def _unfit(planned: Planned, memory: int, engines: Path) -> Iterator[str]:
     job, rung = planned.job, planned.rung
     calibration = job.manifest.calibration
     if absent := _without_device(planned):
@@ -120,6 +122,8 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
             "runtime.compute bf16: OpenVINO multiplies no bfloat16 on this CPU, and would use float32 without a word. Name "
             "fp32 or int8, or auto for the fastest of those that it has."
         )
+    if apart := FORMATS[rung.recipe.format].interpreter:
+        yield from _unfit_apart(planned, apart, engines)
     if rung.recipe.calibrated and not torch_has(calibration.device):
         yield (
             f"calibration.device {calibration.device} is not on this machine, or torch {installed('torch')} was built "
@@ -135,6 +139,17 @@ def _unfit(planned: Planned, memory: int) -> Iterator[str]:
         yield (
             f"about {_size(needed)} of memory are needed, and this machine has {_size(memory)}, swap included. "
             "Run on a larger one, or take a smaller model or a recipe that is not calibrated."
+        )
+
+
+def _unfit_apart(planned: Planned, interpreter: str, engines: Path) -> Iterator[str]:
+    """What an engine in an interpreter of its own lacks."""
+    if not is_installed(interpreter, engines):
+        yield f"{missing(interpreter, engines)}. --target does the other targets alone."
+    if planned.job.runtime(planned.rung).compute == "bf16" and "amx_bf16" not in cpu_flags():
+        yield (
+            "runtime.compute bf16: its kernels multiply bfloat16 with AMX alone (device ISA must support AMX-BF16), which this "
+            "CPU lacks. Name fp32 or int8, or auto for the fastest of those that it has."
         )
 
 

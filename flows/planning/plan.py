@@ -30,10 +30,13 @@ from publishers.destinations.destination import open_destination
 from publishers.request import Place
 from publishers.request import Result as Published
 
-State = Literal["released", "failed", "undecided", "stale", "quarantined"]
-JUDGED: tuple[State, ...] = ("released", "failed", "undecided")
+State = Literal["released", "passed", "failed", "undecided", "stale", "quarantined"]
+JUDGED: tuple[State, ...] = ("released", "passed", "failed", "undecided")
 """States in which there is nothing to do."""
+GOOD: tuple[State, ...] = ("released", "passed")
+"""Those of what passed its gates."""
 _NEVER = Reason.plain("never built")
+_UNRELEASED = Reason.plain("passed its gates; `release: true` in its target would release it")
 _NOT_RELEASED = Reason.plain("passed, not released yet")
 QUARANTINE = 3
 """Failed attempts in a row after which a step is left alone until `--retry`."""
@@ -46,7 +49,8 @@ class Planned:
 
     job: Job
     state: State
-    """`released`: out, as it would be made today. `failed`, `undecided`: judged, and not released. `stale`: there is
+    """`released`: out, as it would be made today. `passed`: judged, and the manifest does not release it.
+    `failed`, `undecided`: judged, and not released. `stale`: there is
     work to do. `quarantined`: left alone until `--retry`."""
     steps: tuple[str, ...]
     """Steps that will run, in order; after a ladder's rung failed, the next rung's steps come on top."""
@@ -164,7 +168,8 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
             if failure.memory_bytes is not None:
                 remedy += f", or where there is more memory than {failure.memory_bytes / 1e9:.1f} GB"
             return Planned(job, "quarantined", (), Reason(f"{kind} ({failure.message}); {remedy}", kind), rung)
-    names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", "publish"]))
+    last = ("publish",) if job.target.release else ()
+    names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", *last]))
     return Planned(job, "stale", names, changes(job, store) or _NEVER, rung, tuple(missing))
 
 
@@ -196,6 +201,8 @@ def verdict_of(job: Job, rung: Rung, store: Store) -> Record[Judged] | None:
 
 def _released(job: Job, rung: Rung, store: Store) -> Planned:
     """Say whether what passed is out, and the places on this machine still hold it as it was released, and offer it."""
+    if not job.target.release:
+        return Planned(job, "passed", (), _UNRELEASED, rung)
     record = store.record(job.publish(rung))
     if record is None:
         return Planned(job, "stale", ("publish",), changes(job, store) or _NOT_RELEASED, rung)

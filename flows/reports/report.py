@@ -12,7 +12,7 @@ import jinja2
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import machine_fault
 from flows.files.durable import write_durably
-from flows.planning.plan import Plan
+from flows.planning.plan import GOOD, Plan
 from flows.reports.history import history
 from flows.reports.outcomes import figures, headings, outcomes
 from flows.store import Store
@@ -74,7 +74,7 @@ def _plots(rows: list[dict[str, Any]], task: str, store: Store) -> list[tuple[st
     for row in rows:
         gates = row.get("gates", {})
         if gates.get(name, {}).get("value") is not None and "size" in gates:
-            outcome = "passed" if row["state"] == "released" else "failed"
+            outcome = "passed" if row["state"] in GOOD else "failed"
             points.append(Point(row["target"], gates["size"]["value"], gates[name]["value"], outcome))
         nights = [(n["when"], n["harm"]) for n in history(store, row["release"]) if n.get("harm") is not None]
         if len(nights) > 1:

@@ -22,6 +22,7 @@ from catalog.dtypes import DTYPES
 from catalog.formats import FORMATS
 from catalog.task import Task
 from catalog.tasks import TASKS
+from publishers.card.archived import archived
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet
@@ -79,6 +80,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         ],
         ran=_ran(subject, evidence),
         vllm=_vllm(subject) if format_.vllm and TASKS[subject.task].tokenizes else None,
+        archived=archived(subject, evidence.size.artifact_bytes) if subject.equal else None,
         manifest=_yaml({"targets": {subject.target: _target(subject)}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),

@@ -52,6 +52,6 @@ def refusal(format_: str, facts: Facts) -> str | None:
         return f"format {format_} is loaded by {row.client.module}, which is used for no {task.words} here"
     if row.architectures and facts.kind not in row.architectures:
         return f"format {format_} holds model types {', '.join(row.architectures)}, and this is {facts.kind!r}"
-    if row.made_from is None:
+    if row.made_from is None and row.interpreter is None:
         return None
     return cast(Limits, import_module(f"quantizers.formats.{format_.replace('-', '_')}.limits")).refusal(facts)

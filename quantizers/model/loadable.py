@@ -22,7 +22,7 @@ def never_quantized(model: PreTrainedModel, names: tuple[str, ...], format_: str
     stay = {name for name in names if name.rpartition(".")[2] in router_names or "router" in name.split(".")[-2:]}
     if not FORMATS[format_].stacks:
         stay |= stacked(model)
-    if FORMATS[format_].made_from is None:
+    if FORMATS[format_].laid_out:
         stay |= layout_of(format_).stays(model, names)
     return frozenset(stay)
 

@@ -27,7 +27,7 @@ def select_linears(skeleton: Skeleton, recipe: Recipe, target: str) -> tuple[str
         names = quantized(recipe, linears, stay | heads(skeleton.task, linears.inputs))
     except Misfit as error:
         raise QuantizeError(f"target {target}: {error}") from error
-    if FORMATS[recipe.format].made_from is None:
+    if FORMATS[recipe.format].laid_out:
         try:
             layout_of(recipe.format).refuse(skeleton, names)
         except QuantizeError as error:
@@ -51,7 +51,7 @@ def _linears(skeleton: Skeleton, recipe: Recipe) -> Linears:
 def other_formats(skeleton: Skeleton) -> str:
     """Advice, a sentence: the formats beside those made from another that hold all of the model's linears."""
     names = tuple(skeleton.linears)
-    able = [name for name, row in FORMATS.items() if row.made_from is None and _reads_back(name, skeleton, names)]
+    able = [name for name, row in FORMATS.items() if row.laid_out and _reads_back(name, skeleton, names)]
     return f"Use format {' or '.join(able)}."
 
 

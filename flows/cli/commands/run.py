@@ -121,23 +121,23 @@ def _build(todo: Plan, store: Store, console: Console, retry: bool) -> Sequence[
 
 def exit_code(rows: list[dict[str, Any]]) -> int:
     """Return that of the worst that happened: a step that failed, then the machine's fault, then the input's."""
-    from flows.planning.plan import JUDGED
+    from flows.planning.plan import GOOD, JUDGED
 
     unfinished = [row for row in rows if row["state"] not in JUDGED]
     if unfinished:
         codes = {FAULTS[row.get("fault", StepFault.fault)].exit_code for row in unfinished}
         return next(kind.exit_code for kind in (StepFault, EnvironmentFault, InputError) if kind.exit_code in codes)
-    return 0 if all(row["state"] == "released" for row in rows) else 1
+    return 0 if all(row["state"] in GOOD for row in rows) else 1
 
 
 def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | None, everything: bool) -> None:
-    from flows.planning.plan import JUDGED
+    from flows.planning.plan import GOOD, JUDGED
 
-    told = rows if everything or fits_a_screen(out, len(rows)) else [row for row in rows if row["state"] != "released"]
+    told = rows if everything or fits_a_screen(out, len(rows)) else [row for row in rows if row["state"] not in GOOD]
     for part in outcome_rows(told):
         out.print(part)
     for row in told:
-        if row["state"] != "released":
+        if row["state"] not in GOOD:
             mark = Text("?", "yellow") if row["state"] == "undecided" else NOT_OK
             out.print(mark, f"{row['release']}: {row['why']}", soft_wrap=True)
     if not worked and all(row["state"] in JUDGED for row in rows):

@@ -1,0 +1,1 @@
+"""What the archived stack of engine itrex reads."""
