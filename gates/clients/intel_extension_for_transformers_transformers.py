@@ -6,15 +6,15 @@ word where torch has fewer threads than the machine has cores, so a product is c
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ class Server:
             env=environment(self.scratch),
             cwd=self.scratch,
         )
-        atexit.register(self.close)
+        # At the latest when this process ends; when it is no longer held, so that its memory counts as this step's.
+        self.close = weakref.finalize(self, _end, self._process, self._log, self.scratch)
 
     def ask(self, **asked: Any) -> dict[str, Any]:
         """Send a request; return the line that answers it."""
@@ -77,18 +78,19 @@ class Server:
         text = (self.scratch / "log.txt").read_text("utf-8", errors="replace")
         return " | ".join(text.splitlines()[-3:])[:600]
 
-    def close(self) -> None:
-        """End it, and wait, so that its memory counts as this step's."""
-        if self._process.poll() is None:
-            assert self._process.stdin
-            self._process.stdin.close()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._log.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+
+def _end(process: subprocess.Popen[bytes], log: IO[bytes], scratch: Path) -> None:
+    """Close its input, which ends it, and wait."""
+    if process.poll() is None:
+        assert process.stdin
+        process.stdin.close()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    log.close()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 @dataclass
@@ -175,10 +177,19 @@ def matrices(artifact: Path) -> Iterator[Matrix]:
             yield Matrix(path, 8 + length + start + quarter, 2 * quarter // ROW, ROW)
 
 
+_SPLIT = """\
+import json, sys
+from transformers import AutoTokenizer
+
+asked = json.load(sys.stdin)
+split = AutoTokenizer.from_pretrained(asked["path"])
+print(json.dumps([split(text)["input_ids"] for text in asked["texts"]]))
+"""
+
+
 def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:
     """The tokenizer as transformers 4.41 reads it splits all texts as the original's does."""
-    server = Tokenizing(artifact)
-    for text, ids in zip(texts, server.split(texts), strict=True):
+    for text, ids in zip(texts, _split(artifact, texts), strict=True):
         if ids != original(text)["input_ids"]:
             detail = f"its transformers splits {text[:40]!r} differently from the original's tokenizer"
             return Check(name=TOKENIZER, passed=False, detail=detail)
@@ -186,33 +197,21 @@ def tokenizers(artifact: Path, original: Any, texts: list[str]) -> Check:
     return Check(name=TOKENIZER, passed=True, detail=detail)
 
 
-class Tokenizing:
-    """The tokenizer alone, in that interpreter."""
-
-    PROGRAM = (
-        "import json, sys; from transformers import AutoTokenizer; asked = json.load(sys.stdin); "
-        "split = AutoTokenizer.from_pretrained(asked['path']); "
-        "print(json.dumps([split(text)['input_ids'] for text in asked['texts']]))"
-    )
-
-    def __init__(self, artifact: Path) -> None:
-        self._artifact = artifact
-
-    def split(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text. Raises RuntimeError when it cannot be read there."""
-        with tempfile.TemporaryDirectory(prefix="quantmill-itrex-") as scratch:
-            done = subprocess.run(
-                [python_of("itrex"), "-P", "-c", self.PROGRAM],
-                input=json.dumps({"path": str(self._artifact.absolute()), "texts": texts}),
-                capture_output=True,
-                text=True,
-                env=environment(Path(scratch)),
-                cwd=scratch,
-            )
-        if done.returncode:
-            raise RuntimeError(f"its tokenizer cannot be read: {' | '.join(done.stderr.splitlines()[-2:])[:400]}")
-        rows: list[list[int]] = json.loads(done.stdout.splitlines()[-1])
-        return rows
+def _split(artifact: Path, texts: list[str]) -> list[list[int]]:
+    """Return the tokens of each text. Raises RuntimeError when the tokenizer cannot be read there."""
+    with tempfile.TemporaryDirectory(prefix="quantmill-itrex-") as scratch:
+        done = subprocess.run(
+            [python_of("itrex"), "-P", "-c", _SPLIT],
+            input=json.dumps({"path": str(artifact.absolute()), "texts": texts}),
+            capture_output=True,
+            text=True,
+            env=environment(Path(scratch)),
+            cwd=scratch,
+        )
+    if done.returncode:
+        raise RuntimeError(f"its tokenizer cannot be read: {' | '.join(done.stderr.splitlines()[-2:])[:400]}")
+    rows: list[list[int]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
 TOKENIZER = "itrex-tokenizer"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +11,11 @@ import pytest
 import torch
 
 from catalog.errors import EnvironmentFault
-from catalog.interpreters import ENGINES_VARIABLE, is_installed
+from catalog.interpreters import ENGINES_VARIABLE, environment, is_installed
 from catalog.runtime import RuntimeOptions
 from flows.store import Store
-from gates.clients import intel_extension_for_transformers_transformers as client
 from gates.clients.client import load
-from tests.flows.conftest import Ran, quantmill, room
+from tests.flows.conftest import ROOT, Ran, room
 
 INSTALLED = is_installed("itrex", Path(os.environ.get(ENGINES_VARIABLE, "engines")))
 pytestmark = [
@@ -60,8 +61,10 @@ def milled(tmp_path_factory: pytest.TempPathFactory) -> Milled:
         text.replace("[evaluation.jsonl], tokens: 256", "[evaluation.jsonl], tokens: 128, documents: 16")
     )
     home = directory / "home"
-    command = ("run", manifest, "--json")
-    return Milled(home, quantmill(*command, home=home, within=1700))
+    command = [sys.executable, "-m", "flows.cli.app", "run", str(manifest), "--json", "--home", str(home)]
+    settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, timeout=1700)
+    return Milled(home, Ran(done.returncode, done.stdout, done.stderr))
 
 
 def test_all_are_built_and_gated_in_a_run_that_builds_native_targets_too(milled: Milled) -> None:
@@ -85,8 +88,8 @@ def test_the_card_names_the_equal_and_the_difference_and_no_pickle_leaves(milled
 def test_a_product_of_too_few_threads_is_the_machines_fault(milled: Milled, monkeypatch: pytest.MonkeyPatch) -> None:
     if len(os.sched_getaffinity(0)) < 2 and (os.cpu_count() or 1) < 2:
         pytest.skip("one core: torch cannot have fewer threads")
-    whole = client.environment
-    monkeypatch.setattr(client, "environment", lambda scratch: {**whole(scratch), "MKL_NUM_THREADS": "1"})
+    one = "gates.clients.intel_extension_for_transformers_transformers.environment"
+    monkeypatch.setattr(one, lambda scratch: {**environment(scratch), "MKL_NUM_THREADS": "1"})
     with pytest.raises(EnvironmentFault, match="fewer threads than the machine has cores"):
         load(milled.artifact("int8"), "itrex", RuntimeOptions(), "text-generation")
 
