@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from catalog.formats import FORMATS, Format
 from publishers.errors import PublishError
-from publishers.request import Source
+from publishers.request import Equal, Source
 from publishers.stage import stage
 from tests.publishers.conftest import EVIDENCE, RECIPE, SUMMARY, subject_of
 
@@ -241,3 +241,26 @@ def test_card_of_the_source_that_is_not_yaml_is_named(artifact: Path, model: Pat
 def test_other_tasks_are_refused_by_name(artifact: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="'text-generation'"):
         card_of(artifact, model, tmp_path, task="object-detection")
+
+
+NATIVE = {"engine": "streaming", "format": "compressed-tensors", "dtype": "int4_clip", "group_size": 64}
+MEASURED = {"target": "int4", "documents": 12, "harm": "kld", "own": 0.0144, "theirs": 0.0141, "bytes": 2_500_000}
+
+
+@pytest.mark.parametrize("measured", [{}, MEASURED], ids=["not gated", "gated"])
+def test_the_card_of_an_archived_format_names_its_equal_and_the_difference(
+    measured: dict[str, Any], artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    equal = Equal(name="w4-clip-rtn-g64", recipe=NATIVE, **measured)
+    card = " ".join(card_of(artifact, model, tmp_path, format="itrex", equal=equal).split())
+    assert "**Archived.** intel-extension-for-transformers is no longer maintained" in card
+    assert (
+        "the recipe `w4-clip-rtn-g64`, int4_clip in groups of 64 by engine streaming in format compressed-tensors"
+        in card
+    )
+    assert ("It was not gated beside this one" in card) == (not measured)
+    if measured:
+        assert "As target `int4` of the same manifest, on the 12 documents that both were scored on" in card
+        assert "it measured 0.01410 where this one measured 0.01440" in card and "difference +0.00030" in card
+        assert "in 2.50 MB instead of" in card
+    assert "**Archived.**" not in card_of(artifact, model, tmp_path / "native")
