@@ -62,6 +62,14 @@ ACCURACY = Quantity(
 F1 = Quantity("f1", "F1", "{:.4f}", original="{f1_original:.4f}", labelled=True, metric=("f1", "F1", "f1"))
 SAME = Quantity("same", "Same answers as the original", "{:.2%}", original="100%")
 ORDERED = Quantity("ordered", "Pairs of rows in the original's order", "{:.2%}", original="100%", labelled=True)
+WER = Quantity(
+    "wer",
+    "Word error rate against the transcripts",
+    "{:.2%}",
+    original="{wer_original:.2%}",
+    labelled=True,
+    metric=("wer", "WER", "wer"),
+)
 CHRF = Quantity(
     "chrf",
     "chrF against the targets",

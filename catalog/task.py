@@ -38,6 +38,11 @@ class Column:
         """Whether its values stand for files."""
         return self.kind in FILES
 
+    @property
+    def words(self) -> str:
+        """What a value is, for a person."""
+        return KINDS[self.kind]
+
     def fits(self, value: object) -> bool:
         """Whether a value is of the column's kind."""
         plain: tuple[type, ...] = (str, int, float) if self.kind.startswith("label") else (str,)
@@ -87,6 +92,8 @@ class Task:
     """What a card says first: `{tokens}` and the names of quantities are filled in."""
     sanity: tuple[str, ...]
     """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+    types: tuple[str, ...] = ()
+    """Model types whose way of doing it is measured; empty: all that its classes load."""
     kept: tuple[str, ...] = ()
     """Patterns of names of linears that no recipe quantizes: its head."""
     unread: tuple[str, ...] = ()

@@ -23,6 +23,10 @@ SEEN = "from PIL import Image\nfrom transformers import {stock}, AutoProcessor\n
 SEEN_BY_OPTIMUM_INTEL = (
     "from optimum.intel import {stock}\nfrom PIL import Image\nfrom transformers import AutoProcessor\n"
 )
+HEARING = (
+    "from scipy.io import wavfile\nfrom transformers import {stock}, AutoProcessor\n",
+    "from optimum.intel import {stock}\nfrom scipy.io import wavfile\nfrom transformers import AutoProcessor\n",
+)
 TEXT_GENERATION = """
 tokenizer = AutoTokenizer.from_pretrained({{where}})
 model = {stock}.from_pretrained({{where}}{{runtime}})
@@ -122,6 +126,14 @@ tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 """
 )
+HEARD = """
+processor = AutoProcessor.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+rate, samples = wavfile.read("speech.wav")  # one channel, 16 bits, at the rate of processor.feature_extractor
+inputs = processor(samples / 32768, sampling_rate=rate, return_tensors="pt"){{placed}}
+tokens = model.generate(**inputs)
+print(processor.batch_decode(tokens, skip_special_tokens=True)[0])
+"""
 
 
 def usage(stock: str, imports: str, body: str) -> Usage:
@@ -129,9 +141,9 @@ def usage(stock: str, imports: str, body: str) -> Usage:
     return Usage(stock, (imports + body).format(stock=stock))
 
 
-def clients(stock: str, body: str) -> dict[str, Usage]:
+def clients(stock: str, body: str, imports: tuple[str, str] = (TRANSFORMERS, OPTIMUM_INTEL)) -> dict[str, Usage]:
     """Both clients of torch's models and of OpenVINO IR, whose classes differ by their beginning."""
     return {
-        "transformers": usage(f"Auto{stock}", TRANSFORMERS, body),
-        "optimum.intel": usage(f"OV{stock}", OPTIMUM_INTEL, body),
+        "transformers": usage(f"Auto{stock}", imports[0], body),
+        "optimum.intel": usage(f"OV{stock}", imports[1], body),
     }

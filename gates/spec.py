@@ -29,6 +29,7 @@ from gates.kinds.speed import Speed
 from gates.kinds.tail import Tail
 from gates.kinds.tasks import Task
 from gates.kinds.text_similarity import TextSimilarity
+from gates.kinds.wer import Wer
 
 
 class Gates(BaseModel):
@@ -48,6 +49,7 @@ class Gates(BaseModel):
     f1: F1 | None = None
     answers: Answers | None = None
     chrf: Chrf | None = None
+    wer: Wer | None = None
     ranking: Ranking | None = None
     cosine: Cosine | None = None
     neighbours: Neighbours | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -72,9 +73,7 @@ def tokenizer(directory: Path) -> BertTokenizerFast:
     return BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=64)
 
 
-def train(
-    model: PreTrainedModel, batch: Callable[[int], dict[str, torch.Tensor]], steps: int, rate: float = 2e-3
-) -> None:
+def train(model: nn.Module, batch: Callable[[int], dict[str, torch.Tensor]], steps: int, rate: float = 2e-3) -> None:
     """Train on batches that are asked for by their number, with AdamW under a linear schedule."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.task import KINDS, Column
+from catalog.task import Column
 from flows.errors import DocumentError
 from flows.files.beside import Beside, beside
 
@@ -69,7 +69,7 @@ def _value_of(row: Any, column: Column, key: str, where: str, base: Path | None)
         return beside(value, key, base, where)
     if not column.fits(value):
         held = f"a {type(value).__name__}" if value is not None else "nothing"
-        raise DocumentError(f"{where}: {key!r} is to hold a {KINDS[column.kind]}, and holds {held}")
+        raise DocumentError(f"{where}: {key!r} is to hold a {column.words}, and holds {held}")
     return value
 
 

@@ -18,7 +18,7 @@ from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
-from flows.manifest.model import Manifest, Model, Publish, Target, Texts
+from flows.manifest.model import WIKITEXT, Manifest, Model, Publish, Target, Texts
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
 from flows.manifest.presets import presets_for
 from flows.manifest.targets import targets
@@ -56,6 +56,7 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         memory_bytes=None if form.memory is None else int(form.memory),
     )
     _of_task(source, form.gates, manifest)
+    _named(source, manifest)
     _apart(source, manifest)
     _releasable(source, manifest)
     return manifest
@@ -104,6 +105,17 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
             raise source.error(*refused)
 
 
+def _named(source: Source, manifest: Manifest) -> None:
+    """Refuse the default text of evaluation for a task whose rows begin with a file."""
+    first = TASKS[manifest.model.task].columns[0]
+    if first.is_file and manifest.evaluation.source == WIKITEXT["source"]:
+        raise source.error(
+            ("model", "task"),
+            f"is {manifest.model.task}, which is judged on rows that begin with the {first.words}; name them, such as "
+            "evaluation: {files: [rows.jsonl]}",
+        )
+
+
 def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None:
     """What a target asks for that its task or format does not have, or is asked: the key, and why."""
     key = ("targets", target.name)
@@ -111,7 +123,7 @@ def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None
         return (*key, "auto" if target.search.auto.share is None else "ratio"), (
             f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them"
         )
-    if not task.tokenizes and any(rung.recipe.calibrated for rung in target.rungs):
+    if task.columns[0].is_file and any(rung.recipe.calibrated for rung in target.rungs):
         return key, (
             f"is calibrated on text, and models for {task.words} read none; use a recipe without transform, with nearest "
             "rounding and without activations, such as w8-rtn, w4-rtn-asym-g64, nf4 or ov-w8-rtn"

@@ -16,6 +16,8 @@ MORE_REPETITION = 0.25
 CLIFF = 0.5
 """Nats per token by which the last quarter of the long row may be hurt more than the first."""
 
+Texts = tuple[tuple[int, ...], ...]
+
 
 def finite(infinite: str | None) -> Check:
     """Whether every logit seen while scoring was a number; `infinite` names the first document where one was not."""
@@ -39,13 +41,18 @@ def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Che
         )
         for prompt, original, own in zip(asked.prompts, originals, greedy, strict=True)
     )
-    ours, theirs = probes.repetition(drawn), probes.repetition(asked.sampled)
     silent = sum(not own for own in greedy) > asked.unanswered
     whose = "the original's" if asked.greedy else "the texts'"
+    return collapse(drawn, asked.sampled, silent, whose), samples
+
+
+def collapse(own: Texts, others: Texts, silent: bool, whose: str) -> Check:
+    """Hold texts, as token ids, against others by how much they repeat themselves; silent: they are empty where these are not."""
+    ours, theirs = probes.repetition(own), probes.repetition(others)
     detail = f"{ours:.0%} of token pairs are repeated, {whose} {theirs:.0%}"
     if silent:
         detail = "answers prompts with nothing where the original answers"
-    return Check(name="generates", passed=not silent and ours <= theirs + MORE_REPETITION, detail=detail), samples
+    return Check(name="generates", passed=not silent and ours <= theirs + MORE_REPETITION, detail=detail)
 
 
 def context(loaded: Loaded, row: Tensor, original: Tensor) -> Check:

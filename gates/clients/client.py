@@ -96,6 +96,18 @@ class Loaded(ABC):
             through_ends: go on where a text ends. Otherwise the token that ends it is not part of what is returned.
         """
 
+    def written(self, given: Mapping[str, Tensor], new_tokens: int, whole: bool = False) -> tuple[int, ...]:
+        """Return the likeliest tokens that a decoder writes about what an encoder is given, as the client returns them.
+
+        Args:
+            given: one row, by the client's names; each tensor begins with a dimension of 1.
+            new_tokens: the most that is written.
+            whole: with those that the decoder begins with, where the client leaves them out.
+        """
+        raise GateError(
+            "The client of this format continues texts and nothing else; release this model in another one."
+        )
+
     @abstractmethod
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the original's name and the dense weight, (out, in), of every linear as the client computes with it."""

@@ -101,6 +101,13 @@ class Model(Loaded):
         """By hooks of torch."""
         return hooked(self.model)
 
+    def written(self, given: Mapping[str, Tensor], new_tokens: int, whole: bool = False) -> tuple[int, ...]:
+        """Write about one row at once."""
+        options = {"do_sample": False, "max_new_tokens": new_tokens, "return_dict_in_generate": whole}
+        with torch.inference_mode():
+            out = self.model.generate(**given, **options)
+        return tuple((out["sequences"] if whole else out)[0].tolist())
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Unpack one linear at a time."""
         for name, module in self.model.named_modules():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.task import KINDS, TEXT, Column
+from catalog.task import TEXT, Column
 from gates.errors import GateError
 
 
@@ -55,7 +55,7 @@ def _row(path: Path, number: int, line: str, columns: Sequence[Column]) -> dict[
         if value is None and not column.required:
             continue
         if not column.fits(value):
-            kind = KINDS[column.kind]
+            kind = column.words
             raise GateError(
                 f"{path}:{number}: no {kind} under the key {column.name}. Every line is one object with the key {keys}."
             )

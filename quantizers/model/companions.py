@@ -13,6 +13,7 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_prepro
 """How files, such as images, become tensors."""
 VERBATIM = (
     "generation_config.json",
+    "normalizer.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import encoders, pictures, translators
+from tests import encoders, listeners, pictures, translators
 from tests.flows.conftest import quantmill
 from tests.releases import ROOT, say
 
@@ -38,7 +38,13 @@ class Case:
     page: tuple[str, ...] = ()
     """What each piece of code of the task's section in docs/tasks.md prints of these releases."""
     beside: Callable[[Path], object] | None = None
-    """What writes the files that rows name."""
+    """What writes the files that rows, and the code on cards, name."""
+
+
+def heard(directory: Path) -> None:
+    """The sounds of the rows, and one that the code on cards reads."""
+    listeners.write_sounds(directory, listeners.rows(32, 31))
+    listeners.write(directory / "speech.wav", "mill stone flour", 5)
 
 
 TEXTS = [{"text": text} for text, _ in encoders.sentences(200, 9)]
@@ -68,6 +74,15 @@ CASES = {
             f"[{{'generated_text': '{SHIP}'}}]\n",
             2 * f"{SHIP[:-4]}\n{[SHIP[:-4].replace('pihs', other) for other in ('lias', 'mrots')]}\n{SHIP[:-4]}\n",
         ),
+    ),
+    "sounds": Case(
+        "automatic-speech-recognition",
+        listeners.listener,
+        listeners.rows(32, 31),
+        f"wer: {{max_increase: 40%}}, answers: {{min_same: 30%}}, {ALIKE}, {SMALL}",
+        "^mill stone flour$",
+        {"nf4": "nf4", "ov-int8": "ov-w8-rtn"},
+        beside=heard,
     ),
     "classes": Case(
         "text-classification",

@@ -79,6 +79,10 @@ def _does_the_task(config: Config, task: Task) -> str | None:
     if loaded is None:
         shown = f", architecture {', '.join(named)}," if named else ""
         return f"has model_type {kind!r}{shown} which is no model for {task.words}; {advice}"
+    if task.types and kind not in task.types:
+        return (
+            f"has model_type {kind!r}, and {task.words} is measured of {', '.join(task.types)} alone; name one of these"
+        )
     if not named or set(loaded).intersection(named) or any(name.endswith(task.heads) for name in named):
         return None
     return (

@@ -22,6 +22,8 @@ _NUMBERED = re.compile(r"\w+\.(\d+|\*|\?)\..*$")
 """What follows the name of a list of blocks, and that name."""
 _OUTSIDE = (".project_in", ".project_out")
 """Linears before and after the blocks: OPT's, where its embedding is narrower."""
+_TIED = ("lm_head", "proj_out")
+"""What heads are called that may be tied, and then have no tensor; the second is Whisper's."""
 _RENAMED = {"mixtral": (".block_sparse_moe.", ".mlp.")}
 """What a checkpoint calls a module, and what the model does."""
 
@@ -55,8 +57,7 @@ def in_headers(pattern: str, subject: Subject) -> bool:
     modules = {name.removesuffix(".weight") for name in subject.tensors if name.endswith(".weight")}
     written = (pattern, pattern.partition(".")[2], _from_blocks(pattern))
     stored = {each for name in modules for each in (name, name.partition(".")[2], _from_blocks(name))}
-    # A tied head has no tensor.
-    return any(fnmatchcase(name, each) for each in written if each for name in {*stored, "lm_head"})
+    return any(fnmatchcase(name, each) for each in written if each for name in {*stored, *_TIED})
 
 
 def _from_blocks(name: str) -> str:

@@ -161,12 +161,19 @@ def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoin
 
 def _trace(model: PreTrainedModel, task: str, directory: Path) -> None:
     try:
-        export_from_model(model, directory, task=TASKS[task].export, stateful=True, patch_16bit_model=True)
+        options = {"task": TASKS[task].export, "stateful": True, "patch_16bit_model": True}
+        export_from_model(model, directory, **options, **_heard(model))
     except Exception as error:
         raise machine_fault(error) or QuantizeError(
             f"optimum-intel cannot export this model, model_type {model.config.model_type}: {' '.join(str(error).split())} "
             "Use format compressed-tensors or bitsandbytes for it."
         ) from error
+
+
+def _heard(model: PreTrainedModel) -> dict[str, int]:
+    """Frames that a model hears at once, two to each position of its encoder: the exporter takes 3,000 for granted."""
+    positions = getattr(model.config, "max_source_positions", None)
+    return {"nb_max_frames": 2 * positions} if model.main_input_name == "input_features" and positions else {}
 
 
 def _large(skeleton: Skeleton, stored: Checkpoint, quantized: frozenset[str]) -> dict[str, str]:

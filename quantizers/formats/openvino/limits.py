@@ -17,6 +17,8 @@ _VERSION = re.compile(r'^    (MIN|MAX)_TRANSFORMERS_VERSION = "([^"]+)"', re.MUL
 _REGISTERED = re.compile(r'^@register_in_tasks_manager\(\s*"([^"]+)",(.*?)^class (\w+)', re.MULTILINE | re.DOTALL)
 _LIST = re.compile(r"^(\w*TASKS\w*) = \[(.*?)^\]", re.MULTILINE | re.DOTALL)
 _LIBRARY = re.compile(r'library_name="(\w+)"')
+_NUMBERED = re.compile(r"\.\d+\.")
+"""In names of what is in a block."""
 _EXPERT = re.compile(r"\.experts\.\d+\.\w+\.weight$")
 
 
@@ -33,8 +35,9 @@ def refusal(facts: Facts) -> str | None:
             if task.graphs[1:]
             else None
         )
-    # A token that is put before those of an image is three-dimensional, too.
-    stacked = next((name for name, shape in facts.shapes.items() if len(shape) == 3 and shape[0] > 1), None)
+    # Before the blocks stand a token that is put before those of an image, and the convolutions of a Whisper.
+    deep = (name for name, shape in facts.shapes.items() if len(shape) == 3 and shape[0] > 1 and _NUMBERED.search(name))
+    stacked = next(deep, None)
     if stacked or (facts.kind not in MATRICES and any(map(_EXPERT.search, facts.shapes))):
         what = f"{stacked} is no matrix" if stacked else "it is a mixture of experts of a kind not known here"
         return f"cannot be written as OpenVINO IR from a {facts.kind}: {what}"
