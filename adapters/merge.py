@@ -23,6 +23,8 @@ def merge(request: MergeRequest, out: Path) -> Merged:
     adapted = PeftModel.from_pretrained(model, request.adapter)
     linears = sum(hasattr(module, "lora_A") for module in adapted.modules())
     merged = adapted.merge_and_unload(safe_merge=True).to(torch.bfloat16)
+    # How the weights were unpacked cannot be undone, nor is it to be: they are saved as those of a model that never was packed.
+    merged._weight_conversions = None
     merged.save_pretrained(out / "merged")
     AutoTokenizer.from_pretrained(request.base, local_files_only=True).save_pretrained(out / "merged")
     return Merged(linears=linears)

@@ -5,11 +5,16 @@ Imports no torch: planning reads this module.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 ComputeDtype = Literal["float32", "bfloat16"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """Read one name as a list of one; a tuple, which strict validation accepts where a list is refused."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class Recipe(BaseModel):
@@ -21,7 +26,7 @@ class Recipe(BaseModel):
     """Rank of each update."""
     alpha: int = Field(32, ge=1)
     """Updates are scaled by alpha / rank."""
-    target_modules: tuple[str, ...] = ()
+    target_modules: Annotated[tuple[str, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])] = ()
     """Linears that get one, by the end of their names, such as `q_proj`. Default: all of every block."""
     steps: int = Field(100, ge=1)
     """Steps of the optimizer."""

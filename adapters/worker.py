@@ -80,7 +80,7 @@ def work_on(request: TrainRequest, out: Path, work: Path) -> None:
     trainer.train(resume_from_checkpoint=_checkpoint(work / "checkpoints", remove=first))
     if not first:
         return
-    _save(model, tokenizer, request.base, out / "adapter")
+    _save(model, request.base, out / "adapter")
     trained = Trained(
         losses=tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
         rows=len(data),
@@ -139,7 +139,7 @@ def _checkpoint(directory: Path, *, remove: bool) -> str | None:
     return str(whole[-1]) if whole else None
 
 
-def _save(model: Any, tokenizer: Any, named: Base, adapter: Path) -> None:
+def _save(model: Any, named: Base, adapter: Path) -> None:
     """Write what stock peft loads, which finds the base by its name and commit."""
     shutil.rmtree(adapter, ignore_errors=True)
     model.save_pretrained(adapter, save_embedding_layers=False)
@@ -149,7 +149,6 @@ def _save(model: Any, tokenizer: Any, named: Base, adapter: Path) -> None:
     config |= {"base_model_name_or_path": named.name, "revision": named.revision}
     config["target_modules"] = sorted(config["target_modules"])  # a set, in no order
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    tokenizer.save_pretrained(adapter)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ class Client:
 TRANSFORMERS = Client("transformers", "transformers", "device_map")
 OPTIMUM_INTEL = Client("optimum.intel", "openvino")
 LLAMA_CPP = Client("xllamacpp", "gguf", activations=False)
+PEFT = Client("peft", "peft")
 ITREX = Client("intel_extension_for_transformers.transformers", "transformers", activations=False)
 
 
@@ -94,6 +95,8 @@ class Format:
     """The format that the streaming engine lays weights out in first, of which it makes this one when that is whole."""
     vllm: bool = False
     """Whether vLLM reads it where the weights are as `catalog.vllm` says."""
+    trains: bool = False
+    """Whether peft trains adapters beside its packed weights."""
     small_in_memory: bool = True
     """Whether the client keeps the weights packed; if not, the artifact is small on disk alone."""
     interpreter: str | None = None
@@ -164,6 +167,7 @@ FORMATS: dict[str, Format] = {
             weights=("*.safetensors",),
             libraries=("bitsandbytes",),
             method="bitsandbytes",
+            trains=True,
             devices=("CPU", "cuda", "xpu"),
             # No `computes`: it multiplies in `bnb_4bit_compute_dtype` of config.json, whatever from_pretrained is told.
             runtimes=(sentences(),),
@@ -261,17 +265,37 @@ ORIGINAL = Format(
 )
 """What originals are stored as."""
 
-LOADABLE = FORMATS | {ORIGINAL.name: ORIGINAL}
-"""All that a stock client loads: artifacts, and originals as they are."""
+ADAPTER = Format(
+    "peft",
+    dtypes=(),
+    engines=(),
+    client=PEFT,
+    packages=("peft", "transformers", "bitsandbytes", "accelerate", "torch"),
+    files=("adapter_config.json", "adapter_model.safetensors"),
+    tokenizer=(),
+    weights=("adapter_model.safetensors",),
+    libraries=("accelerate", "bitsandbytes", "peft"),
+    # Of its base, which its configuration names.
+    method="bitsandbytes",
+)
+"""What adapters are stored as, low-rank updates of a release."""
+
+RELEASED = FORMATS | {ADAPTER.name: ADAPTER}
+"""All that a release may be stored as."""
+
+LOADABLE = RELEASED | {ORIGINAL.name: ORIGINAL}
+"""All that a stock client loads: artifacts, adapters with their base, and originals as they are."""
 
 DEVICES = tuple(dict.fromkeys(device for format_ in FORMATS.values() for device in format_.devices))
 
 if TYPE_CHECKING:
     FormatName = str
+    ReleasedName = str
     LoadableName = str
     Device = str
 else:
     FormatName = Literal[tuple(FORMATS)]
+    ReleasedName = Literal[tuple(RELEASED)]
     LoadableName = Literal[tuple(LOADABLE)]
     Device = Literal[DEVICES]
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from catalog.engines import ENGINES
-from catalog.formats import FORMATS, LOADABLE, ORIGINAL
+from catalog.formats import FORMATS, LOADABLE, ORIGINAL, RELEASED
 from catalog.interpreters import INTERPRETERS
 from catalog.tasks import TASKS
 
@@ -30,7 +30,7 @@ def scoring(format_: str = ORIGINAL.name, task: str | None = None) -> tuple[str,
 
 def known() -> frozenset[str]:
     """All of them, whatever the engine or format."""
-    rows = [row.libraries for table in (ENGINES.values(), FORMATS.values(), TASKS.values()) for row in table]
+    rows = [row.libraries for table in (ENGINES.values(), RELEASED.values(), TASKS.values()) for row in table]
     return frozenset(COMPUTING).union(*rows)
 
 

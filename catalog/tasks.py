@@ -24,6 +24,7 @@ from catalog.quantities import (
 )
 from catalog.task import DOMAIN, IMAGE, TEXT, Column, Task
 from catalog.usages import (
+    ADAPTED,
     ANSWERED,
     CLASSIFIED,
     FEATURES,
@@ -33,6 +34,7 @@ from catalog.usages import (
     ITREX,
     LLAMA_CPP,
     OPTIMUM_INTEL,
+    PEFT,
     PICTURED,
     PICTURED_FROM_DIRECTORY,
     SEEN,
@@ -67,6 +69,7 @@ TASKS: dict[str, Task] = {
                 "xllamacpp": Usage("Server", LLAMA_CPP),
                 "optimum.intel": usage("OVModelForCausalLM", OPTIMUM_INTEL, TEXT_GENERATION),
                 "intel_extension_for_transformers.transformers": Usage("AutoModelForCausalLM", ITREX),
+                "peft": usage("AutoPeftModelForCausalLM", PEFT, ADAPTED),
             },
             builds=("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"),
             mapping="MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",

@@ -34,6 +34,16 @@ inputs = tokenizer("The function returns", return_tensors="pt"){{placed}}
 tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(tokenizer.decode(tokens[0], skip_special_tokens=True))
 """
+PEFT = "from peft import {stock}\nfrom transformers import AutoTokenizer\n"
+# An adapter's configuration names its base, whose tokenizer is its own.
+ADAPTED = """
+model = {stock}.from_pretrained({{where}}{{runtime}})
+base = model.active_peft_config
+tokenizer = AutoTokenizer.from_pretrained(base.base_model_name_or_path, revision=base.revision)
+inputs = tokenizer("The function returns", return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))
+"""
 LLAMA_CPP = """\
 import xllamacpp
 

@@ -11,6 +11,7 @@ from prefect import flow
 
 from catalog.errors import Fault
 from flows import tasks
+from flows.adapting import adapt
 from flows.execution.lock import at_work, heavy
 from flows.execution.steps import known
 from flows.files.fingerprint import fingerprint
@@ -19,7 +20,8 @@ from flows.planning.batches import batches
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Judged
 from flows.planning.memory import claim, remember
-from flows.planning.plan import Plan, Planned, plan_job, verdict_of
+from flows.planning.plan import Plan, plan_job, verdict_of
+from flows.planning.states import Planned
 from flows.scrubbing import in_our_words, scrub_logs
 from flows.step import Entry, Step
 from flows.store import Record, Store
@@ -87,6 +89,7 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
         for jobs in models.values():
             build_model(jobs, run)
         release(run)
+        adapt(todo.adapters, store, run.failed, retry=retry)
         if run.failed:
             raise StepsFailed(run.failed)
 

@@ -20,7 +20,8 @@ from flows.execution import requests
 from flows.execution.child import Network
 from flows.execution.equals import equal_of
 from flows.execution.steps import known, note, perform, perform_together
-from flows.manifest.model import Rung, Texts
+from flows.manifest.model import Rung
+from flows.manifest.texts import Texts
 from flows.planning.cost import looks
 from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
@@ -68,13 +69,13 @@ def isolated(name: str, failed: list[Fault], log: Log = log) -> Iterator[None]:
         failed.append(FAULTS[fault.fault](f"{name}: {fault}", log=fault.log))
 
 
-def _step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def local_step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a task of a step that needs nothing but this machine."""
     made = task(name=name, task_run_name=run_name, cache_policy=NO_CACHE)
     return lambda work: made(in_our_words(work))
 
 
-def _network_step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def network_step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a task of a step that uses the network: tried again, unless what was asked is itself at fault."""
 
     def transient(task: Any, run: Any, state: Any) -> bool:
@@ -92,7 +93,7 @@ def _network_step(name: str, run_name: str) -> Callable[[Callable[P, R]], Callab
     return lambda work: made(in_our_words(work))
 
 
-@_network_step("fetch", "fetch {job.original.name}")
+@network_step("fetch", "fetch {job.original.name}")
 def fetch(job: Job, step: Step[Fetched], store: Store) -> None:
     """Bring a Hub model's files here."""
     label, request = f"{job.original.name}: fetch", requests.fetch(job.original, store)
@@ -101,7 +102,7 @@ def fetch(job: Job, step: Step[Fetched], store: Store) -> None:
         perform(store, step, label, request, network="token", anew=True)
 
 
-@_network_step("texts", "texts for {job.original.name}")
+@network_step("texts", "texts for {job.original.name}")
 def texts(job: Job, step: Step[Documents], store: Store) -> None:
     """Bring evaluation or calibration documents here."""
     manifest = job.manifest
@@ -112,7 +113,7 @@ def texts(job: Job, step: Step[Documents], store: Store) -> None:
     perform(store, step, f"{job.original.name}: {name} text", request, network=network)
 
 
-@_step("contamination", "contamination for {job.original.name}")
+@local_step("contamination", "contamination for {job.original.name}")
 def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
     """Refuse a calibration text that is too short, or shares content with the evaluation text.
 
@@ -132,7 +133,7 @@ def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
     note(store, step, shared)
 
 
-@_step("baseline", "baseline {job.original.name}")
+@local_step("baseline", "baseline {job.original.name}")
 def baseline(job: Job, step: Step[Baseline], store: Store) -> None:
     """Score the original, once for all its targets, if it is what the manifest takes it for."""
     try:
@@ -144,7 +145,7 @@ def baseline(job: Job, step: Step[Baseline], store: Store) -> None:
     perform(store, step, f"{job.original.name}: baseline", requests.baseline(job, store), network=network)
 
 
-@_step("sensitivity", "sensitivity for {job.release}")
+@local_step("sensitivity", "sensitivity for {job.release}")
 def sensitivity(job: Job, step: Step[SensitivityResult], store: Store) -> None:
     """Measure what each dtype does to each group of linears, once for all budgets."""
     perform(store, step, f"{job.target.name}: sensitivity", requests.sensitivity(job, store))
@@ -160,7 +161,7 @@ PREPARING: dict[Kind, Callable[[Job, Any, Store], None]] = {
 """The tasks that come before any recipe (`Job.prepared`), by what they do."""
 
 
-@_step("quantize", "quantize {label}")
+@local_step("quantize", "quantize {label}")
 def quantize(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:
     """Make the artifacts of several recipes of one model that share reading and calibration.
 
@@ -187,7 +188,7 @@ def _make(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:
         perform_together(store, steps, label, requests.quantize(work, store))
 
 
-@_step("gate", "gate {job.release} {rung.name}")
+@local_step("gate", "gate {job.release} {rung.name}")
 def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     """Score one artifact on more and more documents until its gates are decided; return the verdict's record."""
     original = known(store, job.baseline)
@@ -219,7 +220,7 @@ def gate(job: Job, rung: Rung, store: Store) -> Record[Judged]:
     return record
 
 
-@_step("control", "control of {job.release} {rung.name}")
+@local_step("control", "control of {job.release} {rung.name}")
 def control(job: Job, rung: Rung, store: Store, *, anew: bool) -> None:
     """Put a spoiled copy of an artifact that passed through its gates. Raises ControlPassed when they let it pass, too.
 
@@ -241,7 +242,7 @@ def control(job: Job, rung: Rung, store: Store, *, anew: bool) -> None:
         )
 
 
-@_network_step("publish", "publish {job.release}")
+@network_step("publish", "publish {job.release}")
 def publish(job: Job, rung: Rung, verdict: Record[Judged], store: Store) -> None:
     """Release an artifact that passed."""
     step, artifact = job.publish(rung), store.record(job.quantize(rung))

@@ -12,8 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from gates.entrypoint import run
-from gates.request import REQUEST
+from gates.request import REQUEST, AdapterRequest
 
 
 def main() -> None:
@@ -23,6 +22,10 @@ def main() -> None:
     request = REQUEST.validate_json(Path(sys.argv[1]).read_bytes())
     out = Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
+    if isinstance(request, AdapterRequest):  # libraries read these when they are imported
+        os.environ |= {"HF_HOME": str(request.home), "HF_HUB_CACHE": str(request.home / "hub")}
+    from gates.entrypoint import run
+
     run(request, out)
 
 

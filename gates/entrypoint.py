@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gates.adapters import scoring
+from gates.adapters.evidence import AdapterEvidence
 from gates.control import planted
 from gates.evaluation import baseline, compare
 from gates.evidence import Evidence
-from gates.request import BaselineRequest, EvidenceRequest
+from gates.request import AdapterRequest, Asked, BaselineRequest
 from gates.results import Baseline
 
 
-def run(request: BaselineRequest | EvidenceRequest, out: Path) -> Baseline | Evidence:
+def run(request: Asked, out: Path) -> Baseline | Evidence | AdapterEvidence:
     """Run the step that `request` names into the empty directory `out`; `out/result.json` is written last.
 
     Raises `GateError` for a request, text or original at fault. An artifact at fault is evidence, not an error.
     """
     if isinstance(request, BaselineRequest):
         return baseline.run(request, out)
+    if isinstance(request, AdapterRequest):
+        return scoring.run(request, out)
     if request.control:
         with planted(request, out) as spoiled:
             return compare.run(spoiled, out)

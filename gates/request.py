@@ -88,5 +88,26 @@ class EvidenceRequest(BaseModel):
     """Whether to spoil a copy of the artifact and score that (`gates.control`): a gate that sees anything refuses it."""
 
 
-Request = Annotated[BaselineRequest | EvidenceRequest, Field(discriminator="step")]
-REQUEST: TypeAdapter[BaselineRequest | EvidenceRequest] = TypeAdapter(Request)
+class AdapterRequest(BaseModel):
+    """Score a base, then base and adapter as the stock loader of adapters loads them, on two texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["adapter"] = "adapter"
+    task: TaskName = "text-generation"
+    adapter: Path
+    base: Path
+    """Directory of the release that it was trained on."""
+    base_format: LoadableName
+    base_name: str
+    base_revision: str
+    """Name and commit that the adapter's configuration must have."""
+    home: Path
+    """A directory in which the stock loader finds the base by these: what HF_HOME is to be."""
+    held_out: Evaluation
+    general: Evaluation
+
+
+Asked = BaselineRequest | EvidenceRequest | AdapterRequest
+Request = Annotated[Asked, Field(discriminator="step")]
+REQUEST: TypeAdapter[Asked] = TypeAdapter(Request)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catalog.formats import FORMATS, PLAIN
+from catalog.formats import PLAIN, RELEASED
 from publishers.card.card_evidence import read_verdict
 from publishers.errors import PublishError
 from publishers.metadata import METADATA
@@ -58,7 +58,7 @@ def check_path(path: str, format_: str | None) -> None:
         )
     if NOTICES.match(name) and PurePosixPath(name).suffix in ("", ".txt", ".md"):
         return
-    rows = FORMATS.values() if format_ is None else (FORMATS[format_],)
+    rows = RELEASED.values() if format_ is None else (RELEASED[format_],)
     if not any(row.takes(name) for row in rows):
         own = [f"in format {row.name} {', '.join(row.binaries)}" for row in rows if row.binaries]
         raise PublishError(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.foreign_errors import machine_fault
-from catalog.formats import FormatName
+from catalog.formats import ReleasedName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from publishers.errors import PublishError
@@ -51,7 +51,7 @@ class Provenance(BaseModel):
     name: str
     target: str
     task: TaskName
-    format: FormatName
+    format: ReleasedName
     source: Origin
     runtime: RuntimeOptions = RuntimeOptions()
     recipe: dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from catalog.destinations import checked
-from catalog.formats import FormatName
+from catalog.formats import ReleasedName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 
@@ -63,7 +63,7 @@ class Subject(BaseModel):
     files: dict[str, str]
     """Path → sha256 of every file in `artifact`, as the step that made it recorded them."""
     source: Source
-    format: FormatName
+    format: ReleasedName
     task: TaskName = "text-generation"
     runtime: RuntimeOptions = RuntimeOptions()
     """What it was judged with."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from catalog.formats import ADAPTER
+from publishers.card import adapter
 from publishers.card.card_evidence import read_verdict, without_timings
 from publishers.card.license import notices, read_license
 from publishers.card.render import CARD, render
@@ -59,7 +61,8 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
     for notice in notices(subject.source.directory):
         if notice.name not in files:
             files[notice.name] = _file(directory / notice.name, copy_hashed(notice, directory / notice.name))
-    card = render(subject, read_license(subject.source.directory), files)
+    written = adapter.render if subject.format == ADAPTER.name else render
+    card = written(subject, read_license(subject.source.directory), files)
     files[CARD] = _write(directory / CARD, card)
     provenance = _provenance(subject, files)
     files[PROVENANCE] = _write(directory / PROVENANCE, _to_json(provenance))

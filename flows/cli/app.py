@@ -22,6 +22,7 @@ from flows.cli.commands.engine import engine
 from flows.cli.commands.gc import gc
 from flows.cli.commands.init import init
 from flows.cli.commands.list import list_releases
+from flows.cli.commands.merge import merge
 from flows.cli.commands.plan import plan
 from flows.cli.commands.presets import presets
 from flows.cli.commands.pull import pull
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show,
     "diff": diff,
     "pull": pull,
+    "merge": merge,
     "verify": verify,
     "repair": repair,
     "rebuild": rebuild,

@@ -15,13 +15,26 @@ from filelock import FileLock, Timeout
 
 from catalog.errors import Fault
 from flows.errors import UsageError
+from flows.execution import steps
 from flows.manifest.load import load_all
 from flows.planning import kinds
+from flows.planning.adapter_jobs import AdapterJob
 from flows.planning.jobs import Job, jobs
-from flows.planning.kinds import BASELINE, EVIDENCE, FETCH, PUBLISH, QUANTIZE, TEXTS, VERDICT
+from flows.planning.kinds import (
+    ADAPTER_EVIDENCE,
+    ADAPTER_VERDICT,
+    BASELINE,
+    EVIDENCE,
+    FETCH,
+    PUBLISH,
+    QUANTIZE,
+    TEXTS,
+    TRAIN,
+    VERDICT,
+)
 from flows.planning.memory import memories
 from flows.planning.mixed_precision import with_known_recipes
-from flows.planning.plan import DEFAULT_ENDPOINT, scorings
+from flows.planning.plan import DEFAULT_ENDPOINT, adapters_on, scorings
 from flows.planning.preflight import check
 from flows.planning.sources import Sources, fetching
 from flows.step import Entry, Kind
@@ -86,6 +99,8 @@ def _needed(store: Store) -> set[Entry[Any]]:
     entries: set[Entry[Any]] = set()
     for job in _asked_for(store):
         entries |= {entry.kind.at(entry.key) for entry in _of_job(job, store)}
+        for adapter in adapters_on(job, store):
+            entries |= {entry.kind.at(entry.key) for entry in _of_adapter(adapter, store)}
     for record in _released(store):
         entries |= {PUBLISH.at(record.key), *_behind(record.inputs["verdict"], store)}
     local = Local("", store.home)
@@ -124,6 +139,12 @@ def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
             yield job.control(rung, artifact.content)
 
 
+def _of_adapter(job: AdapterJob, store: Store) -> Iterator[Entry[Any]]:
+    yield from (*job.prepared, job.train, job.verdict, job.publish)
+    if trained := store.record(job.train):
+        yield job.evidence(trained.content)
+
+
 def _released(store: Store) -> Iterator[Record[Published]]:
     """Records of releases that are in the local hub, and of the newest of each name elsewhere."""
     here = {(release.name, release.commit) for release in Local("", store.home).releases()}
@@ -142,6 +163,11 @@ def _released(store: Store) -> Iterator[Record[Published]]:
 
 def _behind(key: str, store: Store) -> Iterator[Entry[Any]]:
     """What mends a release and makes it again, from the key of its verdict."""
+    if adapted := store.record(ADAPTER_VERDICT.at(key)):
+        yield ADAPTER_VERDICT.at(key)
+        yield ADAPTER_EVIDENCE.at(adapted.result.evidence)
+        yield TRAIN.at(adapted.inputs["artifact"])
+        return
     verdict = VERDICT.at(key)
     yield verdict
     if judged := store.record(verdict):
@@ -161,7 +187,7 @@ def _behind(key: str, store: Store) -> Iterator[Entry[Any]]:
 def _dead_work(home: Path) -> Iterator[Path]:
     """Yield what nobody works in: whoever asks holds the lock of the store."""
     for path in (home / "scratch").glob("*"):
-        if not path.name.startswith("together-") or time.time() - path.stat().st_mtime > RESUMED:
+        if not path.name.startswith(steps.RESUMED) or time.time() - path.stat().st_mtime > RESUMED:
             yield path
     yield from home.glob("rebuild-*")
     current = {"lock", f"{version('prefect')}.db"}

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catalog.errors import Fault
 from flows.execution.rebuild import made_again
 from flows.files.fingerprint import file_sha256
-from flows.planning.kinds import PUBLISH, QUANTIZE, VERDICT
+from flows.planning.kinds import ADAPTER_VERDICT, PUBLISH, QUANTIZE, TRAIN, VERDICT
 from flows.planning.memory import manifest_of
+from flows.step import Entry
 from flows.store import Record, Store
 from publishers.destinations.local import Local
 from publishers.destinations.upkeep import damage, main_of, mend, point_main_at
@@ -116,10 +118,11 @@ def _mend(version: _Version, store: Store, find: Find) -> list[str]:
 def _finder(version: _Version, store: Store) -> Find:
     """Look contents up by their hash: in the artifact, among what publishing kept, beside the model, in other releases."""
     by_hash: dict[str, Path] = {}
-    if verdict := store.record(VERDICT.at(version.verdict)):
-        step = QUANTIZE.at(verdict.inputs["artifact"])
-        if artifact := store.record(step):
-            by_hash |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
+    for kind, made in ((VERDICT, QUANTIZE), (ADAPTER_VERDICT, TRAIN)):
+        if verdict := store.record(kind.at(version.verdict)):
+            step: Entry[Any] = made.at(verdict.inputs["artifact"])
+            if artifact := store.record(step):
+                by_hash |= {file.sha256: store.out(step) / name for name, file in artifact.files.items()}
     if version.record:
         publish = PUBLISH.at(version.record.key)
         by_hash |= {file.sha256: store.out(publish) / name for name, file in version.record.files.items()}

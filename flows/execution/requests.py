@@ -9,7 +9,8 @@ from typing import Any
 
 from catalog.libraries import installed
 from flows.execution import fetch as fetching
-from flows.manifest.model import Rung, Texts
+from flows.manifest.model import Rung
+from flows.manifest.texts import Texts
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.original_memory import held

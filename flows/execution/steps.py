@@ -24,6 +24,9 @@ from quantizers.request import Result as Made
 
 log = logging.getLogger(__name__)
 
+RESUMED = "together-"
+"""What the name of a scratch directory begins with that an interrupted attempt goes on from."""
+
 
 def known(store: Store, entry: Entry[Result]) -> Record[Result] | None:
     """Return the record of a finished step after reading its files again; None for a damaged one, to be made anew."""
@@ -46,9 +49,11 @@ def perform(
     *,
     network: Network = "none",
     anew: bool = False,
+    resume: bool = False,
 ) -> Record[Result]:
     """Return the step's record, running its program in a child when there is none, or when it is to be done `anew`.
 
+    With `resume` an attempt that was interrupted is handed its own unfinished directory again, to go on from.
     Raises a Fault, noted in the store.
     """
     before = known(store, step)
@@ -58,7 +63,7 @@ def perform(
         record = known(store, step)
         if record and record != before:  # another process did it while this one waited
             return record
-        scratch = store.scratch(step.name)
+        scratch = store.scratch(f"{RESUMED}{step.name}" if resume else step.name, resume=resume)
         ended = _follow(store, [step], step.kind.program, label, request, scratch, network=network)
         result = step.kind.result.model_validate_json((scratch / "out" / "result.json").read_bytes())
         return store.seal(step, scratch, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
@@ -73,7 +78,7 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
     with heavy(store, label):
         if all(known(store, step) for step in steps):  # another process did it while this one waited
             return
-        scratch = store.scratch(f"together-{together}", resume=True)
+        scratch = store.scratch(f"{RESUMED}{together}", resume=True)
         program = steps[0].kind.program
         ended = _follow(store, steps if len(steps) == 1 else [], program, label, request, scratch)
         made = Made.model_validate_json((scratch / "out" / "result.json").read_bytes())

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
+from flows.manifest.adapters import Adapter
 from flows.manifest.model import Calibration, Evaluation, Model, Publish
 from gates.spec import Gates
 
@@ -29,6 +30,8 @@ class Form(BaseModel):
     """The original."""
     targets: dict[str, Any] = Field(min_length=1)
     """What to make of it, by name: a preset, a recipe, or a ladder of them."""
+    adapters: dict[str, Adapter] = {}
+    """Low-rank updates to train on releases of these targets, by name."""
     calibration: Calibration = Calibration()
     """Text that calibrated recipes (awq, teq, compensated) read."""
     evaluation: Evaluation = Evaluation()

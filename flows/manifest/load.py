@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -13,21 +12,19 @@ from catalog.destinations import kind_of, path_of
 from catalog.formats import FORMATS
 from catalog.task import DOMAIN, Task
 from catalog.tasks import TASKS
-from flows.files.documents import READERS
+from flows.manifest.adapters import Adapter, refuse_unfit
 from flows.manifest.directory import ManifestDirectory
-from flows.manifest.errors import ManifestError, choices, nearest, shown
+from flows.manifest.errors import ManifestError, choices, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
-from flows.manifest.model import WIKITEXT, Manifest, Model, Publish, Target, Texts
+from flows.manifest.model import Manifest, Model, Publish, Target
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
+from flows.manifest.placing import placed, read_by
 from flows.manifest.presets import presets_for
 from flows.manifest.targets import targets
+from flows.manifest.texts import WIKITEXT
 from flows.manifest.yaml_source import Key, Source, read
 from gates.spec import KINDS, Gates
-
-T = TypeVar("T", bound=Texts)
-
-SUFFIXES = tuple(READERS)
 
 
 def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
@@ -48,9 +45,10 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         path=absolute,
         model=form.model,
         directory=_directory(room, form.model),
-        calibration=_placed(room, "calibration", _read_by(form.model.task, form.calibration)),
-        evaluation=_placed(room, "evaluation", _read_by(form.model.task, form.evaluation)),
+        calibration=placed(room, ("calibration",), read_by(form.model.task, form.calibration)),
+        evaluation=placed(room, ("evaluation",), read_by(form.model.task, form.evaluation)),
         targets=targets(source, presets_for(absolute.parent)),
+        adapters={name: _adapter(room, name, each) for name, each in form.adapters.items()},
         gates=form.gates.of_task(form.model.task),
         publish=_destined(room, form.publish),
         memory_bytes=None if form.memory is None else int(form.memory),
@@ -59,7 +57,13 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     _named(source, manifest)
     _apart(source, manifest)
     _releasable(source, manifest)
+    refuse_unfit(source, manifest)
     return manifest
+
+
+def _adapter(room: ManifestDirectory, name: str, adapter: Adapter) -> Adapter:
+    texts = {key: placed(room, ("adapters", name, key), getattr(adapter, key)) for key in ("data", "held_out")}
+    return adapter.model_copy(update=texts)
 
 
 def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[Manifest, ...]:
@@ -67,20 +71,13 @@ def load_all(paths: Iterable[Path | str], *, allow_path: bool = False) -> tuple[
     manifests = tuple(load(path, allow_path=allow_path) for path in paths)
     owners: dict[str, Manifest] = {}
     for manifest in manifests:
-        for target in manifest.targets:
+        for section, target in manifest.made:
             name = manifest.release(target)
             other = owners.setdefault(name.lower(), manifest)
             if other is not manifest:
                 problem = f"makes the release {name}, which {shown(other.path)} makes, too; give model.name or publish.namespace"
-                raise read(shown(manifest.path)).error(("targets", target), problem)
+                raise read(shown(manifest.path)).error((section, target), problem)
     return manifests
-
-
-def _read_by(task: str, texts: T) -> T:
-    """Return texts with the key that a task's first column is under, when none is written."""
-    if "column" in texts.model_fields_set:
-        return texts
-    return texts.model_copy(update={"column": TASKS[task].columns[0].name})
 
 
 def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
@@ -161,23 +158,6 @@ def _directory(room: ManifestDirectory, model: Model) -> Path | None:
     return None
 
 
-def _placed(room: ManifestDirectory, section: str, texts: T) -> T:
-    if not texts.files:
-        if texts.source and (problem := fault_of_id(texts.source)):
-            raise room.source.error((section, "source"), f"{texts.source!r} {problem}; local documents go into files")
-        return texts
-    paths = []
-    for number, file in enumerate(texts.files):
-        key = (section, "files", number)
-        if file.suffix not in SUFFIXES:
-            raise room.source.error(key, f"is {str(file)!r}{choices(SUFFIXES)}{nearest(file.suffix, SUFFIXES)}")
-        path = room.resolve(key, str(file))
-        if path in paths:
-            raise room.source.error(key, f"{file} is listed twice; its documents would count twice")
-        paths.append(path)
-    return texts.model_copy(update={"files": tuple(paths)})
-
-
 def _destined(room: ManifestDirectory, publish: Publish) -> Publish:
     """Make the paths of destinations absolute. They may lie anywhere: a share is nobody's secret, nor read from."""
     to = []
@@ -210,11 +190,11 @@ def _releasable(source: Source, manifest: Manifest) -> None:
         key = ("model", "name") if source.written(("model", "name")) is not None else ("model", "source")
         advice = "" if key[1] == "name" else "; it names the releases, give model.name"
         raise source.error(key, f"{name!r} {problem}{advice}")
-    for target in manifest.targets:
+    for section, target in manifest.made:
         release = f"{name}-{target}"
         if problem := fault(release):
             advice = f"shorten it, or give model.name (the two have {MAX_LENGTH - 1} characters)"
-            raise source.error(("targets", target), f"makes the release name {release!r}, which {problem}; {advice}")
+            raise source.error((section, target), f"makes the release name {release!r}, which {problem}; {advice}")
 
 
 __all__ = ["ManifestError", "load", "load_all"]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 
 from catalog.destinations import DESTINATIONS, checked, kind_of
 from catalog.dtypes import DTYPES, DtypeName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS, TaskName
+from flows.manifest.adapters import Adapter
+from flows.manifest.texts import Part, Texts, as_tuple, filled
 from gates.judging.fraction import Fraction
 from gates.spec import Gates
 from quantizers.recipe import Recipe
@@ -29,24 +31,13 @@ _ADDRESS = {
 }
 Address = Annotated[str, AfterValidator(checked), WithJsonSchema(_ADDRESS)]
 
-WIKITEXT = {"source": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}
-
-
-def _as_tuple(value: Any) -> Any:
-    """Read `to: hub` as `to: [hub]`; a tuple, which strict validation accepts where a list is refused."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
 
 def _computed(schema: JsonDict) -> None:
     """Leave a default out of the JSON Schema that is computed from another field."""
     del schema["default"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Model(_Part):
+class Model(Part):
     """The original: a model of the Hugging Face Hub, or a directory."""
 
     source: str = Field(min_length=1)
@@ -64,48 +55,6 @@ class Model(_Part):
         if isinstance(data, dict) and isinstance(data.get("source"), str) and "name" not in data:
             return {**data, "name": data["source"].rstrip("/").rsplit("/", 1)[-1]}
         return data
-
-
-class Texts(_Part):
-    """Documents: the rows of one split of a Hub data set, or of local files."""
-
-    source: str | None = None
-    """Hub id of a data set. Default, when there are no files either: Salesforce/wikitext, wikitext-2-raw-v1."""
-    name: str | None = None
-    """Configuration of the data set, such as `wikitext-2-raw-v1`."""
-    split: str | None = None
-    """Split of the data set, such as `train` or `test[:10%]`. Default: train to calibrate, test to evaluate."""
-    revision: str | None = None
-    """Branch, tag or commit of the data set. Default: main."""
-    files: Annotated[tuple[Path, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])] = ()
-    """Local files relative to the manifest, absolute once loaded: .jsonl, .json, .parquet (rows), .txt (paragraphs)."""
-    column: str = Field("text", min_length=1)
-    """Key of a row that holds the text."""
-
-    @property
-    def where(self) -> str:
-        """One line for a person: the data set with its split, or the files' names."""
-        if self.files:
-            return ", ".join(path.name for path in self.files)
-        return " ".join(part for part in (self.source, self.name, self.split) if part)
-
-
-def _filled(data: Any, split: str) -> Any:
-    """Fill in a Hub data set's defaults; refuse a mix of data set and files."""
-    if not isinstance(data, dict):
-        return data
-    if "files" in data:
-        mixed = [key for key in ("source", "name", "split", "revision") if data.get(key) is not None]
-        if mixed:
-            raise ValueError(f"{mixed[0]} names a Hub data set and files name local ones: give one or the other")
-        if data["files"] in ([], ()):
-            raise ValueError("files is empty: list at least one file, or name a Hub data set with source")
-        return data
-    if data.get("source") is None:
-        if data.get("name") is not None:
-            raise ValueError("name is a configuration of a data set: say of which with source")
-        data = {**data, **WIKITEXT}
-    return data if data.get("split") is not None else {**data, "split": split}
 
 
 class Calibration(Texts):
@@ -126,7 +75,7 @@ class Calibration(Texts):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _filled(data, "train")
+        return filled(data, "train")
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -137,7 +86,7 @@ class Calibration(Texts):
 class Evaluation(Texts):
     """Held-out text that the artifact is compared with the original on; must not overlap the calibration text."""
 
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field({})
     """Keys of a row that hold what else the task reads, by the task's name for it, such as `label: stars`. Default: its name."""
     tokens: int = Field(512, ge=2, le=1 << 20)
     """Tokens of a document that are scored, at the most."""
@@ -147,18 +96,18 @@ class Evaluation(Texts):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _filled(data, "test")
+        return filled(data, "test")
 
     def __hash__(self) -> int:
         return hash(repr(self))
 
 
-class Publish(_Part):
+class Publish(Part):
     """Where a release goes once every gate has passed."""
 
     to: Annotated[
         tuple[Address, ...],
-        BeforeValidator(_as_tuple, json_schema_input_type=Address | list[Address]),
+        BeforeValidator(as_tuple, json_schema_input_type=Address | list[Address]),
         Field(min_length=1),
     ] = ("local",)
     """A destination, or a list."""
@@ -179,7 +128,7 @@ class Publish(_Part):
         return self
 
 
-class Rung(_Part):
+class Rung(Part):
     """One recipe of a target, with the name it goes by in records and reports."""
 
     name: str
@@ -188,7 +137,7 @@ class Rung(_Part):
     """Explicit: every field has its value."""
 
 
-class Auto(_Part):
+class Auto(Part):
     """A search for a mix of dtypes: the smallest within a divergence, or the least diverging within a size or share."""
 
     max_kld: float | None = Field(None, gt=0)
@@ -198,7 +147,7 @@ class Auto(_Part):
     share: Fraction | None = Field(None, gt=0, lt=1)
     """Budget of size, share of the linears' weights that are in the narrower of two dtypes, at the least: the mix of least
     divergence. A target's `ratio` stands for it, with its own dtype and int8."""
-    dtypes: Annotated[tuple[DtypeName, ...], BeforeValidator(_as_tuple, json_schema_input_type=list[DtypeName])] = (
+    dtypes: Annotated[tuple[DtypeName, ...], BeforeValidator(as_tuple, json_schema_input_type=list[DtypeName])] = (
         "int4",
         "int8",
     )
@@ -218,7 +167,7 @@ class Auto(_Part):
         return self
 
 
-class Search(_Part):
+class Search(Part):
     """What a target with `auto` searches for, and from where."""
 
     auto: Auto
@@ -226,7 +175,7 @@ class Search(_Part):
     """The recipe that is varied in dtype alone."""
 
 
-class Target(_Part):
+class Target(Part):
     """What one release of the model must be."""
 
     name: str
@@ -241,7 +190,7 @@ class Target(_Part):
     """Whether an artifact that passes is released; if not, it is made, gated and reported."""
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """One manifest, loaded: what it says, what it leaves to defaults, and where its local sources are."""
 
     path: Path
@@ -252,6 +201,8 @@ class Manifest(_Part):
     calibration: Calibration
     evaluation: Evaluation
     targets: dict[str, Target] = Field(min_length=1)
+    """By name, in the order written."""
+    adapters: dict[str, Adapter]
     """By name, in the order written."""
     gates: Gates
     publish: Publish
@@ -266,6 +217,11 @@ class Manifest(_Part):
         read = [each.name for each in others if not each.named or each.name in named]
         return {first.name: self.evaluation.column, **{name: named.get(name, name) for name in read}}
 
+    @property
+    def made(self) -> list[tuple[str, str]]:
+        """All that releases are made of: where each is written, and its name."""
+        return [("targets", name) for name in self.targets] + [("adapters", name) for name in self.adapters]
+
     def release(self, target: str) -> str:
-        """Name of the release of `target`: `{namespace}/{model}-{target}`."""
+        """Name of the release of `target`, or of an adapter: `{namespace}/{model}-{target}`."""
         return f"{self.publish.namespace}/{self.model.name}-{target}"

@@ -6,7 +6,7 @@ from catalog.engines import ENGINES
 from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Rung
 from flows.planning.jobs import Job
-from flows.planning.plan import Planned
+from flows.planning.states import Planned
 
 
 def batches(todo: list[Planned]) -> list[tuple[str, list[tuple[Job, Rung]]]]:

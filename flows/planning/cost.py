@@ -13,7 +13,8 @@ from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
 from catalog.tasks import TASKS
-from flows.manifest.model import Evaluation, Manifest, Rung, Texts
+from flows.manifest.model import Evaluation, Manifest, Rung
+from flows.manifest.texts import Texts
 from flows.planning import coefficients as measured
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job

@@ -65,9 +65,17 @@ def spending(release: str, store: Store) -> Spending:
 
 def spend(job: Job, rung: Rung, content: str, store: Store) -> float:
     """Return the one-sided risk that the verdict on a rung's artifact, of these bytes, may take; note it if it is new."""
-    with heavy(store, f"{job.release}: noting its risk"):
-        before = spending(job.release, store)
-        keys, key = tuple(job.verdict(each).key for each in job.target.rungs), job.verdict(rung).key
+    keys = tuple(job.verdict(each).key for each in job.target.rungs)
+    return (1 - job.manifest.gates.confidence) * share_of(job.release, keys, job.verdict(rung).key, content, store)
+
+
+def share_of(release: str, keys: tuple[str, ...], key: str, content: str, store: Store) -> float:
+    """Return the share of a release's risk that one verdict of an attempt may take, and note it if it is new.
+
+    keys: of the verdicts of all of the attempt's recipes; key: of the one on the artifact with these bytes.
+    """
+    with heavy(store, f"{release}: noting its risk"):
+        before = spending(release, store)
         attempts = list(before.attempts)
         number = _own(attempts, keys, key, content)
         if number is None:
@@ -77,8 +85,8 @@ def spend(job: Job, rung: Rung, content: str, store: Store) -> float:
         attempt = attempts[number]
         if key not in attempt.judged:
             attempts[number] = attempt.model_copy(update={"judged": {**attempt.judged, key: content}})
-            _keep(job.release, Spending(attempts=tuple(attempts)), store)
-    return (1 - job.manifest.gates.confidence) * attempt.share / len(keys)
+            _keep(release, Spending(attempts=tuple(attempts)), store)
+    return attempt.share / len(keys)
 
 
 def _own(attempts: list[Attempt], keys: tuple[str, ...], key: str, content: str) -> int | None:

@@ -205,13 +205,14 @@ class Job:
             for step in ("quantize", "evidence"):
                 tools |= versions(step, format=recipe.format, engine=recipe.engine)
         said["tools"] = {name: version for name, version in tools.items() if name != "quantmill"}
-        return dict(_flat(said))
+        return dict(flat(said))
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested facts as pairs of a dotted name and words."""
     rows = []
     for name, item in value.items():
-        rows += _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else [(prefix + name, str(item))]
+        rows += flat(item, f"{prefix}{name}.") if isinstance(item, dict) else [(prefix + name, str(item))]
     return rows
 
 

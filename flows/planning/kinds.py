@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from adapters.request import Trained
 from flows.step import Kind
 from gates.results import Baseline, EvidenceResult, Overlap, Verdict
 from publishers.request import Result as Published
@@ -65,4 +66,7 @@ QUANTIZE = Kind("quantize", Artifact, "quantizers")
 EVIDENCE = Kind("evidence", EvidenceResult, "gates")
 CONTROL = Kind("control", EvidenceResult, "gates")
 VERDICT = Kind("verdict", Judged)
+TRAIN = Kind("train", Trained, "adapters")
+ADAPTER_EVIDENCE = Kind("adapter-evidence", EvidenceResult, "gates")
+ADAPTER_VERDICT = Kind("adapter-verdict", Judged)
 PUBLISH = Kind("publish", Published, "publishers")

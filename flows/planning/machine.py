@@ -14,8 +14,9 @@ from catalog.interpreters import engines_of, is_installed, missing
 from catalog.libraries import installed
 from flows.machine_memory import memory_bytes
 from flows.planning.cost import weights_bytes
-from flows.planning.plan import Plan, Planned
+from flows.planning.plan import Plan
 from flows.planning.predictions import Predictions
+from flows.planning.states import Planned
 from quantizers.hardware.compute_dtype import cpu_flags
 
 ERROR = 1.5
@@ -93,7 +94,9 @@ def leave_out(plan: Plan) -> tuple[Plan, list[Fault]]:
     }
     if len(absent) == len(plan.stale):
         return plan, []
-    return Plan(tuple(planned for planned in plan.jobs if planned.job.release not in absent)), [*absent.values()]
+    return Plan(tuple(planned for planned in plan.jobs if planned.job.release not in absent), plan.adapters), [
+        *absent.values()
+    ]
 
 
 def _without_device(planned: Planned) -> str | None:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from flows.files.cache import kept
 from flows.files.durable import write_durably
-from flows.planning.jobs import Job
+from flows.manifest.model import Manifest
 from flows.store import Store
 
 _TOLD = 3
 """Changes told one by one."""
+
+
+class Remembered(Protocol):
+    """What makes a release."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest that asks for it."""
+
+    @property
+    def release(self) -> str:
+        """Its name."""
+
+    def ingredients(self) -> Mapping[str, str | None]:
+        """In a person's words, all that decides the outcome."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +55,14 @@ class Memory(BaseModel):
     manifest: Path
     """The manifest that asked for it last; its jobs are what the store is kept for."""
     ingredients: dict[str, str | None] | None = None
-    """All that decided the outcome (`Job.ingredients`); None before there was one."""
+    """All that decided the outcome (`ingredients`); None before there was one."""
 
 
 def _place(release: str, store: Store) -> Path:
     return store.home / "jobs" / f"{release.replace('/', '--')}.json"
 
 
-def recall(job: Job, store: Store) -> Memory | None:
+def recall(job: Remembered, store: Store) -> Memory | None:
     """Return what is remembered of a job's release."""
     return kept(_place(job.release, store), Memory)
 
@@ -64,24 +80,24 @@ def memories(store: Store) -> Iterator[Memory]:
             yield memory
 
 
-def claim(job: Job, store: Store) -> None:
+def claim(job: Remembered, store: Store) -> None:
     """Remember before any work which manifest asks for the release."""
     before = recall(job, store)
     _keep(job, Memory(manifest=job.manifest.path, ingredients=before and before.ingredients), store)
 
 
-def remember(job: Job, store: Store) -> None:
+def remember(job: Remembered, store: Store) -> None:
     """Remember what the job was made of, so that the next plan can say what has changed."""
     _keep(job, Memory(manifest=job.manifest.path, ingredients=dict(job.ingredients())), store)
 
 
-def _keep(job: Job, memory: Memory, store: Store) -> None:
+def _keep(job: Remembered, memory: Memory, store: Store) -> None:
     path = _place(job.release, store)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, memory.model_dump_json(indent=1).encode())
 
 
-def changes(job: Job, store: Store) -> Reason | None:
+def changes(job: Remembered, store: Store) -> Reason | None:
     """Return what differs from the last time the job was done; None when it never was."""
     memory = recall(job, store)
     if memory is None or memory.ingredients is None:

@@ -3,72 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from catalog.destinations import kind_of
 from catalog.tokens import check_tokens
 from flows.errors import UsageError
-from flows.machine_memory import memory_bytes
 from flows.manifest.errors import nearest
 from flows.manifest.load import load_all
 from flows.manifest.model import Manifest, Rung
+from flows.planning.adapter_jobs import AdapterJob, adapter_jobs
+from flows.planning.adapter_plan import PlannedAdapter, plan_adapters
 from flows.planning.cost import looks
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.memory import Reason, changes, recall
 from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.preflight import check
+from flows.planning.preflight.adapters import check_adapters
 from flows.planning.preflight.planned import check_jobs
 from flows.planning.sources import Sources
+from flows.planning.states import Planned, State, quarantined
 from flows.step import Step
-from flows.store import Failure, Record, Store
+from flows.store import Record, Store
 from gates.results import EvidenceResult
 from publishers.destinations.destination import open_destination
 from publishers.request import Place
 from publishers.request import Result as Published
 
-State = Literal["released", "passed", "failed", "undecided", "stale", "quarantined"]
-JUDGED: tuple[State, ...] = ("released", "passed", "failed", "undecided")
-"""States in which there is nothing to do."""
-GOOD: tuple[State, ...] = ("released", "passed")
-"""Those of what passed its gates."""
 _NEVER = Reason.plain("never built")
 _UNRELEASED = Reason.plain("passed its gates; `release: true` in its target would release it")
 _NOT_RELEASED = Reason.plain("passed, not released yet")
-QUARANTINE = 3
-"""Failed attempts in a row after which a step is left alone until `--retry`."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A job and what the store knows of it."""
-
-    job: Job
-    state: State
-    """`released`: out, as it would be made today. `passed`: judged, and the manifest does not release it.
-    `failed`, `undecided`: judged, and not released. `stale`: there is
-    work to do. `quarantined`: left alone until `--retry`."""
-    steps: tuple[str, ...]
-    """Steps that will run, in order; after a ladder's rung failed, the next rung's steps come on top."""
-    reason: Reason
-    rung: Rung
-    """The rung released, refused, or next to try."""
-    left: tuple[Step[Any], ...] = ()
-    """Of `steps`, those up to the artifact, with their keys; what comes then depends on its bytes."""
-
-    @property
-    def why(self) -> str:
-        """Why it stands there, in a sentence."""
-        return self.reason.sentence
-
-    @property
-    def fresh(self) -> bool:
-        """Whether there is nothing to do."""
-        return self.state in JUDGED
 
 
 @dataclass(frozen=True)
@@ -76,6 +43,13 @@ class Plan:
     """All jobs of all manifests, in order."""
 
     jobs: tuple[Planned, ...]
+    adapters: tuple[PlannedAdapter, ...] = ()
+    """In order, after the jobs of their bases."""
+
+    @property
+    def work(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.stale) or any(planned.state == "stale" for planned in self.adapters)
 
     @property
     def stale(self) -> tuple[Planned, ...]:
@@ -107,14 +81,40 @@ def plan(
     all_jobs, wanted = list[Job](), list[Job]()
     for manifest in manifests:
         own = jobs(manifest, sources, endpoint)
-        asked = [job for job in own if not targets or job.target.name in targets]
+        asked = [job for job in own if not targets or job.target.name in targets or _carries(job, targets)]
         check_jobs(manifest, asked, store)
         all_jobs += own
         wanted += asked
     refuse_same_names(all_jobs)
-    planned = Plan(tuple(plan_job(job, store, retry=retry) for job in wanted))
+    planned = tuple(plan_job(job, store, retry=retry) for job in wanted)
+    adapters = tuple(_adapters(planned, targets, sources, store, retry=retry))
     store.hashes.save()
-    return planned
+    return Plan(planned, adapters)
+
+
+def adapters_on(job: Job, store: Store) -> list[AdapterJob]:
+    """Return the jobs of a manifest's adapters on one of its jobs, as that stands. Raises SourceError."""
+    if not any(adapter.base == job.target.name for adapter in job.manifest.adapters.values()):
+        return []
+    bases = {job.target.name: plan_job(job, store, retry=True)}
+    return adapter_jobs(job.manifest, bases, Sources(store, store.hashes), store)
+
+
+def _carries(job: Job, names: Collection[str]) -> bool:
+    """Whether an adapter of one of these names is trained on what a job makes."""
+    return any(name in names and each.base == job.target.name for name, each in job.manifest.adapters.items())
+
+
+def _adapters(
+    planned: Iterable[Planned], targets: Collection[str] | None, sources: Sources, store: Store, *, retry: bool
+) -> Iterator[PlannedAdapter]:
+    bases: dict[Path, dict[str, Planned]] = {}
+    for each in planned:
+        bases.setdefault(each.job.manifest.path, {})[each.job.target.name] = each
+    for own in bases.values():
+        found = plan_adapters(own, set(targets) if targets else None, sources, store, retry=retry)
+        check_adapters([each.job for each in found], store)
+        yield from found
 
 
 def refuse_same_names(jobs: Iterable[Job]) -> None:
@@ -131,7 +131,7 @@ def refuse_same_names(jobs: Iterable[Job]) -> None:
 
 
 def _refuse_unknown(targets: Collection[str], manifests: Sequence[Manifest]) -> None:
-    known = sorted({name for manifest in manifests for name in manifest.targets})
+    known = sorted({name for manifest in manifests for _, name in manifest.made})
     for target in targets:
         if target not in known:
             have = f"no manifest given has such a target; they have {', '.join(known)}"
@@ -162,20 +162,11 @@ def _stale(job: Job, rung: Rung, store: Store, retry: bool) -> Planned:
     # A network that was away comes back by itself; work that failed three times here does not.
     working = [step for step in missing if step.kind in (BASELINE, SENSITIVITY, QUANTIZE)]
     for step in (*working, *scorings(job, rung, store)):
-        failure = store.failed(step)
-        if failure and failure.attempts >= QUARANTINE and not retry and not _has_more_memory(failure):
-            kind, remedy = f"{step.kind.name} failed {failure.attempts} times", "run with --retry to try again"
-            if failure.memory_bytes is not None:
-                remedy += f", or where there is more memory than {failure.memory_bytes / 1e9:.1f} GB"
-            return Planned(job, "quarantined", (), Reason(f"{kind} ({failure.message}); {remedy}", kind), rung)
+        if not retry and (left_alone := quarantined(step, store)):
+            return Planned(job, "quarantined", (), left_alone, rung)
     last = ("publish",) if job.target.release else ()
     names = tuple(dict.fromkeys([*(step.kind.name for step in missing), "gate", *last]))
     return Planned(job, "stale", names, changes(job, store) or _NEVER, rung, tuple(missing))
-
-
-def _has_more_memory(failure: Failure) -> bool:
-    """Whether this machine has more memory, by a tenth, than the one on which a step's process was killed."""
-    return failure.memory_bytes is not None and memory_bytes() > 1.1 * failure.memory_bytes
 
 
 def scorings(job: Job, rung: Rung, store: Store) -> list[Step[EvidenceResult]]:

@@ -19,7 +19,8 @@ from flows.planning.cost import (
     weights_bytes,
 )
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, TEXTS
-from flows.planning.plan import Plan, Planned
+from flows.planning.plan import Plan
+from flows.planning.states import Planned
 from flows.step import Step
 
 Work = tuple[str, ...]

@@ -19,7 +19,8 @@ from flows.files.cache import keep, kept
 from flows.files.documents import besides
 from flows.files.fingerprint import ContentHashes, fingerprint
 from flows.files.headers import Tensor, shapes
-from flows.manifest.model import Manifest, Texts
+from flows.manifest.model import Manifest
+from flows.manifest.texts import Texts
 from flows.planning.kinds import FETCH, Fetched
 from flows.step import Step
 from flows.store import Store

@@ -10,7 +10,7 @@ from pathlib import Path
 from catalog.task import Column
 from flows.errors import DocumentError
 from flows.files.documents import besides, documents
-from flows.manifest.model import Texts
+from flows.manifest.texts import Texts
 
 _LOOKED_AT = 64
 """Documents of a file that are looked at."""

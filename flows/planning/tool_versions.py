@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from functools import cache
 
+from adapters.request import LIBRARIES as TRAINING
 from catalog.formats import ORIGINAL
 from catalog.libraries import making, scoring
 from catalog.libraries import versions as installed_versions
@@ -19,17 +20,22 @@ STEP_VERSIONS = {
     "quantize": 11,
     "evidence": 4,
     "verdict": 6,
+    "train": 1,
+    "adapter-evidence": 1,
+    "adapter-verdict": 1,
     "publish": 5,
 }
 
-_WITHOUT_MODEL: dict[str, tuple[str, ...]] = {
+_OF_ITS_OWN: dict[str, tuple[str, ...]] = {
     "texts": ("datasets", "pyarrow"),
     "contamination": (),
     "tasks": ("lm_eval", "datasets"),
     "verdict": (),
+    "train": TRAINING,
+    "adapter-verdict": (),
     "publish": ("huggingface_hub",),
 }
-"""Libraries of the steps that run no model."""
+"""Libraries of the steps for which neither a format nor an engine decides these."""
 
 
 @cache
@@ -37,8 +43,8 @@ def versions(
     step: str, *, format: str | None = None, engine: str | None = None, task: str | None = None
 ) -> dict[str, str]:
     """Return library → version for a step, the step's own version included. Without an engine, nothing is made."""
-    if step in _WITHOUT_MODEL:
-        libraries = _WITHOUT_MODEL[step]
+    if step in _OF_ITS_OWN:
+        libraries = _OF_ITS_OWN[step]
     else:
         libraries = making(engine, format) if engine and format else scoring(format or ORIGINAL.name, task)
     own = {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()}

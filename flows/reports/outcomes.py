@@ -7,10 +7,13 @@ from typing import Any
 
 from catalog.destinations import kind_of
 from catalog.errors import Fault
+from flows.planning.adapter_plan import PlannedAdapter, adapter_verdict
 from flows.planning.jobs import Job
-from flows.planning.kinds import Artifact
-from flows.planning.plan import Plan, Planned, scorings, verdict_of
-from flows.store import Failure, Record, Store
+from flows.planning.kinds import Artifact, Judged
+from flows.planning.plan import Plan, scorings, verdict_of
+from flows.planning.states import Planned
+from flows.step import Step
+from flows.store import Record, Store
 from publishers.destinations.destination import open_destination
 from publishers.errors import PublishError
 from publishers.request import Place
@@ -21,7 +24,54 @@ def outcomes(plan: Plan, store: Store, failed: Sequence[Fault] = ()) -> list[dic
 
     `failed` is what stopped work in the run before: the reason for jobs whose own steps left none in the store.
     """
-    return [_outcome(planned, store, failed) for planned in plan.jobs]
+    return [_outcome(planned, store, failed) for planned in plan.jobs] + [
+        _adapted(planned, store, failed) for planned in plan.adapters
+    ]
+
+
+def _adapted(planned: PlannedAdapter, store: Store, failed: Sequence[Fault]) -> dict[str, Any]:
+    job = planned.job
+    row: dict[str, Any] = {
+        "release": job.release,
+        "target": job.name,
+        "recipe": job.label,
+        "state": planned.state,
+        "why": planned.why,
+    }
+    steps: list[Step[Any]] = [*job.prepared, job.train, job.publish]
+    trained, verdict, published = store.record(job.train), adapter_verdict(job, store), store.record(job.publish)
+    if trained:
+        steps.append(job.evidence(trained.content))
+        row |= {"seconds": trained.seconds, "peak_memory_bytes": trained.peak_memory_bytes}
+        row["losses"] = list(trained.result.losses)
+    if not planned.fresh:
+        row |= _stopped(job.release, steps, failed if planned.state == "stale" else (), store)
+    if verdict:
+        row |= _judged(verdict)
+        row["why"] = verdict.result.sentence if planned.fresh else row["why"]
+    if published and planned.state == "released":
+        row["places"] = [place.model_dump(mode="json") for place in published.result.places]
+        row["version"] = published.result.places[0].version
+    return row
+
+
+def _stopped(release: str, steps: Sequence[Step[Any]], failed: Sequence[Fault], store: Store) -> dict[str, Any]:
+    """What of a row says that a step failed, or what else kept it from being done."""
+    if failure := next((failure for step in steps if (failure := store.failed(step))), None):
+        return {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
+    if failed:
+        own = next((fault for fault in failed if str(fault).startswith(release)), failed[0])
+        return {"state": "step failed", "why": str(own), "fault": own.fault}
+    return {}
+
+
+def _judged(verdict: Record[Judged]) -> dict[str, Any]:
+    """What of a row says how it was judged."""
+    return {
+        "passed": verdict.result.passed,
+        "risk": verdict.result.model_dump(include={"risk", "spent", "allowed"}),
+        "gates": {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates},
+    }
 
 
 def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[str, Any]:
@@ -36,17 +86,13 @@ def _outcome(planned: Planned, store: Store, failed: Sequence[Fault]) -> dict[st
         "state": planned.state,
     }
     row["why"] = planned.why
-    if planned.state in ("stale", "quarantined") and (failure := _failure(planned, store)):
-        row |= {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
-    elif planned.state == "stale" and failed:
-        own = next((fault for fault in failed if str(fault).startswith(job.release)), failed[0])
-        row |= {"state": "step failed", "why": str(own), "fault": own.fault}
+    if not planned.fresh:
+        steps = [*job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
+        row |= _stopped(job.release, steps, failed if planned.state == "stale" else (), store)
     if verdict and planned.fresh:
         row["why"] = verdict.result.sentence
     if verdict:
-        row["passed"] = verdict.result.passed
-        row["risk"] = verdict.result.model_dump(include={"risk", "spent", "allowed"})
-        row["gates"] = {gate.name: gate.model_dump(mode="json") for gate in verdict.result.gates}
+        row |= _judged(verdict)
     if artifact:
         row["weights_bytes"] = artifact.result.weights_bytes
         row["seconds"] = artifact.seconds
@@ -78,12 +124,6 @@ def _placed(job: Job, artifact: Record[Artifact], store: Store) -> tuple[Place, 
                 Place(to=address, version=release.version, commit=release.commit, url=str(release.directory))
             )
     return tuple(publications)
-
-
-def _failure(planned: Planned, store: Store) -> Failure | None:
-    job, rung = planned.job, planned.rung
-    steps = [*job.prepared, job.quantize(rung), *scorings(job, rung, store), job.publish(rung)]
-    return next((failure for step in steps if (failure := store.failed(step))), None)
 
 
 def figures(row: dict[str, Any]) -> dict[str, str]:

@@ -12,9 +12,12 @@ import jinja2
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import machine_fault
 from flows.files.durable import write_durably
-from flows.planning.plan import GOOD, Plan
+from flows.planning.kinds import Judged
+from flows.planning.plan import Plan
+from flows.planning.states import GOOD
 from flows.reports.history import history
 from flows.reports.outcomes import figures, headings, outcomes
+from flows.step import Step
 from flows.store import Store
 from gates.pages.plots import Point, drift, quality_against_size
 from gates.sizes import in_words
@@ -44,17 +47,20 @@ def render(plan: Plan, store: Store) -> str:
     rows = outcomes(plan, store)
     models: dict[str, list[dict[str, Any]]] = {}
     tasks: dict[str, str] = {}
-    for planned, row in zip(plan.jobs, rows, strict=True):
-        step = planned.job.verdict(planned.rung)
+    steps: list[tuple[Step[Judged], str]] = [
+        *((each.job.verdict(each.rung), each.job.original.task) for each in plan.jobs),
+        *((each.job.verdict, each.job.manifest.model.task) for each in plan.adapters),
+    ]
+    for (step, task), row in zip(steps, rows, strict=True):
         row = {"gates": {}, "version": "", "weights_bytes": None, "page": "", **row, "figures": figures(row)}
         judged = [entry["when"] for entry in history(store, row["release"]) if entry["verdict"] == step.key]
         row["judged"] = judged[-1][:10] if judged else ""
         if store.complete(step):
             with suppress(FileNotFoundError):  # lost, or judged anew by another process at this moment
                 row["page"] = (store.out(step) / "verdict.html").read_text(encoding="utf-8")
-        model = planned.job.release.removesuffix(f"-{planned.job.target.name}")
+        model = row["release"].removesuffix(f"-{row['target']}")
         models.setdefault(model, []).append(row)
-        tasks[model] = planned.job.original.task
+        tasks[model] = task
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in ("flows.reports", "gates.pages")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["bytes"] = in_words

@@ -138,7 +138,7 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
     faults[:] = misfits(model, info) or faults
     model.eval()
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()})
-    return Model(model, {"dtype": ", ".join(dtypes)}, faults, method=_method(model))
+    return Model(model, {"dtype": ", ".join(dtypes)}, faults, method=method_of(model))
 
 
 def misfits(model: Any, info: dict[str, Any]) -> list[str]:
@@ -162,7 +162,8 @@ def _more(names: list[Any]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _method(model: Any) -> str | None:
+def method_of(model: Any) -> str | None:
+    """The quantization that a model was loaded with."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is None:
         return None

@@ -25,18 +25,25 @@ def judge(evidence: Evidence, gates: Gates, risk: float | None = None) -> Verdic
     """
     taken = 1 - gates.confidence if risk is None else risk
     judged = (row for name, gate in gates.asked() for row in gate.judge(name, evidence, 1 - taken))
-    rows = (*_sanity(evidence), *judged)
+    return conclude((*_sanity(evidence), *judged), taken, evidence.available - evidence.looks[-1])
+
+
+def conclude(rows: tuple[GateVerdict, ...], taken: float, left: int = 0) -> Verdict:
+    """Return what rows of gates and checks come to.
+
+    taken: the one-sided risk that they were judged by; left: documents that were not scored yet.
+    """
     outcome: Outcome = "passed"
     for row in rows:
         if row.outcome == "failed" or (row.outcome == "undecided" and outcome == "passed"):
             outcome = row.outcome
     hopeless = any(row.hopeless for row in rows if row.outcome == "undecided")
-    more = outcome == "undecided" and evidence.looks[-1] < evidence.available and not hopeless
+    more = outcome == "undecided" and left > 0 and not hopeless
     return Verdict(
         passed=outcome == "passed",
         outcome=outcome,
         more=more,
-        sentence=_why(rows, outcome, evidence, more),
+        sentence=_why(rows, outcome, left, more),
         gates=rows,
         risk=taken,
     )
@@ -66,7 +73,7 @@ def _sanity(evidence: Evidence) -> Iterator[GateVerdict]:
         )
 
 
-def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, evidence: Evidence, more: bool) -> str:
+def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, left: int, more: bool) -> str:
     culprits = [row for row in rows if row.outcome == outcome]
     if outcome == "passed":
         judged = [row for row in rows if row.limit is not None]
@@ -79,7 +86,7 @@ def _why(rows: tuple[GateVerdict, ...], outcome: Outcome, evidence: Evidence, mo
         )
         return f"{gates}: {closest or 'it loads and runs'}."
     if outcome == "undecided":
-        hope = _hope(culprits, evidence.available - evidence.looks[-1], more)
+        hope = _hope(culprits, left, more)
         return f"Undecided at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}; {hope}."
     return f"Failed at {', '.join(row.name for row in culprits)}: {culprits[0].sentence}."
 

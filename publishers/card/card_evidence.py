@@ -139,7 +139,7 @@ def read_evidence(evidence: dict[str, Any], task: str) -> Evidence:
     try:
         read = Evidence.model_validate(evidence)
     except ValidationError as error:
-        raise _incomplete("evidence", error) from error
+        raise incomplete("evidence", error) from error
     if absent := [name for name in TASKS[task].shown if name not in read.summary.quantities]:
         raise _lacking("evidence", f"summary.{absent[0]}: Field required")
     return read
@@ -160,7 +160,7 @@ def read_verdict(verdict: dict[str, Any]) -> Verdict:
     try:
         return Verdict.model_validate(verdict)
     except ValidationError as error:
-        raise _incomplete("verdict", error) from error
+        raise incomplete("verdict", error) from error
 
 
 def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,7 +179,8 @@ def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[
     return untimed, {**verdict, "sentence": sentence, "gates": gates}
 
 
-def _incomplete(what: str, error: ValidationError) -> PublishError:
+def incomplete(what: str, error: ValidationError) -> PublishError:
+    """What is said of evidence or a verdict that lacks what a card shows."""
     return _lacking(what, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from catalog.formats import FORMATS, TRANSFORMERS
+from catalog.formats import RELEASED, TRANSFORMERS
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 
@@ -33,7 +33,7 @@ def snippet(
     `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub; `runtime` is what it
     was judged with.
     """
-    row, runtime = FORMATS[format_], runtime or RuntimeOptions()
+    row, runtime = RELEASED[format_], runtime or RuntimeOptions()
     elsewhere = runtime.device != "CPU"
     arguments = {row.client.device: runtime.device} if elsewhere else {}
     code = TASKS[task].clients[row.client.module].snippet
@@ -51,7 +51,7 @@ def runtimes(
     format_: str, task: str, name: str, runtime: RuntimeOptions, files: Collection[str], model_type: str | None
 ) -> list[tuple[str, str, str]]:
     """Other programs that run a release of these files: name, package, and Python that runs it as it was judged."""
-    row = FORMATS[format_]
+    row = RELEASED[format_]
     properties = "".join(
         f", {key}={_python(value)}" for key, value in runtime.arguments(row).get("ov_config", {}).items()
     )

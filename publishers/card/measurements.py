@@ -6,7 +6,8 @@ from statistics import fmean
 
 from catalog.formats import Format
 from catalog.task import Task
-from publishers.card.card_evidence import FP16_MAX, Activations, Estimate, Evidence, Summary
+from publishers.card.card_evidence import FP16_MAX, Activations, Evidence, Summary
+from publishers.card.tables import megabytes, with_bounds
 
 
 def measurements(task: Task, format_: Format, evidence: Evidence) -> list[tuple[str, str, str, str]]:
@@ -36,17 +37,10 @@ def _text_rows(task: Task, where: str, summary: Summary) -> list[tuple[str, str,
     for each in task.quantities:
         estimate = summary.quantities.get(each.name)
         if estimate is not None:
-            bounded = (
-                _with_bounds(estimate, each.style) if isinstance(estimate, Estimate) else each.style.format(estimate)
-            )
+            bounded = with_bounds(estimate, each.style)
             own, change = (each.own.format(**summary.values), bounded) if each.own else (bounded, "")
             rows.append((each.words.format(where=where), each.original.format(**summary.values), own, change))
     return rows
-
-
-def _with_bounds(estimate: Estimate, style: str) -> str:
-    low, high = (style.format(bound) if bound is not None else "unbounded" for bound in (estimate.low, estimate.high))
-    return f"{style.format(estimate.value)} ({low} to {high})"
 
 
 def _reached(seen: Activations | None) -> str:
@@ -63,8 +57,3 @@ def overflow(evidence: Evidence) -> str | None:
     worst, most = max(seen.beyond.items(), key=lambda each: each[1])
     count = sum(seen.beyond.values())
     return f"{count:,} activations, {most:,} of them in `{worst}`, are beyond {FP16_MAX:,}, where fp16 ends"
-
-
-def megabytes(size: int) -> str:
-    """Bytes as a person reads them."""
-    return f"{size / 1e6:,.2f} MB"

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from safetensors import SafetensorError, safe_open
 
 from catalog import vllm
@@ -26,9 +24,9 @@ from publishers.card.archived import archived
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import runtimes, snippet
-from publishers.card.measurements import measurements, megabytes, overflow
+from publishers.card.measurements import measurements, overflow
+from publishers.card.tables import as_yaml, cell, leaves, template
 from publishers.card.words import RECIPE_LABELS, RECIPE_WORDS, TEXT_LABELS
-from publishers.contents import NOTICES
 from publishers.provenance import File
 from publishers.request import Subject
 
@@ -50,7 +48,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
     evidence, verdict = read_evidence(subject.evidence, subject.task), read_verdict(subject.verdict)
     format_ = FORMATS[subject.format]
     sanity = [gate.name.removeprefix("sanity.") for gate in verdict.gates if gate.shown is None]
-    return _template().render(
+    return template("card.md.jinja").render(
         metadata=_metadata(subject, license_, evidence),
         subject=subject,
         evidence=evidence,
@@ -81,7 +79,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         ran=_ran(subject, evidence),
         vllm=_vllm(subject) if format_.vllm and TASKS[subject.task].tokenizes else None,
         archived=archived(subject, evidence.size.artifact_bytes) if subject.equal else None,
-        manifest=_yaml({"targets": {subject.target: _target(subject)}}),
+        manifest=as_yaml({"targets": {subject.target: _target(subject)}}),
         tools={**subject.tools, **evidence.tools},
         files=dict(sorted(files.items())),
     )
@@ -212,40 +210,8 @@ def _texts(subject: Subject) -> list[tuple[str, str]]:
     rows = []
     for kind, description in (("Calibration", subject.calibration), ("Evaluation", subject.evaluation)):
         if description is not None:
-            rows += [(f"{kind}: {TEXT_LABELS.get(key, key)}", _cell(value)) for key, value in _leaves(description)]
+            rows += [(f"{kind}: {TEXT_LABELS.get(key, key)}", cell(value)) for key, value in leaves(description)]
     # What is no text has no tokens to be cut off.
     return (
         rows if TASKS[subject.task].tokenizes else [row for row in rows if not row[0].endswith(TEXT_LABELS["tokens"])]
     )
-
-
-def _leaves(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in description.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key} ")
-        elif value is not None:
-            yield f"{prefix}{key}", value
-
-
-def _cell(value: Any) -> str:
-    """Text for one cell of a Markdown table."""
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100).strip()
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        autoescape=False,  # Markdown; cells are escaped by the filter `cell`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(cell=_cell, megabytes=megabytes)
-    environment.tests["notice"] = lambda path: NOTICES.match(path) is not None
-    return environment.get_template("card.md.jinja")

@@ -15,11 +15,12 @@ NOUNS = ["list", "dict", "string", "file", "path", "token", "header", "record", 
 
 
 def functions(documents: int, seed: int) -> list[str]:
-    """Documents of small functions, each with a docstring that follows from its name."""
+    """Documents of small functions, each with a docstring that follows from its name. Odd seeds share none with even ones."""
     dice = random.Random(seed)
+    pairs = [(noun, given) for i, noun in enumerate(NOUNS) for j, given in enumerate(NOUNS) if (i + j + seed) % 2]
 
     def function() -> str:
-        verb, noun, given = dice.choice(VERBS), dice.choice(NOUNS), dice.choice(NOUNS)
+        verb, (noun, given) = dice.choice(VERBS), dice.choice(pairs)
         said = f"{verb.capitalize()} the {noun} of a {given} and return the {noun}."
         return f'def {verb}_{noun}({given}):\n    """{said}"""\n    return {given}.{verb}({noun!r})\n'
 

@@ -18,9 +18,11 @@ from flows.cli.tables import STYLES, Rows, by_model, duration, fits_a_screen
 from gates.sizes import in_words
 
 if TYPE_CHECKING:
+    from flows.planning.adapter_plan import PlannedAdapter
     from flows.planning.cost import Cost
-    from flows.planning.plan import Plan, Planned
+    from flows.planning.plan import Plan
     from flows.planning.predictions import Predictions
+    from flows.planning.states import Planned
 
 
 def plan(
@@ -51,11 +53,11 @@ def plan(
     predictions = Predictions()
     total = predictions.of_all(todo) if todo.stale else None
     if as_json:
-        rows = [row_of(planned, predictions) for planned in todo.jobs]
+        rows = [row_of(planned, predictions) for planned in todo.jobs] + list(map(adapter_row, todo.adapters))
         left_out = {"left_out": [str(fault) for fault in absent]} if absent else {}
         print_json({"jobs": rows, "predicted": total and _figures(total), **left_out})
         raise typer.Exit(EnvironmentFault.exit_code if absent else 0)
-    whole = everything or fits_a_screen(out, len(todo.jobs))
+    whole = everything or fits_a_screen(out, len(todo.jobs) + len(todo.adapters))
     for part in every_job(todo, predictions) if whole else summary(todo):
         out.print(part)
     if total:
@@ -85,6 +87,22 @@ def row_of(planned: Planned, predictions: Predictions) -> dict[str, Any]:
     }
 
 
+def adapter_row(planned: PlannedAdapter) -> dict[str, Any]:
+    """Return the same of an adapter; what training costs is not predicted."""
+    job = planned.job
+    return {
+        "release": job.release,
+        "manifest": str(job.manifest.path),
+        "target": job.name,
+        "recipe": job.label,
+        "state": planned.state,
+        "steps": list(planned.steps),
+        "why": planned.why,
+        "key": job.publish.key if job.base else None,
+        "predicted": None,
+    }
+
+
 def _figures(cost: Cost) -> dict[str, Any]:
     return {
         "peak_memory_bytes": cost.memory_bytes,
@@ -95,9 +113,10 @@ def _figures(cost: Cost) -> dict[str, Any]:
 
 def every_job(plan: Plan, predictions: Predictions) -> Iterator[RenderableType]:
     """Yield the jobs of each model and namespace, then what will run for which of them."""
-    for model, jobs in by_model(plan.jobs, lambda planned: (planned.job.release, planned.job.target.name)).items():
+    told = [*(row_of(planned, predictions) for planned in plan.jobs), *map(adapter_row, plan.adapters)]
+    for model, rows in by_model(told, lambda row: (row["release"], row["target"])).items():
         made = Rows(("target", "~recipe", "state", ">memory", ">disk", ">time", "~why"), title=model)
-        for row in (row_of(planned, predictions) for planned in jobs):
+        for row in rows:
             cost = row["predicted"]
             numbers = ("–", "–", "–")
             if cost:
@@ -107,8 +126,9 @@ def every_job(plan: Plan, predictions: Predictions) -> Iterator[RenderableType]:
             made.add(row["target"], row["recipe"], state, *numbers, row["why"])
         yield made
     chains: dict[tuple[str, ...], list[str]] = {}
-    for planned in plan.stale:
-        chains.setdefault(planned.steps, []).append(planned.job.target.name)
+    for row in told:
+        if row["state"] == "stale":
+            chains.setdefault(tuple(row["steps"]), []).append(row["target"])
     for steps, targets in chains.items():
         names = "each" if len(chains) == 1 else ", ".join(dict.fromkeys(targets))
         yield Text.assemble((f"Will run for {names}: ", "dim"), " → ".join(steps), overflow="fold")
@@ -116,10 +136,12 @@ def every_job(plan: Plan, predictions: Predictions) -> Iterator[RenderableType]:
 
 def summary(plan: Plan) -> Iterator[RenderableType]:
     """Yield how many jobs are to be done, or not, for one and the same reason."""
-    kinds = Counter((planned.state, planned.reason.kind, planned.steps) for planned in plan.jobs)
+    every: list[Planned | PlannedAdapter] = [*plan.jobs, *plan.adapters]
+    kinds = Counter((planned.state, planned.reason.kind, planned.steps) for planned in every)
     made = Rows(("state", ">jobs", "~why", "~will run"))
     for (state, why, steps), count in kinds.most_common():
         made.add(Text(state, STYLES[state]), f"{count:,}", why, " → ".join(steps) or "nothing")
     yield made
     manifests = len({planned.job.manifest.path for planned in plan.jobs})
-    yield f"{len(plan.jobs):,} jobs of {manifests:,} manifests, {len(plan.stale):,} of them to be done; --all shows each."
+    todo = sum(planned.state == "stale" for planned in every)
+    yield f"{len(every):,} jobs of {manifests:,} manifests, {todo:,} of them to be done; --all shows each."

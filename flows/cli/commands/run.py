@@ -84,11 +84,11 @@ def mill(
     """Do what is stale; return how every job stands afterwards, whether there was anything to do, and what stopped it."""
     from flows.planning.destinations import refuse_unpublishable, refuse_without_access
     from flows.planning.machine import leave_out, refuse_unfit
-    from flows.planning.plan import Plan, plan, plan_job, read
+    from flows.planning.plan import plan, read
     from flows.server import prefect_server
 
     todo = plan(read(manifests, allow_path=allow_path), store, targets=targets, retry=retry)
-    if not todo.stale:
+    if not todo.work:
         return todo, False, ()
     fitting, absent = leave_out(todo)
     refuse_without_access(fitting)
@@ -102,7 +102,18 @@ def mill(
         stack.enter_context(prefect_server(store.home))
     failed = [*absent, *_build(fitting, store, console, retry)]
     # Held against what was planned: sources may have moved on in the meantime.
-    return Plan(tuple(plan_job(planned.job, store, retry=True) for planned in todo.jobs)), True, failed
+    return _now(todo, store), True, failed
+
+
+def _now(todo: Plan, store: Store) -> Plan:
+    from flows.planning.adapter_plan import based_on, plan_adapter
+    from flows.planning.plan import Plan, plan_job
+    from flows.planning.sources import Sources
+
+    jobs = {planned.job.release: plan_job(planned.job, store, retry=True) for planned in todo.jobs}
+    sources = Sources(store, store.hashes)
+    adapters = (based_on(each.job, jobs[each.job.base_release], sources, store) for each in todo.adapters)
+    return Plan(tuple(jobs.values()), tuple(plan_adapter(job, store, retry=True) for job in adapters))
 
 
 def _build(todo: Plan, store: Store, console: Console, retry: bool) -> Sequence[Fault]:
@@ -121,7 +132,7 @@ def _build(todo: Plan, store: Store, console: Console, retry: bool) -> Sequence[
 
 def exit_code(rows: list[dict[str, Any]]) -> int:
     """Return that of the worst that happened: a step that failed, then the machine's fault, then the input's."""
-    from flows.planning.plan import GOOD, JUDGED
+    from flows.planning.states import GOOD, JUDGED
 
     unfinished = [row for row in rows if row["state"] not in JUDGED]
     if unfinished:
@@ -131,7 +142,7 @@ def exit_code(rows: list[dict[str, Any]]) -> int:
 
 
 def _show(rows: list[dict[str, Any]], worked: bool, home: Path, report: Path | None, everything: bool) -> None:
-    from flows.planning.plan import GOOD, JUDGED
+    from flows.planning.states import GOOD, JUDGED
 
     told = rows if everything or fits_a_screen(out, len(rows)) else [row for row in rows if row["state"] not in GOOD]
     for part in outcome_rows(told):

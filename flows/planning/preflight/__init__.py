@@ -15,7 +15,7 @@ from flows.planning.preflight import configuration, files, recipe, structure, to
 from flows.planning.preflight.files import State, Subject
 from flows.planning.preflight.finding import Finding, Problem
 from flows.planning.preflight.properties import check_properties
-from flows.planning.preflight.texts import check_disjoint, check_files
+from flows.planning.preflight.texts import check_disjoint, check_documents, check_files
 from flows.planning.sources import Original
 
 
@@ -28,6 +28,11 @@ def check(manifest: Manifest, *, allow_path: bool = False) -> None:
     for section in ("calibration", "evaluation"):
         with finding.readable((section, "files")):
             check_files(finding, section, getattr(manifest, section))
+    for name, adapter in manifest.adapters.items():
+        for section, texts in (("data", adapter.data), ("held_out", adapter.held_out)):
+            at = ("adapters", name, section, "files")
+            with finding.readable(at):
+                check_documents(finding, at, texts)
     check_disjoint(finding, manifest)
     check_properties(finding)
 

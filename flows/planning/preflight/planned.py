@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from catalog.tasks import TASKS
 from flows.execution.requests import documents
-from flows.manifest.model import Manifest, Texts
+from flows.manifest.model import Manifest
+from flows.manifest.texts import Texts
 from flows.planning.jobs import Job, reads_calibration
 from flows.planning.kinds import Documents
 from flows.planning.preflight import check_original, subject_of

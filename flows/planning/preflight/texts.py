@@ -17,7 +17,8 @@ from flows.errors import DocumentError
 from flows.files.cache import keep, kept
 from flows.files.documents import besides, documents, located, rows
 from flows.files.fingerprint import fingerprint
-from flows.manifest.model import Calibration, Evaluation, Manifest, Texts
+from flows.manifest.model import Calibration, Evaluation, Manifest
+from flows.manifest.texts import Texts
 from flows.manifest.yaml_source import Key
 from flows.planning.preflight.beside import check_beside
 from flows.planning.preflight.files import Subject
@@ -40,18 +41,23 @@ def mark_of(path: Path) -> Mark:
 
 def check_files(finding: Finding, section: str, texts: Texts) -> None:
     """Raise ManifestError for the first data file that cannot be read or holds no document."""
+    check_documents(finding, (section, "files"), texts, _first(finding.manifest, section))
+
+
+def check_documents(finding: Finding, at: Key, texts: Texts, first: Column = TEXT) -> None:
+    """The same for the files of texts that are written at a key."""
     for number, file in enumerate(texts.files):
-        key = (section, "files", number)
+        key = (*at, number)
         if not file.is_file():
             what = "is not a file" if file.exists() else "does not exist"
             raise finding.error(key, f"the data file {file} {what}")
         try:
-            contents = _contents(file, _first(finding.manifest, section), texts.column, mark_of(file))
-            if section == "evaluation":
+            contents = _contents(file, first, texts.column, mark_of(file))
+            if at[0] == "evaluation":
                 check_beside(finding, key, file)
         except DocumentError as error:
             raise finding.error(key, str(error)) from error
-        if section == "evaluation":
+        if at[0] == "evaluation":
             _check_rows(finding, key, file)
         if not contents:
             raise finding.error(key, f"{file} holds no document; give at least one with text in {texts.column!r}")
