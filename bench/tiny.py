@@ -28,6 +28,7 @@ SIZES: dict[str, int] = {
     **dict.fromkeys(
         ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), LAYERS
     ),
+    "num_decoder_layers": LAYERS,
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), HEADS),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "multi_query_group_num"), KV_HEADS),
@@ -82,9 +83,13 @@ OWN: dict[str, dict[str, Any]] = {
         **{"layers_block_type": ["mamba", "attention", "moe"], "num_hidden_layers": 3, "mamba_num_heads": 4},
         **{"mamba_head_dim": 32, "ssm_state_size": 16, "n_groups": 1, "moe_shared_expert_intermediate_size": INNER},
     },
-    "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
+    "recurrent_gemma": {"intermediate_size": 2 * INNER, "block_types": ["recurrent", "attention"]},
     "reformer": {"is_decoder": True, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [32, 32]},
-    "mobilebert": {"intra_bottleneck_size": 32, "true_hidden_size": 32, "trigram_input": True},
+    "granite_speech": {"output_dim": 48},
+    "perceiver": {"num_self_attends_per_block": LAYERS, "num_latents": 16, "d_latents": HIDDEN},
+    "phi": {"num_key_value_heads": HEADS},
+    "qwen3_moe": {"head_dim": HEAD},
+    "mobilebert": {"embedding_size": 32, "intra_bottleneck_size": 32, "true_hidden_size": 32, "trigram_input": True},
     "esm": {"vocab_size": VOCABULARY, "pad_token_id": 1, "mask_token_id": 3},
     "squeezebert": {"embedding_size": HIDDEN},
     "masked/reformer": {"is_decoder": False, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [32, 32]},
@@ -128,7 +133,9 @@ def shrunk(model_type: str, kind: str = "causal") -> PreTrainedConfig:
     own = OWN.get(f"{kind}/{model_type}", OWN.get(model_type, {}))
     small = _shrunk(config.to_dict(), own)
     # What no part of it has by default is the whole's.
-    return type(config)(**{key: value for key, value in {**small, **_absent(own, small)}.items() if key in fields})
+    return type(config)(
+        **{key: value for key, value in {**small, **_absent(own, small)}.items() if key in fields or key in own}
+    )
 
 
 def _absent(own: dict[str, Any], small: dict[str, Any]) -> dict[str, Any]:
@@ -164,8 +171,11 @@ def _few(kinds: list[str]) -> list[str]:
     return (different * LAYERS)[:LAYERS]
 
 
-def make(model_type: str, seed: int = 0, kind: str = "causal") -> Any:
-    """Return the model in float32 and evaluation mode; norm weights in 0.5 to 1.5, embeddings middling, others small."""
+def make(model_type: str, seed: int = 0, kind: str = "causal", ends: float = 1.0) -> Any:
+    """Return the model in float32 and evaluation mode; norm weights in 0.5 to 1.5, embeddings middling, others small.
+
+    What a norm at the end of a branch adds is as large as its weight, whatever the branch computes: `ends` times as large.
+    """
     torch.manual_seed(seed)
     auto = getattr(transformers, KINDS[kind])
     config = shrunk(model_type, kind)
@@ -174,17 +184,25 @@ def make(model_type: str, seed: int = 0, kind: str = "causal") -> Any:
         config = config.get_text_config()
     model = built._from_config(config, dtype=torch.float32)
     looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    names = " ".join(name for name, _ in model.named_parameters())
     for name, parameter in model.named_parameters():
         if id(parameter) in looked_up:
             parameter.data.normal_(0.0, 10 * SPREAD)
-        elif parameter.dim() == 1 and name.endswith("weight"):
-            parameter.data.uniform_(0.5, 1.5)
+        elif parameter.dim() == 1 and name.endswith(("weight", "residual")):
+            small = _ends(name, names) and bool((parameter == 1).all())  # and it does not multiply by 1 + weight
+            parameter.data.uniform_(0.5, 1.5).mul_(ends if small else 1.0)
         else:
             parameter.data.normal_(0.0, SPREAD)
     return model.eval()
 
 
-def save(model_type: str, directory: Path, kind: str = "causal") -> Path:
+def _ends(name: str, names: str) -> bool:
+    """Whether a norm ends a branch: Llama's `post_attention_layernorm` begins one, and has none behind the MLP beside it."""
+    both = any(f".post_{mlp}_" in names for mlp in ("feedforward", "mlp"))
+    return both and any(f".post_{branch}" in name for branch in ("feedforward", "mlp", "attention", "self_attn"))
+
+
+def save(model_type: str, directory: Path, kind: str = "causal", ends: float = 1.0) -> Path:
     """Save the model, as its users have it; the tokenizer is left to the caller."""
-    make(model_type, kind=kind).save_pretrained(directory)
+    make(model_type, kind=kind, ends=ends).save_pretrained(directory)
     return directory

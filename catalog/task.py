@@ -97,7 +97,7 @@ class Task:
     kept: tuple[str, ...] = ()
     """Patterns of names of linears that no recipe quantizes: its head."""
     unread: tuple[str, ...] = ()
-    """How names of modules begin that a model may have and that do not work for it: OpenVINO IR leaves them out."""
+    """Patterns of names of what a model may have and what has no part in it: OpenVINO IR leaves that out."""
     label: str | None = None
     """The column that says what is true, if rows need not have it; None: a row knows by itself, or nobody does."""
     libraries: tuple[str, ...] = ()

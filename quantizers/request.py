@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.dtypes import DtypeName
 from catalog.libraries import making, versions
 from catalog.tasks import TaskName
+from quantizers.families.found import Found
 from quantizers.hardware.compute_dtype import ComputeDtype
 from quantizers.recipe import Recipe
 
@@ -121,6 +122,8 @@ class Made(BaseModel):
     """Tensors left as they were."""
     notes: tuple[str, ...] = ()
     """What a reader of the record must know: fallbacks, clamped scales, searched parameters."""
+    found: Found | None = None
+    """What a calibrated recipe went by, of a model that has no table."""
 
 
 class Result(BaseModel):

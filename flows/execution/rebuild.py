@@ -21,6 +21,7 @@ from flows.planning.sources import files_of
 from flows.step import Entry
 from flows.store import Record, Store
 from publishers.destinations.destination import open_destination
+from quantizers.families.found import differences
 from quantizers.request import Request, Result
 
 
@@ -35,6 +36,8 @@ class Rebuilt:
     """Files that are not what the release holds; none when it is reproduced."""
     tools: tuple[str, ...]
     """Libraries whose version, and instructions whose set, is not the one that the release was made with."""
+    found: tuple[str, ...] = ()
+    """What is found otherwise, in a model without a table, than when the release was made."""
 
 
 def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
@@ -58,7 +61,9 @@ def rebuild(store: Store, name: str, version: str | None) -> Rebuilt:
     tools = tuple(
         f"{tool} {before[tool]} → {now[tool]}" for tool in sorted(now) if before.get(tool, now[tool]) != now[tool]
     )
-    return Rebuilt(name, release.version, len(held), differing, tools)
+    then, again = artifact.result.found, result.targets["0"].found
+    otherwise = tuple(differences(then, again)) if then and again else ()
+    return Rebuilt(name, release.version, len(held), differing, tools, otherwise)
 
 
 @contextmanager

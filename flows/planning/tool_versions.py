@@ -17,7 +17,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 3,
     "sensitivity": 6,
-    "quantize": 11,
+    "quantize": 12,
     "evidence": 4,
     "verdict": 6,
     "train": 1,

@@ -89,7 +89,9 @@ class Weights:
             AssertionError: no such tensor is due, its dtype is another, or it is already full.
         """
         location = self.locations[name]
-        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        tensor = tensor.detach().cpu().contiguous()
+        # Of one element or column, a contiguous tensor may have any stride.
+        data = tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy()
         at = self.filled[name]
         if tensor.dtype != location.slot.dtype or at + data.nbytes > location.slot.bytes:
             raise AssertionError(

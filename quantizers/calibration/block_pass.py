@@ -52,7 +52,7 @@ def calibrate(
             f"target {names}: the recipe reads calibration text, and the request has none. Name a calibration set, "
             "or use a recipe without transform and with nearest rounding."
         )
-    rows = read_rows(calibration, checkpoint.directory, skeleton.model.get_input_embeddings().num_embeddings)
+    rows = read_rows(calibration, checkpoint.directory, skeleton.vocabulary)
     # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
     budget = None if request.memory_bytes is None else request.memory_bytes // max(1, len(family.stacks))
     encoded = None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.batches import BATCH_TOKENS
 from quantizers.calibration.moments import Moments
+from quantizers.discovery.forward import shifted
 from quantizers.discovery.structure import block_calls
 from quantizers.families.family import Family, Stack
 from quantizers.hardware.threads import pieces, side_by_side
@@ -152,8 +153,7 @@ class _Front:
     def _inputs(self, ids: Tensor, encoded: Tensor | None) -> dict[str, Any]:
         if encoded is None:
             return {"input_ids": ids}
-        shifted = self._model.prepare_decoder_input_ids_from_labels(ids)  # type: ignore[operator]
-        return {"encoder_outputs": (encoded,), "decoder_input_ids": shifted}
+        return {"encoder_outputs": (encoded,), "decoder_input_ids": shifted(self._model.config, ids)}
 
 
 Read = list[tuple[Moments, str, Tensor]]

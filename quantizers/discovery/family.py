@@ -42,7 +42,7 @@ def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
     Raises:
         QuantizeError: the model cannot be run on text.
     """
-    vocabulary = skeleton.model.get_input_embeddings().num_embeddings
+    vocabulary = skeleton.vocabulary
     row = torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0))
     try:
         return find_chain(checkpoint, skeleton, row)

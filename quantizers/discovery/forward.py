@@ -61,6 +61,8 @@ def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str],
     """
     model = skeleton.model
     head = model.get_output_embeddings()
+    if isinstance(head, nn.Embedding):  # a decoder that multiplies by its own embeddings, which it looks up first
+        head = None
     path = next((name for name, module in model.named_modules() if module is head), None)
     apart = (*blocks, path) if path else blocks
     with ExitStack() as stack:
@@ -70,6 +72,7 @@ def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str],
             stack.enter_context(replaced(block, partial(_answered, call, name, block)))
         if path:
             stack.enter_context(replaced(model.get_submodule(path), end_forward))
+            stack.enter_context(_ending(model.get_submodule(path)))
         try:
             model(**_inputs(model, rows))
         except _Enough:
@@ -81,6 +84,31 @@ def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str],
                 f"model_type {model.config.model_type} cannot be run on text alone ({type(error).__name__}: {error}). A recipe "
                 "without transform and with nearest rounding runs no model."
             ) from error
+
+
+_ASKED = (Tensor.dtype.__get__, Tensor.device.__get__, Tensor.shape.__get__)  # type: ignore[attr-defined]
+"""What a forward may ask of a weight without reading it."""
+
+
+class _End(nn.Parameter):
+    """A weight that ends the forward where it is read."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _ASKED:
+            return super().__torch_function__(function, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+        raise _Enough
+
+
+@contextmanager
+def _ending(head: nn.Module) -> Iterator[None]:
+    """Have the forward end where it multiplies by the head's weight without calling the head (MobileBERT)."""
+    before = dict(head._parameters)
+    head._parameters.update(dict.fromkeys(before, _End(torch.empty(0), requires_grad=False)))
+    try:
+        yield
+    finally:
+        head._parameters.update(before)
 
 
 def _answered(call: Call, path: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -96,13 +124,14 @@ def _inputs(model: Any, rows: Tensor) -> dict[str, Any]:
     takes = inspect.signature(model.forward).parameters
     inputs: dict[str, Any] = {"input_ids": rows}
     if "decoder_input_ids" in takes:
-        inputs["decoder_input_ids"] = torch.cat([torch.full_like(rows[:, :1], _first(model.config)), rows[:, :-1]], 1)
+        inputs["decoder_input_ids"] = shifted(model.config, rows)
     if "use_cache" in takes:
         inputs["use_cache"] = False
     return inputs
 
 
-def _first(config: Any) -> int:
-    """The token that a decoder begins with."""
+def shifted(config: Any, rows: Tensor) -> Tensor:
+    """What a decoder behind an encoder reads for int64 ids `[rows, tokens]`: its first token, and all of these but the last."""
     told = (getattr(config, name, None) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
-    return next((token for token in told if isinstance(token, int)), 0)
+    first = next((token for token in told if isinstance(token, int)), 0)
+    return torch.cat([torch.full_like(rows[:, :1], first), rows[:, :-1]], 1)

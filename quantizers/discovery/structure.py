@@ -86,7 +86,7 @@ def _elements(module: nn.Module) -> int:
 
 
 def _structure(checkpoint: Checkpoint, skeleton: Skeleton, blocks: str, head: str) -> Structure:
-    vocabulary = skeleton.model.get_input_embeddings().num_embeddings
+    vocabulary = skeleton.vocabulary
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randint(vocabulary, (1, TOKENS), generator=generator) for _ in range(2)]
     with real(outside(skeleton, blocks, head), checkpoint, skeleton):

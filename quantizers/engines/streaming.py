@@ -18,6 +18,7 @@ from quantizers.calibration import resume
 from quantizers.discovery.family import family_for
 from quantizers.families.experts import stacks
 from quantizers.families.family import Family
+from quantizers.families.found import found
 from quantizers.hardware.threads import cores, one_thread_each
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, blocks, build
@@ -86,7 +87,9 @@ def _write_targets(
         for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
             progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
         progress("weights written", len(rest), len(rest))
-        return {target.name: target.finish(checkpoint, skeleton) for target in targets}
+        made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
+    known = {"found": found(family) if family else None}
+    return made | {target.name: made[target.name].model_copy(update=known) for target in calibrated}
 
 
 def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 _TASKS = {
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "classification of tokens",
@@ -16,6 +18,21 @@ _TASKS = {
     "ForPreTraining": "several tasks at once, from pretraining",
     "EncoderModel": "embeddings",
 }
+
+
+def half_of(named: Sequence[str], loaded: Collection[str]) -> str | None:
+    """Return what is wrong where a checkpoint holds the encoder of a model that is loaded with its decoder, or None.
+
+    Args:
+        named: the checkpoint's architectures.
+        loaded: those that the task's stock class makes of its model type.
+    """
+    if not named or not named[0].endswith("EncoderModel") or not set(named).isdisjoint(loaded):
+        return None
+    return (
+        f"has the architecture {named[0]}, an encoder alone, which its stock class loads as a {sorted(loaded)[0]} with a decoder "
+        "of random weights"
+    )
 
 
 def task_of(architecture: str) -> str:

@@ -24,8 +24,14 @@ ROWS = 1
 _LANES = 32
 """Outputs that its kernel on the CPU computes at a time."""
 _KINDS = {"nf4": "nf4", "fp4_bnb": "fp4"}
-_CASTS = {"switch_transformers": ["wo"]}
-"""Linears whose input their family casts to the dtype of their weight, which is uint8 once it is packed."""
+_READ = {
+    "longt5": ["wo"],
+    "switch_transformers": ["wo"],
+    "nllb-moe": ["fc2"],
+    "rwkv": ["attention.output", "feed_forward.value"],
+}
+"""Linears whose weights their family itself reads: it casts their input to the weight's dtype, which is uint8 once it is packed,
+or, RWKV's, packs them anew with blocks of 64."""
 
 
 def stored(dtype: torch.dtype) -> torch.dtype:
@@ -83,7 +89,7 @@ def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, ke
 def stays(model: PreTrainedModel, names: tuple[str, ...]) -> frozenset[str]:
     """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears; and
     those of too few outputs for bitsandbytes' kernels on the CPU."""
-    wide = sorted(model._keep_in_fp32_modules or ()) + _CASTS.get(model.config.model_type, [])
+    wide = sorted(model._keep_in_fp32_modules or ()) + _READ.get(model.config.model_type, [])
     kept = {name for name in names if not should_convert_module(name, wide)}
     return frozenset(kept | {name for name in names if _outputs(model, name) % _LANES})
 

@@ -7,8 +7,8 @@ holds the rows in hand and no mapping, and a shard of thousands of experts is no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,14 @@ class Checkpoint:
         for start, rows in self.chunks(name):
             values[start : start + len(rows)] = rows
         return values
+
+    def split(self, name: str, parts: Sequence[str]) -> None:
+        """Hold a tensor as `parts` of as many rows each, one below the other, instead; no value is read."""
+        stored = self.tensors.pop(name)
+        rows = stored.shape[0] // len(parts)
+        size = rows * torch.Size(stored.shape[1:]).numel() * stored.dtype.itemsize
+        for number, part in enumerate(parts):
+            self.tensors[part] = replace(stored, shape=(rows, *stored.shape[1:]), offset=stored.offset + number * size)
 
     def chunks(self, name: str, multiple: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yield `(first row, rows)` over a tensor, about `CHUNK` elements at a time, `multiple` rows at the least."""

@@ -68,6 +68,32 @@ def pieces(
     return by_name
 
 
+def split(checkpoint: Checkpoint, model: PreTrainedModel, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Have the checkpoint hold, one below the other, what it has in one and the model in several tensors: fused projections.
+
+    Args:
+        wanted: name and shape of every tensor of the model.
+    """
+    transforms = get_model_conversion_mapping(model)
+    renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
+    converters = [each for each in transforms if isinstance(each, WeightConverter) and _is_cut(each)]
+    for key in list(checkpoint.tensors) if converters else []:
+        name, pattern = rename_source_key(key, renamings, converters, model.base_model_prefix, dict(wanted))
+        converter = next((each for each in converters if pattern in each.source_patterns), None)
+        if converter is None:
+            continue
+        first, *_ = converter.target_patterns
+        names = [name.replace(first, target) for target in converter.target_patterns]
+        rows = sum(wanted[part][0] for part in names if part in wanted)
+        if len({wanted.get(part) for part in names}) == 1 and rows == checkpoint.tensors[key].shape[0]:
+            checkpoint.split(key, names)
+
+
+def _is_cut(converter: WeightConverter) -> bool:
+    (operation, *further) = converter.operations
+    return type(operation).__name__ == "Chunk" and operation.dim == 0 and not further
+
+
 def _stacked(
     checkpoint: Checkpoint, name: str, shape: tuple[int, ...], matrices: list[list[str]], prefix: str
 ) -> tuple[Piece, ...]:

@@ -52,7 +52,9 @@ def other_formats(skeleton: Skeleton) -> str:
     """Advice, a sentence: the formats beside those made from another that hold all of the model's linears."""
     names = tuple(skeleton.linears)
     able = [name for name, row in FORMATS.items() if row.laid_out and _reads_back(name, skeleton, names)]
-    return f"Use format {' or '.join(able)}."
+    return (
+        f"Use format {' or '.join(able)}." if able else "No format here holds all of its linears: name another model."
+    )
 
 
 def _reads_back(format_: str, skeleton: Skeleton, names: tuple[str, ...]) -> bool:

@@ -14,11 +14,7 @@ import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from transformers import (
-    AutoConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from catalog.task import Task
@@ -26,9 +22,9 @@ from catalog.tasks import TASKS
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family
-from quantizers.families.heads import task_of
+from quantizers.families.heads import half_of, task_of
 from quantizers.model.checkpoint import Checkpoint
-from quantizers.model.conversion import Piece, pieces
+from quantizers.model.conversion import Piece, pieces, split
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,12 @@ class Skeleton:
     """Model tensor → what the checkpoint holds of it under other names."""
     task: str
     """What the model is asked to do (`catalog.tasks`)."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids that it reads. What transformers calls the input embeddings may be no table of tokens (Perceiver)."""
+        own = getattr(self.model.get_input_embeddings(), "num_embeddings", None)
+        return int(own or self.model.config.get_text_config().vocab_size)
 
     @cached_property
     def by_weight(self) -> dict[str, Linear]:
@@ -103,6 +105,7 @@ def build(checkpoint: Checkpoint, task: str = "text-generation") -> Skeleton:
             f"{checkpoint.directory}: tensor {whole[0]} holds the experts of a block in one. Save the model with "
             "transformers' save_pretrained, which writes a matrix for each expert."
         )
+    split(checkpoint, model, wanted)
     parts = pieces(checkpoint, model, wanted)
     source = _match(checkpoint, model, wanted, tied, parts)
     return Skeleton(model, _dtype(checkpoint, model), linears, source, tied, parts, task)
@@ -149,6 +152,8 @@ def _auto_class(config: PretrainedConfig, task: Task, where: Path) -> Any:
     named = tuple(config.architectures or ())
     classes = {auto: _class_names(auto._model_mapping[type(config)]) for auto in known}
     built = [auto for auto in known if classes[auto].intersection(named)]
+    if half := half_of(named, set().union(*classes.values())):
+        raise QuantizeError(f"{where} {half}. Name another model.")
     if named and not built and not any(name.endswith(task.heads) for name in named):
         raise QuantizeError(
             f"{where}: its architecture, {', '.join(named)}, is none for {task.words}; of model_type {config.model_type} "

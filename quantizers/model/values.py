@@ -46,18 +46,34 @@ def _buffer(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
 
 def value_of(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
     """A parameter of the model in float32, whatever the checkpoint calls it, and in however many pieces it is there."""
+    if name not in skeleton.source and name not in skeleton.pieces:
+        name = skeleton.tied.get(name, name)
+    if name in skeleton.source:
+        return checkpoint.wide(skeleton.source[name])
     if name not in skeleton.pieces:
-        key = skeleton.source.get(name) or skeleton.source.get(skeleton.tied.get(name, ""))
-        if key is None:
-            raise QuantizeError(
-                f"{checkpoint.directory}: {name} is not stored but computed when transformers loads the model, which is not done "
-                "here. A recipe without transform and with nearest rounding needs no value of it."
-            )
-        return checkpoint.wide(key)
+        return _computed(name, checkpoint, skeleton)
     whole = torch.empty(skeleton.model.get_parameter(name).shape)
     for piece in skeleton.pieces[name]:
         whole[piece.index] = checkpoint.wide(piece.key)
     return whole
+
+
+def _computed(name: str, checkpoint: Checkpoint, skeleton: Skeleton) -> Tensor:
+    """A parameter that is not stored: transformers initializes it when it loads the model, and always alike (sinusoids)."""
+    path, _, last = name.rpartition(".")
+    values: list[Tensor] = []
+    for seed in range(2):
+        module = copy.deepcopy(skeleton.model.get_submodule(path)).to_empty(device="cpu", recurse=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            skeleton.model._init_weights(module)  # type: ignore[operator]
+        values.append(module.get_parameter(last).data.float())
+    if not torch.equal(*values):
+        raise QuantizeError(
+            f"{checkpoint.directory}: {name} is not stored, and transformers draws it at random when it loads the model. "
+            "A recipe without transform and with nearest rounding needs no value of it."
+        )
+    return values[0]
 
 
 def outside(skeleton: Skeleton, blocks: str, head: str) -> list[str]:

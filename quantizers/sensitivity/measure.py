@@ -152,7 +152,7 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
 
 def _rows(request: SensitivityRequest, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Rows to probe and rows to calibrate on, int64 `[rows, tokens]`: what a recipe was fitted to shows less damage."""
-    vocabulary = skeleton.model.get_input_embeddings().num_embeddings
+    vocabulary = skeleton.vocabulary
     rows = read_rows(request.calibration, request.model, vocabulary)
     if not request.recipe.calibrated:
         return rows[: max(1, PROBE_TOKENS // rows.shape[1])], rows[:0]

@@ -12,7 +12,8 @@ from flows.cli.release_names import find_home, open_at, split
 def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
     """Make a release again and compare it byte for byte.
 
-    The exit code is 1 when it differs. RELEASE, one of this store, reads namespace/model-target, or …@v2 for one version.
+    The exit code is 1 when it differs. What is found otherwise in a model without a table is told as well.
+    RELEASE, one of this store, reads namespace/model-target, or …@v2 for one version.
     """
     from dataclasses import asdict
 
@@ -32,4 +33,8 @@ def rebuild(release: ReleaseName, home: Home = None, as_json: Json = False) -> N
     else:
         why = f"; tools have changed: {', '.join(rebuilt.tools)}" if rebuilt.tools else ""
         out.print(NOT_OK, f"{', '.join(rebuilt.differing)} came out differently{why}", soft_wrap=True)
+    if rebuilt.found and not as_json:
+        out.print(
+            NOT_OK, f"its architecture is found otherwise than it was: {'; '.join(rebuilt.found)}", soft_wrap=True
+        )
     raise typer.Exit(1 if rebuilt.differing else 0)

@@ -10,7 +10,7 @@ from catalog.task import Task
 from catalog.tasks import TASKS, task_for
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.installed import architectures, model_types
-from quantizers.families.heads import task_of
+from quantizers.families.heads import half_of, task_of
 
 Config = Mapping[str, Any]
 
@@ -83,6 +83,8 @@ def _does_the_task(config: Config, task: Task) -> str | None:
         return (
             f"has model_type {kind!r}, and {task.words} is measured of {', '.join(task.types)} alone; name one of these"
         )
+    if half := half_of(named, loaded):
+        return f"{half}; {advice}"
     if not named or set(loaded).intersection(named) or any(name.endswith(task.heads) for name in named):
         return None
     return (

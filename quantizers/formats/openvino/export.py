@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import openvino
 import torch
 from optimum.exporters.openvino.convert import export_from_model
-from optimum.exporters.tasks import TasksManager
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -27,6 +27,7 @@ from quantizers.families.experts import stacked, stacks, unknown
 from quantizers.families.mixture import MATRICES
 from quantizers.formats.openvino import compressed, ir, tokenizer, weights
 from quantizers.formats.openvino import experts as openvino_experts
+from quantizers.formats.openvino.limits import not_kept, unexported
 from quantizers.formats.openvino.pending import Pending, kept
 from quantizers.model.checkpoint import Checkpoint, read_headers
 from quantizers.model.companions import copy_companions
@@ -47,20 +48,15 @@ def require(model: Path, skeleton: Skeleton) -> None:
 
 
 def require_exportable(model: Path, skeleton: Skeleton) -> None:
-    """Refuse, before any work, a model that optimum-intel does not export, or that has no tokenizer.
+    """Refuse, before any work, a model that optimum-intel does not export with this transformers, or that has no tokenizer.
 
     Raises:
         QuantizeError: says so.
     """
     kind = skeleton.model.config.model_type
-    try:
-        supported = TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers")
-    except KeyError:  # a type it has never heard of
-        supported = {}
-    if TASKS[skeleton.task].export not in supported:
-        raise QuantizeError(
-            f"{model}: optimum-intel does not export model_type {kind} for {skeleton.task}. {other_formats(skeleton)}"
-        )
+    task = TASKS[skeleton.task]
+    if text := not_kept(kind, task) or unexported(kind, task):
+        raise QuantizeError(f"{model}: {text}. {other_formats(skeleton)}")
     if TASKS[skeleton.task].tokenizes:
         tokenizer.require(model)
 
@@ -92,7 +88,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     large = _large(skeleton, stored, frozenset(target.linears))
     _trace(_filled(skeleton, stored, frozenset(target.linears) | large.keys()), skeleton.task, scratch)
     task = TASKS[skeleton.task]
-    read = {name: slot for name, slot in target.slots.items() if not name.startswith(task.unread)}
+    read = {name: slot for name, slot in target.slots.items() if not _unread(name, skeleton)}
     expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
     expected += _repeated(skeleton, target)
     seen: set[str] = set()
@@ -109,7 +105,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
         ir.save(graph, out / f"{name}.xml")
         del graph
         pending.write(out / f"{name}.xml")
-    folded = {tensor for module, tensor in large.items() if not module.startswith(task.unread)} - seen
+    folded = {tensor for module, tensor in large.items() if not _unread(module, skeleton)} - seen
     if folded and not made.recipe.embeddings:
         raise AssertionError(f"the exported graph has no weight {sorted(folded)[0]}, so it was made of zeros")
     shutil.rmtree(scratch)
@@ -118,6 +114,12 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     copy_companions(checkpoint.directory, out, checkpoint.config)
     ir.write_configuration(out, made.recipe)
     return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected, task)})
+
+
+def _unread(name: str, skeleton: Skeleton) -> bool:
+    """Whether a module or tensor has no part in the task: a decoder without its encoder runs no cross-attention."""
+    config, patterns = skeleton.model.config, TASKS[skeleton.task].unread
+    return not config.is_encoder_decoder and any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _encoder(skeleton: Skeleton) -> str:
@@ -131,7 +133,7 @@ def _graphs(skeleton: Skeleton, target: Target) -> list[tuple[str, str, tuple[st
     """Of each graph of the task: its name, the path of the module it was exported from, empty for the model's own, and the
     quantized linears that are read there and are no experts."""
     task, left_out = TASKS[skeleton.task], stacked(skeleton.model)
-    linears = tuple(name for name in target.linears if name not in left_out and not name.startswith(task.unread))
+    linears = tuple(name for name in target.linears if name not in left_out and not _unread(name, skeleton))
     if len(task.graphs) == 1:
         return [(task.graphs[0], "", linears)]
     encoder, decoder = task.graphs
@@ -199,6 +201,7 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, left_out: frozenset[str]) ->
     narrow = {path: openvino_experts.stand_in(experts) for path, experts in stacks(model)}
     for path, module in narrow.items():
         model.set_submodule(path, module)
+    marked: list[str] = []
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         owner, _, last = name.rpartition(".")
         if owner in narrow:
@@ -206,7 +209,8 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, left_out: frozenset[str]) ->
         tensor = skeleton.kept_as(skeleton.tied.get(name, name))
         if owner in left_out and last == "weight":
             kept_half = tensor in stored.tensors and stored.tensors[tensor].dtype == torch.float16
-            value = _untouched(tuple(parameter.shape), torch.float16 if kept_half else torch.bfloat16)
+            value = _untouched(tuple(parameter.shape), torch.float16 if kept_half else torch.bfloat16, len(marked))
+            marked.append(name)
         else:
             value = stored.whole(tensor)
         model.get_submodule(owner)._parameters[last] = nn.Parameter(value, requires_grad=False)
@@ -214,7 +218,10 @@ def _filled(skeleton: Skeleton, stored: Checkpoint, left_out: frozenset[str]) ->
     return model.eval()
 
 
-def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype, number: int) -> Tensor:
+    """Zeros that cost no memory, but for two that are a number: OpenVINO merges products of one input by equal weights."""
     # numpy leaves it to the system's zero page, where torch.zeros would write every byte. In 16 bits the exporter
-    # neither computes with a weight while it traces nor merges products of equal weights.
-    return torch.from_numpy(np.zeros(shape, np.int16)).view(dtype)
+    # does not compute with a weight while it traces.
+    zeros = np.zeros(shape, np.int16)
+    zeros.reshape(-1)[:2] = divmod(number, 1 << 14)
+    return torch.from_numpy(zeros).view(dtype)

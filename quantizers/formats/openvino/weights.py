@@ -127,7 +127,7 @@ def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...], p
     Raises:
         AssertionError: a linear has no product of its own in the graph, or one of another shape.
     """
-    missing = set(linears)
+    dense: dict[str, openvino.Node] = {}
     for product in graph.get_ordered_ops():
         if product.get_type_name() != "MatMul":
             continue
@@ -135,16 +135,21 @@ def put(graph: openvino.Model, artifact: Checkpoint, linears: tuple[str, ...], p
         if constant is None:
             continue
         linear = _module(constant)
-        if linear not in missing:
+        if linear not in linears:
+            linear = linear.removeprefix("model.")  # the exporter wraps Perceiver in a module of its own
+        if linear not in linears:
             continue
-        missing.remove(linear)
+        if linear in dense:  # a block that is called more than once
+            _replace(product, dense[linear])
+            continue
         weight = read(artifact, linear)
         if int(np.prod(list(constant.shape))) != int(np.prod(weight.shape)):
             raise AssertionError(
                 f"{linear} is {list(constant.shape)} in the exported graph, but {weight.shape} in the artifact"
             )
-        _replace(product, decompressed(constant.get_friendly_name(), weight, pending))
-    if missing:
+        dense[linear] = decompressed(constant.get_friendly_name(), weight, pending)
+        _replace(product, dense[linear])
+    if missing := set(linears) - dense.keys():
         raise AssertionError(f"the exported graph has no product with {sorted(missing)[0]}, {len(missing)} in all")
     graph.validate_nodes_and_infer_types()
 

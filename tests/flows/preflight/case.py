@@ -29,6 +29,10 @@ OUTLINES: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
         {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 10, "n_positions": 32},
         {"transformer.wte.weight": (10, 32), "transformer.h.0.attn.c_proj.weight": (32, 32)},
     ),
+    "gemma2": (
+        {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10},
+        {"model.embed_tokens.weight": (10, 32), "model.layers.0.mlp.down_proj.weight": (32, 64)},
+    ),
     "helium": (
         {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10},
         {"model.embed_tokens.weight": (10, 32), "model.layers.0.mlp.down_proj.weight": (32, 64)},

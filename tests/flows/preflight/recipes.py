@@ -108,6 +108,13 @@ RECIPES = (
         targets("{preset: ov-w4-g32}"),
     ),
     Input(
+        "what the exporter takes with an older transformers",
+        model("gemma2"),
+        ("optimum-intel 2.1.0 with transformers", "exports no model_type 'gemma2'", "wants transformers up to 5.0"),
+        "targets.t.preset",
+        targets("{preset: ov-w4-g32}"),
+    ),
+    Input(
         "what llama.cpp does not know",
         model("helium"),
         ("format gguf holds model types gemma, llama", "'helium'", "use format compressed-tensors or bitsandbytes"),

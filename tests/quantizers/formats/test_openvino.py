@@ -185,7 +185,7 @@ def test_a_model_without_a_tokenizer_is_refused_before_the_pass(tmp_path):
 def test_a_model_type_that_the_exporter_does_not_know_is_refused(tmp_path):
     config = OlmoeConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_experts=2, intermediate_size=16)
     OlmoeForCausalLM(config).save_pretrained(tmp_path / "model")
-    with pytest.raises(QuantizeError, match="does not export model_type olmoe"):
+    with pytest.raises(QuantizeError, match="exports no model_type 'olmoe'"):
         run(request(with_tokenizer(tmp_path / "model"), t={"group_size": 16} | IR), tmp_path / "out")
 
 
