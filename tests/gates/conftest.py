@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gates.judging.verdict import judge
 from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.results import Verdict
 from gates.spec import Gates
+from tests import encoders, recallers
 from tests.gates.artifacts import edit_json, quantize
 
 DEMO = Path(__file__).parents[2] / "manifests" / "demo"
@@ -73,3 +75,50 @@ def copy(bench: Bench, tmp_path: Path) -> Path:
 
 def read(path: Path) -> dict:
     return json.loads(path.read_text())
+
+
+LONG = {"lengths": [128, 256], "rows": 16, "facts": 4}
+"""Long rows of the model that recalls."""
+
+
+@dataclass(frozen=True)
+class Recalling:
+    """A trained original that recalls planted facts, with its baseline on 40 short documents and on long rows."""
+
+    model: Path
+    evaluation: Path
+    baseline: Path
+
+    def evidence(self, artifact: Path, out: Path, **options: object) -> Evidence:
+        out.mkdir(parents=True, exist_ok=True)
+        fields: dict[str, object] = {
+            **{"model": self.model, "artifact": artifact, "format": "transformers", "baseline": self.baseline},
+            **{"evaluation": Evaluation(documents=self.evaluation, tokens=48), "measured": {"long_context": LONG}},
+        }
+        evidence = entrypoint.run(EvidenceRequest.model_validate(fields | options), out)
+        assert isinstance(evidence, Evidence)
+        return evidence
+
+
+@pytest.fixture(scope="session")
+def recalling(tmp_path_factory: pytest.TempPathFactory) -> Recalling:
+    root = tmp_path_factory.mktemp("recalling")
+    recallers.recaller(root / "model")
+    rows = encoders.write_rows(root / "evaluation.jsonl", recallers.texts(40, 31))
+    (root / "baseline").mkdir()
+    evaluation = Evaluation(documents=rows, tokens=48)
+    asked = BaselineRequest(model=root / "model", evaluation=evaluation, measured={"long_context": LONG})
+    entrypoint.run(asked, root / "baseline")
+    return Recalling(root / "model", rows, root / "baseline")
+
+
+@pytest.fixture
+def copied(recalling: Recalling, tmp_path: Path) -> Callable[[Callable[[Path], object]], Path]:
+    """A copy of that model, broken."""
+
+    def broken(breaks: Callable[[Path], object]) -> Path:
+        copy = Path(shutil.copytree(recalling.model, tmp_path / "artifact"))
+        breaks(copy)
+        return copy
+
+    return broken

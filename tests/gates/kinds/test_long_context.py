@@ -18,7 +18,8 @@ from gates.kinds.long_context import LongRows, recalled
 from gates.measurements.long_context import VALUES, _packed, _pieces
 from gates.request import BaselineRequest, Evaluation
 from gates.spec import Gates
-from tests.gates.conftest import Bench
+from tests.gates.conftest import LONG, Bench, Recalling
+from tests.gates.test_hidden_breakages import rope
 from tests.gates.test_verdict import OFF, documents, evidence
 
 
@@ -100,6 +101,23 @@ def test_a_text_too_short_and_facts_too_many_are_refused(bench: Bench, tmp_path:
             entrypoint.run(
                 BaselineRequest(model=bench.model, evaluation=evaluation, measured={"long_context": settings}), out
             )
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("recallers")
+def test_facts_are_recalled_until_the_scaling_of_positions_is_lost(
+    recalling: Recalling, tmp_path: Path, copied: Any
+) -> None:
+    gates = Gates.model_validate({"size": None, "long_context": {**LONG, "min_recall": 0.85}})
+    sound = recalling.evidence(recalling.model, tmp_path / "sound")
+    assert judge(sound, gates).passed, judge(sound, gates).sentence
+    long = [row.sums for row in sound.measured["long_context"] if row.sums["length"] == 256]
+    assert len(long) == 16 and sum(row["recalled_original"] for row in long) > 0.9 * 4 * 16
+    lost = recalling.evidence(copied(rope(rope_type="default")), tmp_path / "lost")
+    rows = {row.name: row for row in judge(lost, gates).gates}
+    assert (
+        rows["long_context.recall"].outcome == "failed" and "rows of 256 tokens" in rows["long_context.recall"].sentence
+    )
 
 
 def test_logits_at_places_are_those_of_the_row(bench: Bench) -> None:
