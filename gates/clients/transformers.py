@@ -43,6 +43,12 @@ class Model(Loaded):
     """A model with the interface of transformers, which optimum-intel's have, too."""
 
     @property
+    def place(self) -> torch.device:
+        """Where inputs are brought: an original that is read from its files block by block has its parameters nowhere."""
+        device: torch.device = self.model.device
+        return torch.device("cpu") if device.type == "meta" else device
+
+    @property
     def context(self) -> int | None:
         """`max_position_embeddings`, if its configuration has any."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -56,7 +62,7 @@ class Model(Loaded):
     def logits(self, ids: Tensor) -> Tensor:
         """Run one row at once."""
         with torch.inference_mode():
-            row = ids[None].to(self.model.device)
+            row = ids[None].to(self.place)
             out = self.model(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False)
         return torch.as_tensor(out.logits[0]).cpu()
 
@@ -72,7 +78,7 @@ class Model(Loaded):
     def outputs(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run one row at once."""
         with torch.inference_mode():
-            made = self.model(**{name: tensor.to(self.model.device) for name, tensor in given.items()})
+            made = self.model(**{name: tensor.to(self.place) for name, tensor in given.items()})
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in made.items()}
 
     def generate(
@@ -85,8 +91,8 @@ class Model(Loaded):
         torch.manual_seed(seed or 0)
         with torch.inference_mode():
             out = self.model.generate(
-                input_ids=prompts.to(self.model.device),
-                attention_mask=torch.ones_like(prompts, device=self.model.device),
+                input_ids=prompts.to(self.place),
+                attention_mask=torch.ones_like(prompts, device=self.place),
                 max_new_tokens=new_tokens,
                 pad_token_id=0,
                 **options,
