@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from gguf import GGUFReader
 from lm_eval.api.instance import Instance
 
@@ -125,3 +126,9 @@ def test_the_harness_is_told_that_nothing_is_drawn(bench: Bench, exported: Path)
     drawn = Instance("generate_until", {}, ("The function", {"do_sample": True, "temperature": 0.7}), 0)
     with pytest.raises(GateError, match=r"take the likeliest answer, or gate them on a target of the format `transf"):
         model.generate_until([drawn])
+
+
+def test_logits_at_places_of_a_row_longer_than_a_batch(exported: Path) -> None:
+    loaded = client.load(exported, "gguf", RuntimeOptions(), "text-generation")
+    ids, places = torch.arange(2600) % 1900 + 5, torch.tensor([3, 900, 2047, 2048, 2599])
+    assert torch.allclose(loaded.logits_at(ids, places), loaded.logits(ids)[places], atol=1e-4)

@@ -6,8 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from catalog.errors import EnvironmentFault
+from catalog.runtime import RuntimeOptions
+from gates.clients import client, optimum_intel
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
 from gates.spec import Gates
@@ -110,3 +113,15 @@ def test_one_flipped_scale_in_the_ir(bench: Bench, exported: Path, tmp_path: Pat
     content[at + 2 * 5 + 1] ^= 0x80
     path.write_bytes(content)
     assert "sanity.weights" in caught(score(bench, copy, tmp_path / "out"))
+
+
+def test_logits_at_places_of_a_row_in_parts(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before is read from the cache, which is rounded to eight bits on a CPU by default."""
+    monkeypatch.setattr(optimum_intel, "AT_ONCE", 32)
+    loaded = client.load(exported, "openvino", RuntimeOptions(), "text-generation")
+    ids, places = torch.arange(5, 85), torch.tensor([3, 31, 32, 79])
+    parts, whole = (
+        logits.float().softmax(-1) for logits in (loaded.logits_at(ids, places), loaded.logits(ids)[places])
+    )
+    assert parts.shape == whole.shape and (parts - whole).abs().max() < 0.02
+    assert torch.equal(parts, loaded.logits_at(ids, places).float().softmax(-1)), "the cache begins empty each time"
