@@ -65,7 +65,7 @@ class Export:
 
 EXPORTS = {
     "gguf": Export(Process(30 * MB, 1.5), Process(0, 0.05), 0.5),
-    "openvino": Export(Process(120 * MB, 6.5), Process(10 * MB, 0.35), 1.9),
+    "openvino": Export(Process(120 * MB, 6.5), Process(10 * MB, 0.35), 0.1),
 }
 """By format."""
 
