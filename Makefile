@@ -27,7 +27,7 @@ hooks: $(VENV)/.developers  ## run the quick checks before every commit
 
 test-itrex: $(VENV)/.developers  ## install the archived stack into an interpreter of its own, and run its tests
 	$(BIN)/quantmill engine install itrex --home $(VENV)
-	QUANTMILL_ENGINES=$(CURDIR)/$(VENV)/engines $(BIN)/pytest -p no:xdist tests/itrex
+	QUANTMILL_ENGINES=$(CURDIR)/$(VENV)/engines $(BIN)/pytest -n0 tests/itrex
 
 fix: $(VENV)/.developers  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -181,14 +181,15 @@ def _heard(model: PreTrainedModel) -> dict[str, int]:
 def _large(skeleton: Skeleton, stored: Checkpoint, quantized: frozenset[str]) -> dict[str, str]:
     """Token embeddings, the head, and linears that are kept: by module the tensor of the artifact that it holds.
 
-    Of 16 bits, and of modules that the exporter takes as they are, so that it makes of zeros what it makes of weights.
+    Of 16 bits, and of modules that the exporter takes as they are, so that it makes of zeros what it makes of weights. Experts
+    are none of these: stand-ins take their places.
     """
+    experts = stacked(skeleton.model)
     ends = [skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings()]
     large = {}
     for module, each in skeleton.model.named_modules():
-        if type(each) not in (nn.Linear, nn.Embedding) or not (
-            module in skeleton.linears or any(each is e for e in ends)
-        ):
+        known = module in skeleton.linears or any(each is end for end in ends)
+        if type(each) not in (nn.Linear, nn.Embedding) or not known or module in experts:
             continue
         tensor = skeleton.kept_as(skeleton.tied.get(f"{module}.weight", f"{module}.weight"))
         if module not in quantized and tensor in stored.tensors and stored.tensors[tensor].dtype in weights.HALVES:
