@@ -114,14 +114,14 @@ def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: 
     aside = (
         set() if options.all_layers else embeddings | ({f"{head}.weight"} if head not in _blocks(skeleton) else set())
     )
-    quantized = embeddings | {f"{name}.weight" for name in names}
     total = 0.0
     for tensor, key in skeleton.source.items():
         if tensor.startswith(TASKS[skeleton.task].unread):
             continue
         shape, itemsize = checkpoint.tensors[key].shape, checkpoint.tensors[key].dtype.itemsize
-        if tensor in quantized:
-            linear = skeleton.by_weight.get(tensor)
+        linear = skeleton.by_weight.get(tensor)
+        # An expert's tensor has another name than its linear.
+        if tensor in embeddings or (linear is not None and linear.name in names):
             rows, columns = (linear.out_features, linear.in_features) if linear else shape
             total += _matrix(rows, columns, itemsize, recipe, wide=tensor in aside)
         else:
