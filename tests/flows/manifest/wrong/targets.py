@@ -193,7 +193,13 @@ TARGETS_AND_NAMES = (
         "targets.t.overrides",
         ("symmetric grid",),
     ),
-    Wrong("an unknown device", target("{preset: ov-w4-g64, device: cpu}"), 5, "targets.t.device", ("CPU, cuda, xpu, GPU, NPU",)),
+    Wrong(
+        "an unknown device",
+        target("{preset: ov-w4-g64, device: cpu}"),
+        5,
+        "targets.t.device",
+        ("CPU, cuda, xpu, GPU, NPU",),
+    ),
     Wrong(
         "a device the format does not run on",
         target("{preset: w4-rtn-g32, device: NPU}"),
