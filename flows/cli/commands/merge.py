@@ -18,7 +18,7 @@ def merge(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Add an adapter's updates to its base's weights, unpacked to bfloat16.
+    """Add an adapter's updates to its base, unpacked to bfloat16.
 
     The directory is a model like any other: a manifest can name it as model.source and quantize it. RELEASE, an adapter of the
     local hub, reads namespace/model-adapter, or …@v2 for one version.

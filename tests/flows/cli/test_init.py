@@ -113,7 +113,7 @@ def test_what_is_no_model_is_one_error_and_leaves_nothing(source: str, words: st
         ("ViTForImageClassification", "vit", False, "image-classification"),
         ("DeiTForImageClassificationWithTeacher", "deit", False, "image-classification"),
         ("RobertaForQuestionAnswering", "roberta", False, "question-answering"),
-        ("WhisperForConditionalGeneration", "whisper", False, "text-generation"),
+        ("WhisperForConditionalGeneration", "whisper", False, "automatic-speech-recognition"),
     ],
 )
 def test_the_task_is_what_the_head_is_made_for(
