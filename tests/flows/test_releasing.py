@@ -16,7 +16,10 @@ from flows.tasks import ControlPassed
 
 def passed(release: str, format_: str) -> Passed:
     job = SimpleNamespace(
-        release=release, baseline=SimpleNamespace(key="b"), runtime=lambda rung: SimpleNamespace(said={})
+        release=release,
+        target=SimpleNamespace(release=True),
+        baseline=SimpleNamespace(key="b"),
+        runtime=lambda rung: SimpleNamespace(said={}),
     )
     rung = SimpleNamespace(name=format_, recipe=SimpleNamespace(format=format_))
     return Passed(cast(Any, job), cast(Any, rung), cast(Any, None), now=True)
