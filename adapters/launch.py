@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adapters.errors import AdapterError
+from pydantic import BaseModel
+
 from adapters.request import Trained, TrainRequest
-from catalog.errors import StepFault
+from catalog.errors import FAULTS, Fault, KilledFault, StepFault
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
 """Processes of one machine meet on its loopback, whatever its name resolves to."""
-FAULT = "fault.txt"
-"""What the first of them was refused with, below the working directory."""
+FAULT = "fault.json"
+"""What the first of them ended with, below the working directory."""
+
+
+class Told(BaseModel):
+    """A fault as one process tells it to another."""
+
+    fault: str
+    message: str
 
 
 def launch(request: TrainRequest, out: Path, work: Path) -> Trained:
@@ -48,9 +61,20 @@ def _torchrun(processes: int, out: Path, work: Path) -> None:
     try:
         elastic_launch(config, sys.executable)("-u", "-m", "adapters.worker", str(out), str(work), str(os.getpid()))
     except ChildFailedError as error:
-        if (work / FAULT).exists():
-            raise AdapterError((work / FAULT).read_text("utf-8")) from error
-        raise StepFault(f"{processes} processes that trained together failed: {error}") from error
+        raise _fault(error, work / FAULT) from error
+
+
+def _fault(error: ChildFailedError, told: Path) -> Fault:
+    """Why processes that trained together failed. One that was killed is the machine's fault, whatever the others say of it."""
+    if any(failure.exitcode == -signal.SIGKILL for failure in error.failures.values()):
+        return KilledFault(
+            "one of the processes that trained together was killed (signal 9), most often because memory ran out: give the "
+            "adapter fewer processes, a smaller micro_batch, or run where more memory is free"
+        )
+    if told.exists():
+        said = Told.model_validate_json(told.read_bytes())
+        return FAULTS[said.fault](said.message)
+    return StepFault(f"processes that trained together failed: {error}")
 
 
 def cores() -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from transformers import (
 )
 
 from adapters import base, rows
-from adapters.errors import AdapterError
-from adapters.launch import FAULT, cores
+from adapters.launch import FAULT, Told, cores
 from adapters.progress import progress
 from adapters.recipe import Recipe
 from adapters.request import LIBRARIES, REQUEST, Base, Trained, TrainRequest
+from catalog.foreign_errors import as_fault
 from catalog.libraries import versions
 from catalog.processes import die_with
 
@@ -44,7 +45,7 @@ def _any_cpu(storage: Any, location: str) -> Any:
 torch.serialization.register_package(0, lambda storage: None, _any_cpu)
 
 
-class Told(TrainerCallback):  # type: ignore[misc]
+class Followed(TrainerCallback):  # type: ignore[misc]
     """Tells progress, and which checkpoints are whole."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -75,7 +76,7 @@ def work_on(request: TrainRequest, out: Path, work: Path) -> None:
         _arguments(recipe, request.compute, work / "checkpoints"),
         data_collator=default_data_collator,
         train_dataset=data,
-        callbacks=[Told()],
+        callbacks=[Followed()],
     )
     trainer.train(resume_from_checkpoint=_checkpoint(work / "checkpoints", remove=first))
     if not first:
@@ -159,8 +160,11 @@ def main() -> None:
     assert isinstance(request, TrainRequest)
     try:
         work_on(request, out, work)
-    except AdapterError as error:
-        (work / FAULT).write_text(str(error), "utf-8")
+    except Exception as error:
+        fault = as_fault(error)
+        # Of several the first tells: the others fail because that one is gone.
+        with suppress(FileExistsError), (work / FAULT).open("x", encoding="utf-8") as file:
+            file.write(Told(fault=fault.fault, message=str(fault)).model_dump_json())
         raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

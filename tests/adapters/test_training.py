@@ -55,6 +55,15 @@ def test_the_loss_falls_and_the_adapter_names_its_base(undisturbed: tuple[Traine
     assert str(request_.base.directory) not in (adapter / "adapter_config.json").read_text()
 
 
+def at_step(step: int, process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until a training has done so many steps; return the processes below it."""
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith('{"progress"') and json.loads(line)["progress"]["done"] == step:
+            return psutil.Process(process.pid).children(recursive=True)
+    raise AssertionError(process.communicate()[1])
+
+
 @pytest.mark.slow
 def test_two_processes_that_are_killed_leave_none_and_reach_the_loss_of_one(
     undisturbed, request_, tmp_path: Path
@@ -62,14 +71,13 @@ def test_two_processes_that_are_killed_leave_none_and_reach_the_loss_of_one(
     two = request_.model_copy(update={"recipe": RECIPE.model_copy(update={"processes": 2})})
     assert two.recipe.accumulation == 1 and RECIPE.accumulation == 2
     out = tmp_path / "out"
+    one_of_two = door(two, out)
+    workers = at_step(1, one_of_two)
+    next(worker for worker in workers if "adapters.worker" in worker.cmdline()).kill()
+    assert "catalog.errors.KilledFault: one of the processes" in one_of_two.communicate()[1]
     process = door(two, out)
-    assert process.stdout
-    workers: list[psutil.Process] = []
-    for line in process.stdout:
-        if line.startswith('{"progress"') and json.loads(line)["progress"]["done"] == STEPS // 2 + 1:
-            workers = psutil.Process(process.pid).children(recursive=True)
-            os.kill(process.pid, signal.SIGKILL)
-            break
+    workers = at_step(STEPS // 2 + 1, process)
+    os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not (out / "result.json").exists()
     assert len(workers) >= 2 and psutil.wait_procs(workers, timeout=10)[1] == []
