@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from gates import entrypoint
-from gates.evidence import Document, Evidence
-from gates.judging.verdict import judge
+from gates.evidence import Document
 from gates.kinds import f1
-from gates.request import BaselineRequest, Evaluation, EvidenceRequest
-from gates.spec import Gates
 from gates.tasks.question_answering import _hits, _span
 from gates.tasks.token_classification import entities
 from quantizers.entrypoint import run as quantize
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
 from tests import encoders
+from tests.gates.measured.room import Room, outcomes
 
 pytestmark = pytest.mark.xdist_group("encoders")
 
@@ -83,55 +78,27 @@ TRAINED: dict[str, tuple[str, Callable[[Path], object], list[dict[str, Any]]]] =
 """Case → its task, what trains a model for it, and rows."""
 
 
-class Room:
-    """Trained models with baselines, made when they are first asked for."""
+class Rooms:
+    """Trained models, each made when it is first asked for."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.made = root, dict[str, Room]()
 
-    def evidence(self, name: str, change: Callable[[dict[str, torch.Tensor]], None], out: Path) -> Evidence:
-        """Hold a copy of a model, its tensors changed, against the model."""
-        copy = shutil.copytree(self.model(name), out / "copy")
-        tensors = load_file(copy / "model.safetensors")
-        change(tensors)
-        save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-        return self.beside(name, copy, "transformers", out)
-
-    def model(self, name: str) -> Path:
-        """The trained model of a case."""
-        model = self.root / name
-        if not model.exists():
-            TRAINED[name][1](model)
-        return model
-
-    def beside(self, name: str, artifact: Path, format_name: str, out: Path) -> Evidence:
-        """Hold an artifact against a case's model."""
-        task, _, rows = TRAINED[name]
-        model, baseline = self.model(name), self.root / f"{name}-baseline"
-        evaluation = Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
-        if not baseline.exists():
-            encoders.write_rows(evaluation.documents, rows)
-            baseline.mkdir()
-            entrypoint.run(BaselineRequest(model=model, task=task, evaluation=evaluation), baseline)
-        fields = {"model": model, "task": task, "artifact": artifact, "format": format_name, "baseline": baseline}
-        evidence = entrypoint.run(EvidenceRequest.model_validate(fields | {"evaluation": evaluation}), out)
-        assert isinstance(evidence, Evidence)
-        return evidence
+    def __getitem__(self, name: str) -> Room:
+        task, make, rows = TRAINED[name]
+        if name not in self.made:
+            self.made[name] = Room(self.root / name, task, make, {"rows": rows})
+        return self.made[name]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    return Room(tmp_path_factory.mktemp("encoders"))
-
-
-def outcomes(evidence: Evidence, **asked: Any) -> dict[str, str]:
-    gates = Gates.model_validate({"size": None, "divergence": None, "perplexity": None, **asked})
-    return {row.name: row.outcome for row in judge(evidence, gates).gates if not row.name.startswith("sanity.")}
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Rooms:
+    return Rooms(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_path: Path) -> None:
-    evidence = room.evidence(name, lambda tensors: None, tmp_path)
+def test_the_original_itself_is_found_to_be_itself(name: str, rooms: Rooms, tmp_path: Path) -> None:
+    evidence = rooms[name].evidence("rows", lambda tensors: None, tmp_path)
     assert not [check for check in evidence.checks if not check.passed]
     assert evidence.summary and abs(evidence.summary.values["kld"]) < 1e-5
     values = evidence.summary.values
@@ -142,66 +109,66 @@ def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_pa
     }
 
 
-def test_two_classes_swapped(room: Room, tmp_path: Path) -> None:
+def test_two_classes_swapped(rooms: Rooms, tmp_path: Path) -> None:
     def swap(tensors: dict[str, torch.Tensor]) -> None:
         for name in ("classifier.weight", "classifier.bias"):
             tensors[name] = tensors[name][[1, 0, 2, 3, 4, 5]].contiguous()
 
-    evidence = room.evidence("classes", swap, tmp_path)
+    evidence = rooms["classes"].evidence("rows", swap, tmp_path)
     asked = {"divergence": {}, "agreement": {}, "accuracy": {"min_recovery": "90%"}}
     assert set(outcomes(evidence, **asked).values()) == {"failed"}
 
 
-def test_scores_in_reverse(room: Room, tmp_path: Path) -> None:
+def test_scores_in_reverse(rooms: Rooms, tmp_path: Path) -> None:
     def negate(tensors: dict[str, torch.Tensor]) -> None:
         tensors["classifier.weight"].neg_()
 
-    evidence = room.evidence("ranks", negate, tmp_path)
+    evidence = rooms["ranks"].evidence("rows", negate, tmp_path)
     assert outcomes(evidence, ranking={"min_agreement": "90%"}) == {"ranking": "failed"}
     assert evidence.summary and evidence.summary.values["ordered"] < 0.2
 
 
-def test_scores_scaled_keep_their_order_and_diverge(room: Room, tmp_path: Path) -> None:
+def test_scores_scaled_keep_their_order_and_diverge(rooms: Rooms, tmp_path: Path) -> None:
     def scale(tensors: dict[str, torch.Tensor]) -> None:
         tensors["classifier.weight"].mul_(0.3)
         tensors["classifier.bias"].mul_(0.3)
 
-    evidence = room.evidence("ranks", scale, tmp_path)
+    evidence = rooms["ranks"].evidence("rows", scale, tmp_path)
     judged = outcomes(evidence, ranking={"min_agreement": "90%"}, divergence={"max_kld": 0.02})
     assert judged == {"ranking": "passed", "divergence": "failed"}
 
 
-def test_a_reranker_in_four_bits_keeps_its_order(room: Room, tmp_path: Path) -> None:
+def test_a_reranker_in_four_bits_keeps_its_order(rooms: Rooms, tmp_path: Path) -> None:
     texts = [{"text": f"{row['text']} {row['pair']}"} for row in encoders.pairs(200, 77)]
     calibration = Calibration(documents=encoders.write_rows(tmp_path / "texts.jsonl", texts), samples=64, tokens=40)
     recipe = Recipe(dtype="int4", group_size=64, symmetric=False, rounding="compensated")
     targets = {name: recipe.model_copy(update={"format": name}) for name in ("compressed-tensors", "openvino")}
-    model = room.model("ranks")
+    model = rooms["ranks"].model
     quantize(
         Request(model=model, task=TRAINED["ranks"][0], targets=targets, calibration=calibration), tmp_path / "made"
     )
     for name in targets:
         (tmp_path / name).mkdir()
-        evidence = room.beside("ranks", tmp_path / "made" / name, name, tmp_path / name)
+        evidence = rooms["ranks"].beside("rows", tmp_path / "made" / name, name, tmp_path / name)
         asked = {"ranking": {"min_agreement": "95%"}, "accuracy": {"min_recovery": "97%"}}
         assert outcomes(evidence, **asked) == {"ranking": "passed", "accuracy": "passed"}
 
 
-def test_an_entity_s_second_word_lost(room: Room, tmp_path: Path) -> None:
+def test_an_entity_s_second_word_lost(rooms: Rooms, tmp_path: Path) -> None:
     def forget(tensors: dict[str, torch.Tensor]) -> None:
         tensors["classifier.bias"][4] -= 50
 
-    evidence = room.evidence("words", forget, tmp_path)
+    evidence = rooms["words"].evidence("rows", forget, tmp_path)
     # One word of sixteen is wrong, and every place.
     judged = outcomes(evidence, accuracy={"min_recovery": "85%"}, f1={"min_recovery": "90%"})
     assert judged == {"accuracy": "passed", "f1": "failed"}
 
 
-def test_beginnings_of_answers_taken_for_ends(room: Room, tmp_path: Path) -> None:
+def test_beginnings_of_answers_taken_for_ends(rooms: Rooms, tmp_path: Path) -> None:
     def swap(tensors: dict[str, torch.Tensor]) -> None:
         for name in ("qa_outputs.weight", "qa_outputs.bias"):
             tensors[name] = tensors[name].flip(0).contiguous()
 
-    evidence = room.evidence("answers", swap, tmp_path)
+    evidence = rooms["answers"].evidence("rows", swap, tmp_path)
     # Half the answers are one word, and stay what they were.
     assert outcomes(evidence, divergence={}, f1={"min_recovery": "90%"}) == {"divergence": "failed", "f1": "failed"}

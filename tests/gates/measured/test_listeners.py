@@ -3,72 +3,35 @@
 from __future__ import annotations
 
 import random
-import shutil
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.io import wavfile
 
-from gates import entrypoint
 from gates.errors import GateError
 from gates.evaluation import sounds
 from gates.evaluation.words import edits, word_errors
-from gates.evidence import Document, Evidence
+from gates.evidence import Document
 from gates.kinds.wer import increase
-from gates.request import BaselineRequest, Evaluation, EvidenceRequest
-from tests import encoders, listeners
-from tests.gates.measured.test_encoders import outcomes
+from tests import listeners
+from tests.gates.measured.room import Change, Room, outcomes
 
 pytestmark = pytest.mark.xdist_group("encoders")
 TASK = "automatic-speech-recognition"
-Change = Callable[[dict[str, torch.Tensor]], None]
-
-
-class Room:
-    """A trained model with a baseline for rows with transcripts, and one for rows without."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        listeners.listener(root / "model")
-        rows = listeners.rows(32, 31)
-        listeners.write_sounds(root, rows)
-        for name, said in (("told", rows), ("untold", [{"audio": row["audio"]} for row in rows[:16]])):
-            encoders.write_rows(root / f"{name}.jsonl", said)
-            (root / name).mkdir()
-            asked = BaselineRequest(model=root / "model", task=TASK, evaluation=self.evaluation(name))
-            entrypoint.run(asked, root / name)
-
-    def evaluation(self, name: str) -> Evaluation:
-        return Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
-
-    def evidence(self, name: str, change: Change, out: Path) -> Evidence:
-        """Hold a copy of the model, its tensors changed, against the model."""
-        copy = shutil.copytree(self.root / "model", out / "copy")
-        tensors = load_file(copy / "model.safetensors")
-        change(tensors)
-        save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-        fields: dict[str, Any] = {
-            "model": self.root / "model",
-            "task": TASK,
-            "artifact": copy,
-            "format": "transformers",
-        }
-        evidence = entrypoint.run(
-            EvidenceRequest(**fields, baseline=self.root / name, evaluation=self.evaluation(name)), out
-        )
-        assert isinstance(evidence, Evidence)
-        return evidence
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    return Room(tmp_path_factory.mktemp("listeners"))
+    """Rows with transcripts, and rows without."""
+    root, rows = tmp_path_factory.mktemp("listeners"), listeners.rows(32, 31)
+    listeners.write_sounds(root, rows)
+    return Room(
+        root, TASK, listeners.listener, {"told": rows, "untold": [{"audio": row["audio"]} for row in rows[:16]]}
+    )
 
 
 ASKED = {"divergence": {"max_kld": 1e-3}, "agreement": {"min_top1": "80%"}, "answers": {"min_same": "70%"}}
@@ -94,11 +57,11 @@ def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_pa
 
 
 def test_a_row_begins_as_the_original_begins_and_has_its_output_for_a_transcript(room: Room) -> None:
-    row = load_file(room.root / "untold" / "documents" / "000000.safetensors")
+    row = load_file(room.baseline("untold") / "documents" / "000000.safetensors")
     words = listeners.processor().tokenizer
     assert row["targets"].tolist() == [*row["written"].tolist(), words.eos_token_id]
     assert row["begun"].tolist() == words.prefix_tokens and "reference" not in row
-    told = load_file(room.root / "told" / "documents" / "000000.safetensors")
+    told = load_file(room.baseline("told") / "documents" / "000000.safetensors")
     assert bytes(told["reference"].tolist()).decode() == listeners.texts(1, 31)[0]
 
 

@@ -4,73 +4,37 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from gates import entrypoint
 from gates.errors import GateError
-from gates.evidence import Evidence
 from gates.judging.verdict import judge
-from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
 from gates.tasks.contract import Stored
 from gates.tasks.images import opened
-from tests import encoders, pictures
+from tests import pictures
+from tests.gates.measured.room import Room, outcomes
 
 pytestmark = pytest.mark.xdist_group("encoders")
 
-TASK = "image-classification"
 Tensors = dict[str, torch.Tensor]
-
-
-class Room:
-    """A trained ViT with its baseline."""
-
-    def __init__(self, root: Path) -> None:
-        self.model, self.baseline = root / "vit", root / "baseline"
-        self.evaluation = Evaluation(documents=root / "rows.jsonl")
-        pictures.vit(self.model)
-        pictures.write_files(root)
-        encoders.write_rows(root / "rows.jsonl", pictures.ROWS)
-        self.baseline.mkdir()
-        entrypoint.run(BaselineRequest(model=self.model, task=TASK, evaluation=self.evaluation), self.baseline)
-
-    def evidence(self, change: Callable[[Tensors], None], out: Path) -> Evidence:
-        """Hold a copy of the model, its tensors changed, against the model."""
-        copy = out / "copy"
-        if not copy.exists():
-            shutil.copytree(self.model, copy)
-        tensors = load_file(copy / "model.safetensors")
-        change(tensors)
-        save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-        fields = {"model": self.model, "task": TASK, "artifact": copy, "format": "transformers"}
-        fields |= {"baseline": self.baseline, "evaluation": self.evaluation}
-        evidence = entrypoint.run(EvidenceRequest.model_validate(fields), out)
-        assert isinstance(evidence, Evidence)
-        return evidence
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    return Room(tmp_path_factory.mktemp("pictures"))
-
-
-def outcomes(evidence: Evidence, **asked: Any) -> dict[str, str]:
-    gates = Gates.model_validate({"size": None, "divergence": None, "perplexity": None, **asked})
-    return {row.name: row.outcome for row in judge(evidence, gates).gates if not row.name.startswith("sanity.")}
+    root = tmp_path_factory.mktemp("pictures")
+    pictures.write_files(root)
+    return Room(root, "image-classification", pictures.vit, {"rows": pictures.ROWS})
 
 
 ASKED = {"divergence": {"max_kld": 0.01}, "agreement": {"min_top1": "80%"}, "accuracy": {"min_recovery": "80%"}}
 
 
 def test_the_original_itself_is_found_to_be_itself(room: Room, tmp_path: Path) -> None:
-    evidence = room.evidence(lambda tensors: None, tmp_path)
+    evidence = room.evidence("rows", lambda tensors: None, tmp_path)
     assert not [check for check in evidence.checks if not check.passed]
     assert {"processor", "finite"} <= {check.name for check in evidence.checks} and evidence.summary
     values = evidence.summary.values
@@ -83,7 +47,7 @@ def test_two_classes_swapped(room: Room, tmp_path: Path) -> None:
         for name in ("classifier.weight", "classifier.bias"):
             tensors[name] = tensors[name][[1, 0, 3, 2, *range(4, len(pictures.NAMES))]].contiguous()
 
-    found = outcomes(room.evidence(swap, tmp_path), **ASKED)
+    found = outcomes(room.evidence("rows", swap, tmp_path), **ASKED)
     assert found == dict.fromkeys(found, "failed") and set(found) == set(ASKED)
 
 
@@ -92,7 +56,7 @@ def test_surer_than_the_original_is_another_distribution(room: Room, tmp_path: P
         for name in ("classifier.weight", "classifier.bias"):
             tensors[name] = tensors[name] / 3
 
-    found = outcomes(room.evidence(sharpen, tmp_path), **ASKED)
+    found = outcomes(room.evidence("rows", sharpen, tmp_path), **ASKED)
     assert found == {"divergence": "failed", "agreement": "passed", "accuracy": "passed"}
 
 
@@ -100,14 +64,14 @@ def test_an_artifact_that_sees_other_pixels_is_told_by_its_processor(room: Room,
     copy = shutil.copytree(room.model, tmp_path / "copy")
     settings = json.loads((copy / "preprocessor_config.json").read_bytes())
     (copy / "preprocessor_config.json").write_text(json.dumps(settings | {"image_mean": [0.4, 0.5, 0.5]}))
-    evidence = room.evidence(lambda tensors: None, tmp_path)
+    evidence = room.evidence("rows", lambda tensors: None, tmp_path)
     told = {check.name: check for check in evidence.checks if not check.passed}
     assert "image_mean is (0.4, 0.5, 0.5)" in told["processor"].detail
     assert not judge(evidence, Gates.model_validate({"perplexity": None})).passed
 
 
 def test_a_row_is_the_pixels_the_right_way_up(room: Room, tmp_path: Path) -> None:
-    row = Stored(room.baseline / "documents").read(0)
+    row = Stored(room.baseline("rows") / "documents").read(0)
     assert row["pixel_values"].shape == (3, pictures.SIDE, pictures.SIDE) and row["targets"].tolist() == [0]
     image = Image.new("RGB", (4, 2), "red")
     exif = image.getexif()

@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from gates import entrypoint
 from gates.errors import GateError
-from gates.evidence import Document, Evidence
+from gates.evidence import Document
 from gates.judging.kept import kept
-from gates.request import BaselineRequest, Evaluation, EvidenceRequest
-from tests import encoders, translators
-from tests.gates.measured.test_encoders import outcomes
+from gates.request import BaselineRequest
+from tests import translators
+from tests.gates.measured.room import Room, outcomes
 
 pytestmark = pytest.mark.xdist_group("encoders")
 TASK = "text2text-generation"
 ROWS = translators.rows(70, 31)[:48]
-Change = Callable[[dict[str, torch.Tensor]], None]
-
-
-class Room:
-    """A trained model with a baseline for rows with targets, and one for rows without."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        translators.translator(root / "model")
-        for name, rows in (("told", ROWS), ("untold", [{"source": row["source"]} for row in ROWS])):
-            encoders.write_rows(root / f"{name}.jsonl", rows)
-            (root / name).mkdir()
-            asked = BaselineRequest(model=root / "model", task=TASK, evaluation=self.evaluation(name))
-            entrypoint.run(asked, root / name)
-
-    def evaluation(self, name: str) -> Evaluation:
-        return Evaluation(documents=self.root / f"{name}.jsonl", tokens=60)
-
-    def evidence(self, name: str, change: Change, out: Path) -> Evidence:
-        """Hold a copy of the model, its tensors changed, against the model."""
-        copy = shutil.copytree(self.root / "model", out / "copy")
-        tensors = load_file(copy / "model.safetensors")
-        change(tensors)
-        save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-        fields: dict[str, Any] = {
-            "model": self.root / "model",
-            "task": TASK,
-            "artifact": copy,
-            "format": "transformers",
-        }
-        evidence = entrypoint.run(
-            EvidenceRequest(**fields, baseline=self.root / name, evaluation=self.evaluation(name)), out
-        )
-        assert isinstance(evidence, Evidence)
-        return evidence
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    return Room(tmp_path_factory.mktemp("translators"))
+    """Rows with targets, and rows without."""
+    rows = {"told": ROWS, "untold": [{"source": row["source"]} for row in ROWS]}
+    return Room(tmp_path_factory.mktemp("translators"), TASK, translators.translator, rows)
 
 
 ASKED = {"divergence": {"max_kld": 1e-3}, "agreement": {"min_top1": "80%"}, "answers": {"min_same": "80%"}}
@@ -86,9 +50,9 @@ def test_the_original_itself_is_found_to_be_itself(name: str, room: Room, tmp_pa
 
 
 def test_rows_without_targets_have_the_originals_output_for_one(room: Room) -> None:
-    row = load_file(room.root / "untold" / "documents" / "000000.safetensors")
+    row = load_file(room.baseline("untold") / "documents" / "000000.safetensors")
     assert row["targets"].tolist() == [*row["written"].tolist(), translators.tokenizer().eos_token_id]
-    assert "reference" not in row and "reference" in load_file(room.root / "told/documents/000000.safetensors")
+    assert "reference" not in row and "reference" in load_file(room.baseline("told") / "documents/000000.safetensors")
 
 
 def swap_heads(tensors: dict[str, torch.Tensor]) -> None:
@@ -135,14 +99,14 @@ def test_the_bound_of_chrf_is_over_rows_that_have_a_target() -> None:
 def test_an_original_that_writes_nothing_wants_targets(room: Room, tmp_path: Path) -> None:
     for name in ("told", "untold"):
         (tmp_path / name).mkdir()
-        asked = BaselineRequest(model=room.root / "model", task=TASK, evaluation=room.evaluation(name), hold_bytes=0)
+        asked = BaselineRequest(model=room.model, task=TASK, evaluation=room.evaluation(name), hold_bytes=0)
         if name == "untold":
             with pytest.raises(GateError, match="give targets, or more memory"):
                 entrypoint.run(asked, tmp_path / name)
         else:
             entrypoint.run(asked, tmp_path / name)
             stored = load_file(tmp_path / name / "documents" / "000003.safetensors")
-            whole = load_file(room.root / name / "documents" / "000003.safetensors")
+            whole = load_file(room.baseline(name) / "documents" / "000003.safetensors")
             torch.testing.assert_close(stored["loss"], whole["loss"], rtol=1e-4, atol=1e-5)
             assert "written" not in stored
             assert json.loads((tmp_path / name / "probes.json").read_text())["greedy"] is None
