@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from catalog import usages
 from catalog.quantities import (
     ACCURACY,
     AGREEMENT,
@@ -23,30 +24,6 @@ from catalog.quantities import (
     Quantity,
 )
 from catalog.task import DOMAIN, IMAGE, TEXT, Column, Task
-from catalog.usages import (
-    ADAPTED,
-    ANSWERED,
-    CLASSIFIED,
-    FEATURES,
-    FILLED,
-    HEARD,
-    HEARING,
-    ITREX,
-    LLAMA_CPP,
-    OPTIMUM_INTEL,
-    PEFT,
-    PICTURED,
-    PICTURED_FROM_DIRECTORY,
-    SEEN,
-    SEEN_BY_OPTIMUM_INTEL,
-    TAGGED,
-    TEXT_GENERATION,
-    TRANSFORMERS,
-    TURNED,
-    Usage,
-    clients,
-    usage,
-)
 
 _LOADS = ("files", "size", "config", "special-tokens")
 _RUNS = ("tokenizer", "loads", "weights", "finite")
@@ -65,11 +42,11 @@ TASKS: dict[str, Task] = {
         Task(
             "text-generation",
             clients={
-                "transformers": usage("AutoModelForCausalLM", TRANSFORMERS, TEXT_GENERATION),
-                "xllamacpp": Usage("Server", LLAMA_CPP),
-                "optimum.intel": usage("OVModelForCausalLM", OPTIMUM_INTEL, TEXT_GENERATION),
-                "intel_extension_for_transformers.transformers": Usage("AutoModelForCausalLM", ITREX),
-                "peft": usage("AutoPeftModelForCausalLM", PEFT, ADAPTED),
+                "transformers": usages.usage("AutoModelForCausalLM", usages.TRANSFORMERS, usages.TEXT_GENERATION),
+                "xllamacpp": usages.Usage("Server", usages.LLAMA_CPP),
+                "optimum.intel": usages.usage("OVModelForCausalLM", usages.OPTIMUM_INTEL, usages.TEXT_GENERATION),
+                "intel_extension_for_transformers.transformers": usages.Usage("AutoModelForCausalLM", usages.ITREX),
+                "peft": usages.usage("AutoPeftModelForCausalLM", usages.PEFT, usages.ADAPTED),
             },
             builds=("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"),
             mapping="MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -101,7 +78,7 @@ choose the same next token {agreement:.1%} of the time.""",
         ),
         Task(
             "text2text-generation",
-            clients=clients("ModelForSeq2SeqLM", TURNED),
+            clients=usages.clients("ModelForSeq2SeqLM", usages.TURNED),
             builds=("AutoModelForSeq2SeqLM",),
             mapping="MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
             heads=("ForConditionalGeneration", "MTModel"),
@@ -126,7 +103,7 @@ choose the same next token {agreement:.1%} of the time.""",
         ),
         Task(
             "automatic-speech-recognition",
-            clients=clients("ModelForSpeechSeq2Seq", HEARD, HEARING),
+            clients=usages.clients("ModelForSpeechSeq2Seq", usages.HEARD, usages.HEARING),
             builds=("AutoModelForSpeechSeq2Seq",),
             mapping="MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
             heads=("WhisperForConditionalGeneration",),
@@ -153,8 +130,8 @@ choose the same next token {agreement:.1%} of the time.""",
         Task(
             "feature-extraction",
             clients={
-                "transformers": usage("AutoModel", TRANSFORMERS, FEATURES),
-                "optimum.intel": usage("OVModelForFeatureExtraction", OPTIMUM_INTEL, FEATURES),
+                "transformers": usages.usage("AutoModel", usages.TRANSFORMERS, usages.FEATURES),
+                "optimum.intel": usages.usage("OVModelForFeatureExtraction", usages.OPTIMUM_INTEL, usages.FEATURES),
             },
             builds=("AutoModel",),
             mapping="MODEL_MAPPING_NAMES",
@@ -192,7 +169,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "text-classification",
-            clients=clients("ModelForSequenceClassification", CLASSIFIED),
+            clients=usages.clients("ModelForSequenceClassification", usages.CLASSIFIED),
             builds=("AutoModelForSequenceClassification",),
             mapping="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
             heads=("ForSequenceClassification",),
@@ -213,8 +190,10 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         Task(
             "image-classification",
             clients={
-                "transformers": usage("AutoModelForImageClassification", SEEN, PICTURED),
-                "optimum.intel": usage("OVModelForImageClassification", SEEN_BY_OPTIMUM_INTEL, PICTURED_FROM_DIRECTORY),
+                "transformers": usages.usage("AutoModelForImageClassification", usages.SEEN, usages.PICTURED),
+                "optimum.intel": usages.usage(
+                    "OVModelForImageClassification", usages.SEEN_BY_OPTIMUM_INTEL, usages.PICTURED_FROM_DIRECTORY
+                ),
             },
             builds=("AutoModelForImageClassification",),
             mapping="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
@@ -237,7 +216,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "token-classification",
-            clients=clients("ModelForTokenClassification", TAGGED),
+            clients=usages.clients("ModelForTokenClassification", usages.TAGGED),
             builds=("AutoModelForTokenClassification",),
             mapping="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
             heads=("ForTokenClassification",),
@@ -257,7 +236,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "question-answering",
-            clients=clients("ModelForQuestionAnswering", ANSWERED),
+            clients=usages.clients("ModelForQuestionAnswering", usages.ANSWERED),
             builds=("AutoModelForQuestionAnswering",),
             mapping="MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
             heads=("ForQuestionAnswering",),
@@ -277,7 +256,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "fill-mask",
-            clients=clients("ModelForMaskedLM", FILLED),
+            clients=usages.clients("ModelForMaskedLM", usages.FILLED),
             builds=("AutoModelForMaskedLM",),
             mapping="MODEL_FOR_MASKED_LM_MAPPING_NAMES",
             heads=("ForMaskedLM",),
