@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog.formats import Device, Format
+from catalog.format import Format
+from catalog.formats import Device
 
 Compute = Literal["auto", "fp32", "bf16", "int8"]
 Property = str | int | bool

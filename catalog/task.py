@@ -63,7 +63,7 @@ class Task:
 
     name: str
     clients: Mapping[str, Usage]
-    """Module of a client (`catalog.formats.Client`) → how its user does it; a client that is absent cannot."""
+    """Module of a client (`catalog.format.Client`) → how its user does it; a client that is absent cannot."""
     builds: tuple[str, ...]
     """Auto classes of transformers that a model may be quantized as, in the order they are tried."""
     mapping: str

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catalog.formats import PLAIN, RELEASED
+from catalog.format import PLAIN
+from catalog.formats import RELEASED
 from publishers.card.card_evidence import read_verdict
 from publishers.errors import PublishError
 from publishers.metadata import METADATA

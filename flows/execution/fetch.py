@@ -19,8 +19,9 @@ from catalog.tasks import TASKS, TaskName
 from flows.errors import DocumentError, FetchError
 from flows.files.beside import Beside
 from flows.files.documents import picked, rows
+from flows.planning.hub import ask_hub
 from flows.planning.kinds import Documents, Fetched
-from flows.planning.sources import PATTERNS, ask_hub
+from flows.planning.sources import PATTERNS
 from publishers.destinations.client import apply_hub_settings
 
 

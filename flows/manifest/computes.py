@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.formats import Format
+from catalog.format import Format
 from quantizers.recipe import Recipe
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.devices import DEVICE_RULES
 from catalog.dtypes import DTYPES
-from catalog.formats import DEVICES, FORMATS, Format
+from catalog.format import Format
+from catalog.formats import DEVICES, FORMATS
 from catalog.runtime import Compute, RuntimeOptions
 from flows.manifest.computes import multiplying
 from flows.manifest.errors import choices, nearest

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any
 
 from catalog import sentence_transformers as layout
-from catalog.errors import InputError
 from catalog.tasks import TASKS
 from flows.files.cache import keep, kept
 from flows.files.documents import besides
@@ -21,11 +17,11 @@ from flows.files.fingerprint import ContentHashes, fingerprint
 from flows.files.headers import Tensor, shapes
 from flows.manifest.model import Manifest
 from flows.manifest.texts import Texts
+from flows.planning.hub import Headers, SourceError, ask_hub, headers, resolve
 from flows.planning.kinds import FETCH, Fetched
 from flows.step import Step
 from flows.store import Store
-from publishers.destinations.client import apply_hub_settings, is_offline
-from publishers.errors import HubError
+from publishers.destinations.client import is_offline
 
 # What a model consists of: everything a stock loader or a card reads, no pickles, no code.
 PATTERNS = (
@@ -43,14 +39,6 @@ PATTERNS = (
     "USE_POLICY*",
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_DELAYS = (1.0, 4.0)
-"""Seconds between attempts to reach the Hub: somebody may be sitting there."""
-
-T = TypeVar("T")
-
-
-class SourceError(InputError):
-    """A model or data set that cannot be pinned; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +87,6 @@ def files_of(directory: Path) -> list[Path]:
 def fetching(source: str, commit: str) -> Step[Fetched]:
     """Return the step that brings a model of the Hub here."""
     return FETCH.step({"model": {"id": source, "revision": commit}})
-
-
-class _Headers(BaseModel):
-    """What is kept of a Hub model that was not fetched."""
-
-    tensors: dict[str, tuple[str, tuple[int, ...], int]]
-    """Name → dtype, shape and bytes."""
-    config: dict[str, Any]
 
 
 def beside(manifest: Manifest, path: str) -> Path:
@@ -225,7 +205,7 @@ class Sources:
                 f"{kind} {source}@{revision} was never resolved here and HF_HUB_OFFLINE is set: unset it once, name a "
                 "40-hex commit, or point the manifest at a local directory"
             )
-        sha = ask_hub(f"{kind} {source}@{revision}", lambda: _resolve(kind, source, revision))
+        sha = ask_hub(f"{kind} {source}@{revision}", lambda: resolve(kind, source, revision))
         keep(memory, sha)
         return sha
 
@@ -256,55 +236,9 @@ class Sources:
 
     def _remote_headers(self, source: str, commit: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         memory = self.home / "cache" / "headers" / source / f"{commit}.json"
-        known = kept(memory, _Headers)
+        known = kept(memory, Headers)
         if known is None:
-            known = ask_hub(f"the headers of {source}@{commit}", lambda: _headers(source, commit))
+            known = ask_hub(f"the headers of {source}@{commit}", lambda: headers(source, commit))
             keep(memory, known)
         tensors = {name: Tensor(dtype, shape, size) for name, (dtype, shape, size) in known.tensors.items()}
         return tensors, known.config
-
-
-def ask_hub(what: str, question: Callable[[], T], delays: Sequence[float] = _DELAYS) -> T:
-    """Ask the Hub, again where that helps. Raises SourceError: the name is at fault; HubError: the way there is."""
-    apply_hub_settings()
-    from huggingface_hub.errors import NotASafetensorsRepoError
-
-    from publishers.destinations.patience import Patience, is_local, is_transient, retried
-
-    try:
-        return retried(question, Patience(delays=delays))
-    except NotASafetensorsRepoError as error:
-        raise SourceError(f"{what} has no safetensors weights: convert them and name a revision that has") from error
-    except Exception as error:  # what the network raises differs between versions of huggingface_hub
-        if is_local(error):
-            raise
-        said = " ".join(str(error).split()) or "no words"
-        if is_transient(error):
-            raise HubError(
-                f"the Hub cannot be reached for {what}, or does not answer as it should ({type(error).__name__}: {said}): "
-                "check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched before"
-            ) from error
-        raise SourceError(
-            f"the Hub does not show {what} ({said}): check the spelling and the revision; a private or gated one needs a "
-            "token with access in HF_TOKEN"
-        ) from error
-
-
-def _resolve(kind: str, source: str, revision: str) -> str:
-    from huggingface_hub import HfApi
-
-    return str(HfApi().repo_info(source, revision=revision, repo_type=kind).sha)
-
-
-def _headers(source: str, commit: str) -> _Headers:
-    """Read the headers of a model's weight files from the Hub with range requests; no weight is transferred."""
-    from huggingface_hub import HfApi, hf_hub_download
-
-    metadata = HfApi().get_safetensors_metadata(source, revision=commit)
-    config = json.loads(Path(hf_hub_download(source, "config.json", revision=commit)).read_bytes())
-    tensors = {
-        name: (info.dtype, info.shape, info.data_offsets[1] - info.data_offsets[0])
-        for file in metadata.files_metadata.values()
-        for name, info in file.tensors.items()
-    }
-    return _Headers(tensors=tensors, config=config)

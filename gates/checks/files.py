@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog.formats import Format
+from catalog.format import Format
 from gates.evidence import Check, Sizes
 from gates.sizes import in_words
 

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from catalog.formats import RELEASED, TRANSFORMERS
+from catalog.format import TRANSFORMERS
+from catalog.formats import RELEASED
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 

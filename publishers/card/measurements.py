@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from catalog.formats import Format
+from catalog.format import Format
 from catalog.task import Task
 from publishers.card.card_evidence import FP16_MAX, Activations, Evidence, Summary
 from publishers.card.tables import megabytes, with_bounds

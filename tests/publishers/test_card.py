@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from catalog.formats import FORMATS, Format
+from catalog.format import Format
+from catalog.formats import FORMATS
 from publishers.errors import PublishError
 from publishers.request import Equal, Source
 from publishers.stage import stage
