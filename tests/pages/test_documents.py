@@ -39,6 +39,6 @@ def test_the_documents_step_by_step(released: Path, tmp_path: Path) -> None:
     assert len(gpu.splitlines()[-1].strip()) > 12
 
     before, after = map(float, re.search(r"loss: (\S+) (\S+)", qlora).groups())  # type: ignore[union-attr]
-    assert after < before - 0.5
+    assert after < before - 1
     assert (tmp_path / "adapter/adapter_model.safetensors").is_file()
     assert "text: The miller of village 3" in qlora
