@@ -18,7 +18,11 @@ from urllib.parse import unquote, urlsplit
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
 """Variables that hold a token of the Hub."""
 _KEYS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
-_ADDRESSES = ("HF_ENDPOINT", "PREFECT_API_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_ADDRESSES = (
+    *("HF_ENDPOINT", "PREFECT_API_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+)
+"""Variables that hold an address, or several, which may have a password in it."""
 HIDDEN = "***"
 _SHORTEST = 4
 """Characters of a secret: what is shorter is part of other words."""
@@ -46,7 +50,7 @@ def _secrets() -> Iterator[str]:
         # The Hub's client sends a token without its line breaks.
         yield from {value, value.replace("\r", "").replace("\n", "")}
     for name in _ADDRESSES:
-        for address in (os.environ.get(name, ""), os.environ.get(name.lower(), "")):
+        for address in (*os.environ.get(name, "").split(), *os.environ.get(name.lower(), "").split()):
             if "@" in address and (password := urlsplit(address).password):
                 yield from (password, unquote(password))
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -76,8 +76,10 @@ def test_passwords_in_addresses_and_the_token_that_the_client_keeps(
     monkeypatch.setenv("https_proxy", "http://me:pass%2Fword@proxy:3128")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:letmein")
     (tmp_path / "token").write_text("hf_kept_by_the_client\n")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "http://one:first-pass@index/a http://two:second-pass@index/b")
     said = "407 for http://me:pass%2Fword@proxy:3128 (pass/word); admin:letmein; hf_kept_by_the_client"
     assert scrub(said) == "407 for http://me:***@proxy:3128 (***); ***; ***"
+    assert scrub("http://two:second-pass@index/b, first-pass") == "http://two:***@index/b, ***"
 
 
 def test_an_error_quotes_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

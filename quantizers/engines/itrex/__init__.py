@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import EnvironmentFault
+from catalog.errors import EnvironmentFault, KilledFault
 from catalog.foreign_errors import last_words
 from catalog.interpreters import environment, python_of
 from quantizers.calibration.text import read_rows
@@ -110,7 +111,8 @@ def _run(python: Path, asked: dict[str, Any], scratch: Path) -> dict[str, Any]:
     if done.returncode == 0 and "error" not in told:
         return dict(told)
     if done.returncode < 0:
-        raise EnvironmentFault(
+        kind = KilledFault if done.returncode == -signal.SIGKILL else EnvironmentFault
+        raise kind(
             f"engine itrex: its process was ended by signal {-done.returncode}, most often because memory ran out: it holds "
             "the model whole in float32. Run on a larger machine, or use engine streaming."
         )
