@@ -84,7 +84,7 @@ class Format:
     mixes: bool = False
     """Whether each linear may have a dtype of its own."""
     embeddings: tuple[str, ...] = ()
-    """What token embeddings, and a head that shares them, may be stored as; empty: its loader reads none quantized."""
+    """What token embeddings and the head may be stored as by themselves; empty: its loader reads no quantized embeddings."""
     stacks: bool = False
     """Whether it holds the experts that transformers stacks; else these are kept as they are."""
     made_from: str | None = None

@@ -55,8 +55,8 @@ class Recipe(BaseModel):
     """What weights are multiplied with, in int8 by ranges found over the calibration rows (static quantization); null: as the
     runtime computes. Engine nncf with dtype int8 only, and for models that write no text: encoders."""
     embeddings: Literal["int8"] | None = None
-    """Dtype of the token embeddings and of a head that shares them, asymmetric, one scale per row; null: as they are.
-    Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""
+    """Dtype of the token embeddings and of the head, asymmetric, one scale per row, where `skip` leaves it; null: as they
+    are. Engine streaming with format openvino only: no other stock loader reads them. (Engine nncf always stores int8.)"""
 
     nncf: NncfOptions | None = None
     """What NNCF's weight compression offers beside all this. Engine nncf only."""

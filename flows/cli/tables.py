@@ -20,7 +20,6 @@ STYLES = {
     "failed": "red",
     "undecided": "yellow",
     "stale": "yellow",
-    "left out": "yellow",
     "quarantined": "red",
     "step failed": "red",
 }

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
+from catalog.task import Task
 from flows.manifest.errors import shown
 from flows.manifest.explain import explain
 from flows.manifest.yaml_source import PRESETS, Key, Source, read
@@ -32,6 +33,17 @@ class Presets:
     written: dict[str, dict[str, Any]]
     """The fields each preset gives, for a target to override."""
     recipes: dict[str, Recipe]
+
+    def of_task(self, task: Task) -> Presets:
+        """The same for models of a task; those that read no tokens have no table of them, and nothing is said of it."""
+        if task.tokenizes:
+            return self
+        written = {
+            name: {key: value for key, value in fields.items() if key != "embeddings"}
+            for name, fields in self.written.items()
+        }
+        recipes = {name: recipe.model_copy(update={"embeddings": None}) for name, recipe in self.recipes.items()}
+        return Presets(self.path, written, recipes)
 
 
 def presets_for(directory: Path) -> Presets:
@@ -89,8 +101,8 @@ def name_of(recipe: Recipe) -> str:
 
     In order: engine or format unless ours, bits or codebook, bits of activations, what is done to the weights, grid, group
     (unless it is all that the format holds, what the library of a codebook uses, 64, or of int8 a whole channel, which is
-    `cw` of others), share of `dtype`, whether linears differ in dtype, whether embeddings are in int8, and
-    `x` where NNCF has choices of its own. `skip` is not told.
+    `cw` of others), share of `dtype`, whether linears differ in dtype, whether embeddings are kept where they
+    could be in int8, and `x` where NNCF has choices of its own. `skip` is not told.
     """
     dtype, engine, format_ = DTYPES[recipe.dtype], ENGINES[recipe.engine], FORMATS[recipe.format]
     # AWQ by itself is a search of the scales and of the clipping range.
@@ -109,7 +121,7 @@ def name_of(recipe: Recipe) -> str:
         None if recipe.group_size == usual_group else "cw" if recipe.group_size == -1 else f"g{recipe.group_size}",
         None if recipe.ratio == 1 else f"r{recipe.ratio:g}",
         "mixed" if recipe.overrides else None,
-        "e8" if recipe.embeddings else None,
+        "e16" if engine.streams and format_.embeddings and not recipe.embeddings else None,
         "x" if recipe.nncf else None,
     ]
     return "-".join(part for part in parts if part)

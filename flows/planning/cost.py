@@ -76,11 +76,11 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     recipe, total = rung.recipe, 0
     dtypes = recipe.dtypes_of(name.removesuffix(".weight") for name in original.tensors)
     for name, tensor in original.tensors.items():
-        if recipe.embeddings and len(tensor.shape) == 2 and "embed" in name:
-            total += tensor.elements + 3 * tensor.shape[0]
-            continue
         stacked = not FORMATS[recipe.format].stacks and EXPERT.search(name)
         skipped = any(word.strip("*.") in name for word in recipe.skip)
+        if recipe.embeddings and len(tensor.shape) == 2 and ("embed" in name or (skipped and "head" in name)):
+            total += tensor.elements + 3 * tensor.shape[0]
+            continue
         if len(tensor.shape) != 2 or "embed" in name or skipped or stacked:
             total += tensor.bytes
             continue

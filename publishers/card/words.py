@@ -14,10 +14,10 @@ RECIPE_LABELS = {
     "range": "Choice of the scale",
     "rounding": "Rounding",
     "ratio": "Share of weights in this type",
-    "skip": "Left as they are",
+    "skip": "Not in this type",
     "overrides": "In another type",
     "activations": "Activations",
-    "embeddings": "Token embeddings",
+    "embeddings": "Token embeddings and head",
     "nncf": "NNCF's own choices",
 }
 """Order and wording of the recipe table; a field that is not named here follows under its own name."""
@@ -35,6 +35,7 @@ RECIPE_WORDS: dict[tuple[str, Any], str] = {
     ("activations", None): "as the runtime computes",
     ("activations", "int8"): "int8, by ranges found over the calibration rows",
     ("embeddings", None): "as they are",
+    ("embeddings", "int8"): "int8, with a scale and a zero point per row",
     ("range", "minmax"): "smallest and largest weight (`minmax`)",
     ("range", "mse"): "least squared error (`mse`)",
     ("rounding", "nearest"): "to nearest",

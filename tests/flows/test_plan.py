@@ -347,7 +347,7 @@ def test_ir_of_our_engine_shares_the_pass_with_compressed_tensors(tmp_path: Path
     todo = list(plan(read([manifest]), Store(tmp_path / "home")).jobs)
     ((_, work),) = batches(todo)
     recipes = {job.target.name: rung.recipe for job, rung in work}
-    assert recipes["ov-int4"] == recipes["int4-awq"].model_copy(update={"format": "openvino"})
+    assert recipes["ov-int4"] == recipes["int4-awq"].model_copy(update={"format": "openvino", "embeddings": "int8"})
     tools = {job.target.name: job.quantize(rung).inputs["tools"] for job, rung in work}
     assert {"openvino", "optimum-intel", "numba", "compressed-tensors"} < set(tools["ov-int4"])
     assert "openvino" not in tools["int4-awq"] and "nncf" not in tools["ov-int4"]

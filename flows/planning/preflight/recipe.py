@@ -174,7 +174,8 @@ def _least_bytes(subject: Subject, base: Recipe, narrowest: str) -> int:
     total = 0
     for name, tensor in subject.tensors.items():
         if name not in chosen:
-            total += tensor.elements if base.embeddings and "embed" in name else tensor.bytes
+            rounded = base.embeddings and ("embed" in name or "head" in name)
+            total += tensor.elements if rounded else tensor.bytes
             continue
         groups = tensor.shape[0] if base.group_size == -1 else tensor.elements // base.group_size
         total += tensor.elements * DTYPES[narrowest].bits // 8 + 2 * groups

@@ -100,14 +100,14 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
         openvino_experts.put(graph, skeleton, stored, frozenset(target.linears), pending)
         weights.narrow(graph, stored, pending)
         if made.recipe.embeddings:
-            expected += _put_embeddings(graph, skeleton, stored, pending)
+            rounded, change = _put_ends(graph, skeleton, stored, pending)
+            seen, expected = seen | rounded, expected + change
         seen |= weights.keep(graph, stored, large, pending)
         ir.save(graph, out / f"{name}.xml")
         del graph
         pending.write(out / f"{name}.xml")
-    folded = {tensor for module, tensor in large.items() if not _unread(module, skeleton)} - seen
-    if folded and not made.recipe.embeddings:
-        raise AssertionError(f"the exported graph has no weight {sorted(folded)[0]}, so it was made of zeros")
+    if lost := {tensor for module, tensor in large.items() if not _unread(module, skeleton)} - seen:
+        raise AssertionError(f"the exported graph has no weight {sorted(lost)[0]}, so it was made of zeros")
     shutil.rmtree(scratch)
     if task.tokenizes:
         tokenizer.convert(checkpoint.directory, out)
@@ -151,14 +151,26 @@ def _repeated(skeleton: Skeleton, target: Target) -> int:
     return sum(target.slots[name].bytes for name in shared if name in target.slots and not name.startswith(inside))
 
 
-def _put_embeddings(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint, pending: Pending) -> int:
-    """Round the token embeddings and a head tied to them; the change of size in bytes."""
-    table = skeleton.model.get_input_embeddings()
-    name = next(name for name, module in skeleton.model.named_modules() if module is table)
-    tied = {linear.removesuffix(".weight") for linear, twin in skeleton.tied.items() if twin == f"{name}.weight"}
-    rounded = compressed.rounded(stored, f"{name}.weight")
-    weights.replace(graph, frozenset({name, *tied}), rounded, pending)
-    return rounded.bytes - kept(stored, f"{name}.weight").bytes
+def _put_ends(graph: openvino.Model, skeleton: Skeleton, stored: Checkpoint, pending: Pending) -> tuple[set[str], int]:
+    """Round the token embeddings and the head where the graph reads them: the tensors, and the change in bytes.
+
+    An encoder that hears reads no tokens, nor does a model whose input embeddings are no table (Perceiver); a head that the
+    recipe quantizes is no more in one tensor.
+    """
+    model, found, change = skeleton.model, set[str](), 0
+    for end, kind in ((model.get_input_embeddings(), nn.Embedding), (model.get_output_embeddings(), nn.Linear)):
+        name = next((name for name, module in model.named_modules() if module is end), None)
+        if name is None or not isinstance(end, kind) or f"{name}.weight" in skeleton.tied:
+            continue
+        tensor = skeleton.kept_as(f"{name}.weight")
+        if tensor not in stored.tensors:
+            continue
+        tied = {other.removesuffix(".weight") for other, twin in skeleton.tied.items() if twin == f"{name}.weight"}
+        rounded = compressed.rounded(stored, tensor)
+        if weights.replace(graph, frozenset({name, *tied}), rounded, pending):
+            found.add(tensor)
+            change += rounded.bytes - kept(stored, tensor).bytes
+    return found, change
 
 
 def _trace(model: PreTrainedModel, task: str, directory: Path) -> None:

@@ -44,17 +44,14 @@ def name_again(graph: openvino.Model) -> None:
             node.set_friendly_name(f"self.{scope[1]}.weight")
 
 
-def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed, pending: Pending) -> None:
-    """Have every reader of the weight of `modules`, which share it, read `weight` instead; in place.
-
-    Raises:
-        AssertionError: the graph has no such constant.
-    """
+def replace(graph: openvino.Model, modules: frozenset[str], weight: Compressed, pending: Pending) -> bool:
+    """Have every reader of the weight of `modules`, which share it, read `weight` instead; in place. Returns whether any did."""
     constants = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant" and _module(op) in modules]
     if not constants:
-        raise AssertionError(f"the exported graph has no weight of {sorted(modules)[0]}")
+        return False
     _read_instead(constants, decompressed(constants[0].get_friendly_name(), weight, pending))
     graph.validate_nodes_and_infer_types()
+    return True
 
 
 def narrow(graph: openvino.Model, artifact: Checkpoint, pending: Pending) -> None:
