@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.errors import InputError
+from catalog.errors import EnvironmentFault, InputError
 
 
 class DocumentError(InputError):
@@ -15,3 +15,12 @@ class FetchError(InputError):
 
 class UsageError(InputError):
     """A command that cannot be carried out as given."""
+
+
+class LeftOut(EnvironmentFault):
+    """A target for a device of another machine, which a run does not try; it does the others."""
+
+    def __init__(self, release: str, why: str) -> None:
+        super().__init__(f"{release}: {why}")
+        self.release = release
+        self.why = why

@@ -20,6 +20,7 @@ STYLES = {
     "failed": "red",
     "undecided": "yellow",
     "stale": "yellow",
+    "left out": "yellow",
     "quarantined": "red",
     "step failed": "red",
 }

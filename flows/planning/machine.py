@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from catalog.errors import EnvironmentFault, Fault
+from catalog.errors import EnvironmentFault
 from catalog.formats import FORMATS
 from catalog.interpreters import engines_of, is_installed, missing
 from catalog.libraries import installed
+from flows.errors import LeftOut
 from flows.machine_memory import memory_bytes
 from flows.planning.cost import weights_bytes
 from flows.planning.plan import Plan
@@ -81,14 +82,14 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
     _refuse_full_disk(list(kinds), home)
 
 
-def leave_out(plan: Plan) -> tuple[Plan, list[Fault]]:
+def leave_out(plan: Plan) -> tuple[Plan, list[LeftOut]]:
     """Return what is left of a plan without the targets whose device is not here, and why each is left out.
 
     A manifest may be for several machines. Where no target that is to be made is left, the plan is returned as it is, to be
     refused.
     """
     absent = {
-        planned.job.release: EnvironmentFault(f"{planned.job.release}: {problem}")
+        planned.job.release: LeftOut(planned.job.release, problem)
         for planned in plan.stale
         if planned.steps != ("publish",) and (problem := _without_device(planned))
     }

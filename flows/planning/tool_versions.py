@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "baseline": 3,
     "sensitivity": 6,
     "quantize": 13,
-    "evidence": 4,
+    "evidence": 5,
     "verdict": 6,
     "train": 1,
     "adapter-evidence": 1,

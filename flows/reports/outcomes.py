@@ -7,6 +7,7 @@ from typing import Any
 
 from catalog.destinations import kind_of
 from catalog.errors import Fault
+from flows.errors import LeftOut
 from flows.planning.adapter_plan import PlannedAdapter, adapter_verdict
 from flows.planning.jobs import Job
 from flows.planning.kinds import Artifact, Judged
@@ -45,7 +46,7 @@ def _adapted(planned: PlannedAdapter, store: Store, failed: Sequence[Fault]) -> 
         row |= {"seconds": trained.seconds, "peak_memory_bytes": trained.peak_memory_bytes}
         row["losses"] = list(trained.result.losses)
     if not planned.fresh:
-        row |= _stopped(job.release, steps, failed if planned.state == "stale" else (), store)
+        row |= _stopped(job.release, steps, failed if planned.state == "stale" else (), store, job.base_release)
     if verdict:
         row |= _judged(verdict)
         row["why"] = verdict.result.sentence if planned.fresh else row["why"]
@@ -55,12 +56,23 @@ def _adapted(planned: PlannedAdapter, store: Store, failed: Sequence[Fault]) -> 
     return row
 
 
-def _stopped(release: str, steps: Sequence[Step[Any]], failed: Sequence[Fault], store: Store) -> dict[str, Any]:
-    """What of a row says that a step failed, or what else kept it from being done."""
+def _stopped(
+    release: str, steps: Sequence[Step[Any]], failed: Sequence[Fault], store: Store, base: str | None = None
+) -> dict[str, Any]:
+    """What of a row says that it was left out, that a step failed, or what else kept it from being done.
+
+    base: the release that an adapter is trained on.
+    """
+    left_out = {fault.release: fault for fault in failed if isinstance(fault, LeftOut)}
+    if absent := left_out.get(release) or left_out.get(base or ""):
+        whose = (
+            "refused on this machine" if absent.release == release else f"its base {base} is refused on this machine"
+        )
+        return {"state": "left out", "why": f"{whose}: {absent.why}", "fault": absent.fault}
     if failure := next((failure for step in steps if (failure := store.failed(step))), None):
         return {"state": "step failed", "why": f"{failure.step} failed: {failure.message}", "fault": failure.fault}
-    if failed:
-        own = next((fault for fault in failed if str(fault).startswith(release)), failed[0])
+    if stopped := [fault for fault in failed if fault not in left_out.values()]:
+        own = next((fault for fault in stopped if str(fault).startswith(f"{release}:")), stopped[0])
         return {"state": "step failed", "why": str(own), "fault": own.fault}
     return {}
 

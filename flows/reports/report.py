@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from catalog.errors import EnvironmentFault
+from catalog.errors import EnvironmentFault, Fault
 from catalog.foreign_errors import machine_fault
 from flows.files.durable import write_durably
 from flows.planning.kinds import Judged
@@ -24,17 +25,17 @@ from gates.sizes import in_words
 from gates.spec import KINDS, harm_gate
 
 
-def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
+def write(plan: Plan, store: Store, to: Path | None = None, failed: Sequence[Fault] = ()) -> Path:
     """Write the report over a plan's jobs; return where it is: `to`, or `report.html` in that directory or the store.
 
-    Raises EnvironmentFault when it cannot be written there.
+    `failed` is what stopped work in the run before. Raises EnvironmentFault when it cannot be written there.
     """
     page = (to or store.home).absolute()
     if to is None or to.is_dir():
         page /= "report.html"
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(page, render(plan, store).encode())
+        write_durably(page, render(plan, store, failed).encode())
     except OSError as error:
         raise machine_fault(error) or EnvironmentFault(
             f"{page} cannot be written ({error.strerror}): name another place with --to"
@@ -42,9 +43,9 @@ def write(plan: Plan, store: Store, to: Path | None = None) -> Path:
     return page
 
 
-def render(plan: Plan, store: Store) -> str:
+def render(plan: Plan, store: Store, failed: Sequence[Fault] = ()) -> str:
     """Return one self-contained HTML page over all jobs of a plan: verdicts, quality against size, drift over nights."""
-    rows = outcomes(plan, store)
+    rows = outcomes(plan, store, failed)
     models: dict[str, list[dict[str, Any]]] = {}
     tasks: dict[str, str] = {}
     steps: list[tuple[Step[Judged], str]] = [

@@ -7,7 +7,8 @@ a manifest names a directory, and nothing is downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,3 +74,32 @@ def similarity(texts: Sequence[Document], confidence: float) -> Estimate | None:
         low = None if other is None or other.high is None else 1 - other.high
         return Estimate(value=1.0, low=low, high=1.0, confidence=confidence, documents=len(texts))
     return estimate([text.sums["similarity"] for text in texts], [1.0] * len(texts), confidence)
+
+
+def divergence(original: Sequence[int], artifact: Sequence[int]) -> tuple[int, int]:
+    """Return FDT and SDT of who-what-benchmark, of the token ids of two texts.
+
+    FDT: tokens before the first that diverges. SDT: tokens of the artifact's that are in no block that both have in common, as
+    `difflib` finds these, and so would have to be corrected.
+    """
+    blocks = SequenceMatcher(None, original, artifact).get_matching_blocks()
+    first = blocks[0]
+    return first.size if first.a == first.b == 0 else 0, len(artifact) - sum(block.size for block in blocks)
+
+
+def told(texts: Sequence[Document]) -> Mapping[str, float]:
+    """Return what who-what-benchmark prints of a pair of models, under its names; empty without texts.
+
+    FDT norm is over the mean length of the original's texts, SDT norm the mean share of the artifact's tokens.
+    """
+    if not texts or "fdt" not in texts[0].sums:
+        return {}
+    mean = {name: sum(text.sums[name] for text in texts) / len(texts) for name in texts[0].sums}
+    corrected = [text.sums["sdt"] / text.sums["tokens"] if text.sums["tokens"] else 0.0 for text in texts]
+    return {
+        "similarity": mean["similarity"],
+        "FDT": mean["fdt"],
+        "FDT norm": mean["fdt"] / mean["tokens_original"] if mean["tokens_original"] else 0.0,
+        "SDT": mean["sdt"],
+        "SDT norm": sum(corrected) / len(corrected),
+    }

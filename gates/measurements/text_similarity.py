@@ -17,7 +17,7 @@ from gates.errors import GateError
 from gates.evaluation import probes, readers
 from gates.evaluation.findings import Findings
 from gates.evidence import Document
-from gates.kinds.text_similarity import NAME, Continuations
+from gates.kinds.text_similarity import NAME, Continuations, divergence
 from gates.progress import report
 from gates.tasks.contract import Asked, Data
 from gates.tasks.encoders import output, tokenized
@@ -54,9 +54,17 @@ def artifact(loaded: Loaded, asked: Asked, settings: dict[str, Any], findings: F
     vectors = embedded(Path(settings["model"]), [text for pair in pairs for text in pair])
     cosines = (vectors[::2] * vectors[1::2]).sum(-1).tolist()
     return tuple(
-        Document(index=index, tokens=1, sums={"similarity": cosine, "same": float(before == after)})
-        for index, (cosine, (before, after)) in enumerate(zip(cosines, pairs, strict=True))
+        Document(index=index, tokens=1, sums={"similarity": cosine, **_diverged(asked.tokenizer, pair)})
+        for index, (cosine, pair) in enumerate(zip(cosines, pairs, strict=True))
     )
+
+
+def _diverged(tokenizer: Any, pair: Sequence[str]) -> dict[str, float]:
+    """What the token ids of both texts say, as the model's tokenizer encodes them."""
+    before, after = (tokenizer(text)["input_ids"] for text in pair)
+    fdt, sdt = divergence(before, after)
+    numbers = {"same": pair[0] == pair[1], "fdt": fdt, "sdt": sdt, "tokens_original": len(before), "tokens": len(after)}
+    return {name: float(number) for name, number in numbers.items()}
 
 
 def embedded(encoder: Path, texts: Sequence[str]) -> Tensor:

@@ -11,6 +11,7 @@ import jinja2
 
 from catalog.tasks import TASKS
 from gates.evidence import Evidence
+from gates.kinds import text_similarity
 from gates.pages.plots import Point, per_document, quality_against_size
 from gates.results import GateVerdict, Verdict
 from gates.sizes import in_words
@@ -66,6 +67,7 @@ def render(
         rows=[_row(gate) for gate in chosen.verdict.gates if gate.limit is not None],
         checks=[gate for gate in chosen.verdict.gates if gate.name.startswith("sanity.")],
         plots=_plots(attempts, gates, references),
+        whowhat=text_similarity.told(chosen.evidence.measured.get(text_similarity.NAME, ())),
     )
 
 

@@ -8,7 +8,9 @@ import yaml
 
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
+from flows.planning.machine import leave_out, torch_has
 from flows.planning.plan import plan, read
+from flows.reports.outcomes import outcomes
 from flows.store import Store
 from tests.adapters.conftest import functions, written
 from tests.flows.conftest import ROOT, room
@@ -62,6 +64,25 @@ def test_an_adapter_waits_for_its_base_which_is_made_for_it_alone(unmilled: Path
     ((name, state, steps, why),) = [(each.job.name, each.state, each.steps, each.why) for each in todo.adapters]
     assert (name, state, why) == ("functions", "stale", "waits for its base")
     assert steps == ("texts", "contamination", "train", "gate", "publish")
+
+
+@pytest.mark.skipif(torch_has("xpu"), reason="this machine may have one")
+def test_an_adapter_whose_base_is_for_another_machine_is_left_out_with_it(unmilled: Path) -> None:
+    manifest, store = manifest_of(unmilled, "device.yaml"), Store(unmilled.parent / "home")
+    said = yaml.safe_load(manifest.read_text())
+    said["targets"]["nf4"] = {"preset": "nf4", "device": "xpu"}
+    manifest.write_text(yaml.safe_dump(said))
+    todo = plan(read([manifest]), store)
+    fitting, absent = leave_out(todo)
+    assert [each.job.target.name for each in fitting.jobs] == ["int8"]
+    rows = {row["target"]: row for row in outcomes(todo, store, absent)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "nf4": "left out",
+        "int8": "stale",
+        "functions": "left out",
+    }
+    why = "its base demo/docstring-llama-nf4 is refused on this machine: device xpu is not on this machine, where torch"
+    assert rows["functions"]["why"].startswith(why) and "fault" not in rows["int8"]
 
 
 WRONG = [

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from catalog import libraries
+from flows.cli.commands.run import outcome_rows
 from flows.machine_memory import memory_bytes
 from flows.planning import machine
 from tests.flows.conftest import ROOT, quantmill, room
@@ -73,7 +74,11 @@ def test_targets_for_the_devices_of_another_machine_are_told_and_left_out(
     ran = quantmill("run", wanted, "--json", home=home)
     rows = {row["target"]: row for row in ran.json}
     assert ran.code == 4 and rows["int8"]["state"] == "released", ran.stdout + ran.stderr
-    assert told in rows["npu"]["why"] and rows["npu"]["fault"] == "environment"
+    assert (rows["npu"]["state"], rows["npu"]["fault"]) == ("left out", "environment")
+    assert rows["npu"]["why"].startswith("refused on this machine: device NPU is not on this machine, where OpenVINO")
+    (table,) = outcome_rows(ran.json)
+    assert [row[2].plain for row in table.cells] == ["passed", "left out"]
+    assert '<b class="left">left out</b>' in (home / "report.html").read_text()
 
 
 def test_an_accelerator_to_calibrate_on_is_looked_for(manifest: Callable[[str], Path], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def run(
     report: Path | None = None
     if worked:
         try:
-            report = write(ended, store)
+            report = write(ended, store, failed=failed)
         except EnvironmentFault as fault:  # what was made stands, and is shown
             code = fault.exit_code
             err.print(Text(f"{fault.label}:", "red"), str(fault), soft_wrap=True)
