@@ -75,7 +75,7 @@ class Task:
     rows: str
     """What a row of evaluation is, in the plural: bounds are over these."""
     columns: tuple[Column, ...]
-    """Its values. The first is what calibrated recipes read."""
+    """Its values. The first that is no file is what calibrated recipes read."""
     gates: tuple[str, ...]
     """Kinds of gates that a manifest may ask (`gates.spec.KINDS`)."""
     defaults: tuple[str, ...]
@@ -122,6 +122,11 @@ class Task:
     def tokenizes(self) -> bool:
         """Whether its models read or write text, and have a tokenizer."""
         return any(column.kind in ("text", "texts") for column in self.columns)
+
+    @property
+    def calibrated(self) -> Column:
+        """What calibrated recipes read."""
+        return next((column for column in self.columns if not column.is_file), self.columns[0])
 
     @property
     def processes(self) -> bool:

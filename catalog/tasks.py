@@ -215,6 +215,32 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             packages=("pillow",),
         ),
         Task(
+            "image-text-to-text",
+            clients={"transformers": usages.usage("AutoModelForImageTextToText", usages.SEEN, usages.DESCRIBED)},
+            builds=("AutoModelForImageTextToText",),
+            mapping="MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+            heads=("ForConditionalGeneration",),
+            export="image-text-to-text",
+            rows="images",
+            columns=(IMAGE, Column("prompt"), Column("answer", required=False)),
+            gates=("divergence", "perplexity", "agreement", "answers", "tail", "size", "overflow"),
+            defaults=("divergence", "perplexity", "size"),
+            numbers=("perplexity_original", "perplexity", "same"),
+            measures=("increase", "loss_change", "kld", "agreement", "flips"),
+            harm="kld",
+            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS, SAME),
+            lead="""\
+On {tokens:,} tokens of held-out answers its perplexity differs from the original's by {increase:+.2%}, and both
+choose the same next token {agreement:.1%} of the time.""",
+            sanity=(*_LOADS, "processor", *_RUNS, "generates"),
+            kept=("*vision*", "*visual*", "*image*", "*projector*", "*connector*", "*aligner*", "*lm_head*"),
+            label="answer",
+            unlabelled=("perplexity", "tail"),
+            libraries=("pillow",),
+            packages=("pillow",),
+            logits=True,
+        ),
+        Task(
             "token-classification",
             clients=usages.clients("ModelForTokenClassification", usages.TAGGED),
             builds=("AutoModelForTokenClassification",),
@@ -279,11 +305,15 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
 }
 
 
-def task_for(architecture: str) -> str | None:
-    """Return the task that the head of an architecture is made for, by how its name ends."""
+def tasks_for(architecture: str) -> tuple[str, ...]:
+    """Return the tasks that the head of an architecture may be made for, by how its name ends, the likeliest first.
+
+    Some heads are called alike: which model types a task has tells them apart (`Task.mapping`).
+    """
     heads = [(head, name) for name, row in TASKS.items() for head in row.heads if architecture.endswith(head)]
     # The longest says most; of two that are alike, a body without a head, the later row is the more special one.
-    return max(reversed(heads), key=lambda each: len(each[0]))[1] if heads else None
+    best = max((len(head) for head, _ in heads), default=0)
+    return tuple(name for head, name in reversed(heads) if len(head) == best)
 
 
 if TYPE_CHECKING:

@@ -95,6 +95,18 @@ print(model.config.id2label[int(logits.argmax())], logits.tolist())
 """
 # By a name, the class asks the Hub for the model's library, even of one that is here.
 PICTURED_FROM_DIRECTORY = PICTURED.replace("{stock}.from_pretrained({{where}}", "{stock}.from_pretrained({{directory}}")
+DESCRIBED = """
+processor = AutoProcessor.from_pretrained({{where}})
+model = {stock}.from_pretrained({{where}}{{runtime}})
+image = Image.new("RGB", (224, 224), "red")  # or Image.open("picture.png")
+talk = [{{{{"role": "user", "content": [{{{{"type": "image"}}}}, {{{{"type": "text", "text": "What is this?"}}}}]}}}}]
+text = processor.image_token + " What is this?"
+if processor.chat_template:
+    text = processor.apply_chat_template(talk, add_generation_prompt=True)
+inputs = processor(images=image, text=text, return_tensors="pt")
+tokens = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+"""
 CLASSIFIED = (
     _LOADED
     + """\

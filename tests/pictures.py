@@ -8,11 +8,19 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BeitConfig,
     BeitForImageClassification,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessorPil,
@@ -101,5 +109,93 @@ def classifier(directory: Path, built: type[PreTrainedModel], config: PreTrained
 
     encoders.train(model, batch, steps, 3e-3)
     directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+
+
+PROMPTS = {
+    "what is this ?": "this is a {name}",
+    "which colour ?": "it is {colour}",
+    "what is {colour} ?": "the {shape} is",
+}
+"""What is asked of a picture, and the answer."""
+
+
+def asked(count: int, seed: int) -> list[dict[str, str]]:
+    """Prompts and answers for as many pictures of `pictures`."""
+    rng = random.Random(seed)
+    rows = []
+    for number in range(count):
+        name = NAMES[number % len(NAMES)]
+        colour, shape = name.split()
+        prompt, answer = rng.choice(list(PROMPTS.items()))
+        told = {"name": name, "colour": colour, "shape": shape}
+        rows.append({"prompt": prompt.format(**told), "answer": answer.format(**told)})
+    return rows
+
+
+ASKED: list[dict[str, Any]] = [
+    {"image": row["image"], **words} for row, words in zip(ROWS, asked(len(ROWS), 5), strict=True)
+]
+
+
+def words() -> PreTrainedTokenizerFast:
+    """A token a word, one for an image, and the one that ends a text."""
+    texts = [text for row in asked(2000, 0) for text in row.values()]
+    known = sorted({word for text in texts for word in text.split()})
+    pieces = ["<pad>", "</s>", "<unk>", "<image>", *known]
+    built = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(pieces)}, unk_token="<unk>"))
+    built.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=built, model_max_length=64, additional_special_tokens=["<image>"], **special
+    )
+
+
+def teller(directory: Path, steps: int = 100) -> None:
+    """A LLaVA that answers what is asked of a picture; saved with its processor."""
+    torch.manual_seed(0)
+    tokens, side = words(), {"height": SIDE, "width": SIDE}
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size=side, crop_size=side),
+        tokenizer=tokens,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+    sizes = {name: SIZES[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, num_attention_heads=4, image_size=SIDE, patch_size=8),
+        text_config=LlamaConfig(
+            **sizes,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=len(tokens),
+            max_position_embeddings=64,
+            bos_token_id=None,
+            eos_token_id=1,
+            pad_token_id=0,
+        ),
+        image_token_index=3,
+        vision_feature_layer=-1,
+        image_seq_length=16,
+    )
+    model = LlavaForConditionalGeneration(config)
+    shown, told = pictures(1024, 1), asked(1024, 1)
+    pixels = processor.image_processor([image for image, _ in shown], return_tensors="pt")["pixel_values"]
+    texts = [f"{'<image>' * 16} {row['prompt']} {row['answer']} </s>".replace("<image>", "<image> ") for row in told]
+    made = tokens(texts, padding=True, return_tensors="pt")
+    ids, mask = made["input_ids"], made["attention_mask"]
+    labels = ids.masked_fill(mask == 0, -100)
+    for number, row in enumerate(told):
+        labels[number, : 16 + len(row["prompt"].split())] = -100
+    order = torch.randperm(len(shown))
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        chosen = order[step * 64 % len(shown) :][:64]
+        each = {"input_ids": ids, "attention_mask": mask, "labels": labels, "pixel_values": pixels}
+        return {name: value[chosen] for name, value in each.items()}
+
+    encoders.train(model, batch, steps, 3e-3)
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from catalog.tasks import TASKS
+from catalog.task import Column
 from flows.files.documents import READERS
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import choices, nearest
@@ -17,11 +17,11 @@ T = TypeVar("T", bound=Texts)
 SUFFIXES = tuple(READERS)
 
 
-def read_by(task: str, texts: T) -> T:
-    """Return texts with the key that a task's first column is under, when none is written."""
+def read_by(column: Column, texts: T) -> T:
+    """Return texts with the key that a column is under, when none is written."""
     if "column" in texts.model_fields_set:
         return texts
-    return texts.model_copy(update={"column": TASKS[task].columns[0].name})
+    return texts.model_copy(update={"column": column.name})
 
 
 def placed(room: ManifestDirectory, section: Key, texts: T) -> T:

@@ -17,7 +17,7 @@ from catalog.errors import EnvironmentFault, Fault, NetworkFault
 from catalog.sentence_transformers import LIST
 from catalog.task import KINDS as KIND_WORDS
 from catalog.task import Task
-from catalog.tasks import TASKS, task_for
+from catalog.tasks import TASKS, tasks_for
 from flows.errors import UsageError
 from flows.manifest.names import fault
 from flows.planning.cost import weights_bytes
@@ -98,11 +98,8 @@ def task_of_directory(directory: Path) -> str:
         (named, *_), kind = config["architectures"], config["model_type"]
     except (OSError, ValueError, LookupError, TypeError):  # told when targets are tried
         return DEFAULT_TASK
-    task = task_for(str(named)) or DEFAULT_TASK
-    if kind not in (
-        architectures(TASKS[task].mapping) or (kind,)
-    ):  # a head's name is shared: speech is conditional, too
-        return DEFAULT_TASK
+    able = (task for task in tasks_for(str(named)) if kind in (architectures(TASKS[task].mapping) or (kind,)))
+    task = next(able, DEFAULT_TASK)
     encoders = architectures(TASKS["fill-mask"].mapping) or {}
     if task == "feature-extraction" and not (kind in encoders or (directory / LIST).is_file()):
         return DEFAULT_TASK

@@ -31,11 +31,13 @@ def weights(loaded: Loaded, model: Path) -> Check:
     """Compare every linear weight that both have under the same name; names the first that is at fault."""
     compared = 0
     originals = StoredTensors(model)
+    stored_as = loaded.stored_names(originals)
     for name, dense in loaded.weights():
-        if name not in originals:
+        key = stored_as.get(name, name)
+        if key not in originals:
             continue
         compared += 1
-        fault = _fault(dense, originals[name])
+        fault = _fault(dense, originals[key])
         if fault:
             return Check(name="weights", passed=False, detail=f"{name}: {fault}")
     if not compared:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from catalog.formats import LOADABLE, ORIGINAL
 from catalog.runtime import RuntimeOptions
+from gates.clients.stored import StoredTensors
 from gates.errors import GateError
 from gates.evaluation.activations import Watch
 from gates.evidence import Check
@@ -111,6 +112,10 @@ class Loaded(ABC):
     @abstractmethod
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the original's name and the dense weight, (out, in), of every linear as the client computes with it."""
+
+    def stored_names(self, stored: StoredTensors) -> Mapping[str, str]:
+        """Return, of the names that `weights` yields, those under which an original stores another → that."""
+        return {}
 
     @abstractmethod
     def harness(self, tokenizer: Any) -> Any:

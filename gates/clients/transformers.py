@@ -19,9 +19,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, rename_source_key
 
 from catalog.foreign_errors import machine_fault
 from gates.clients.client import Loaded, Matrix, TokenizerCheck, stock_class
+from gates.clients.stored import StoredTensors
 from gates.evaluation.activations import Watch, hooked
 
 TOKENIZERS: Mapping[str, TokenizerCheck] = {}
@@ -119,6 +123,20 @@ class Model(Loaded):
         for name, module in self.model.named_modules():
             if isinstance(module, torch.nn.Linear):
                 yield f"{name}.weight", _dense(module).cpu()
+
+    def stored_names(self, stored: StoredTensors) -> Mapping[str, str]:
+        """As `from_pretrained` renames tensors, such as those of a language model within a model that sees."""
+        if not isinstance(self.model, PreTrainedModel):
+            return {}
+        renamings = [each for each in get_model_conversion_mapping(self.model) if isinstance(each, WeightRenaming)]
+        linears = [name for name, module in self.model.named_modules() if isinstance(module, torch.nn.Linear)]
+        wanted = {f"{name}.weight": None for name in linears}
+        named = {
+            rename_source_key(key, renamings, [], self.model.base_model_prefix, wanted)[0]: key
+            for key in stored
+            if key not in wanted
+        }
+        return {name: key for name, key in named.items() if name in wanted}
 
     def harness(self, tokenizer: Any) -> Any:
         """The harness has a class for it."""

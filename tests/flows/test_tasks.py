@@ -100,6 +100,15 @@ CASES = {
         {"int8": "w8-rtn", "nf4": "nf4", "ov-int8": "ov-w8-rtn"},
         beside=pictures.write_files,
     ),
+    "tellers": Case(
+        "image-text-to-text",
+        pictures.teller,
+        pictures.ASKED,
+        f"answers: {{min_same: 40%}}, perplexity: {{max_increase: 50%}}, {ALIKE}, {SMALL}",
+        r"\w+",
+        {"int4": "w4-compensated-asym-g64", "nf4": "nf4"},
+        beside=pictures.write_files,
+    ),
     "ranks": Case(
         "text-classification",
         encoders.cross_encoder,

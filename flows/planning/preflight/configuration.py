@@ -1,4 +1,4 @@
-"""What config.json says: that it is of a model for text, which transformers carries, with numbers that can be."""
+"""What config.json says: that it is of a model for the task, which transformers carries, with numbers that can be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from catalog.task import Task
-from catalog.tasks import TASKS, task_for
+from catalog.tasks import TASKS, tasks_for
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.installed import architectures, model_types
 from quantizers.families.heads import half_of, task_of
@@ -95,9 +95,8 @@ def _does_the_task(config: Config, task: Task) -> str | None:
 
 def _advice(named: list[str], kind: str, task: Task) -> str:
     """Name the task that an architecture's head is made for, if there is one."""
-    other = task_for(named[0]) if named else None
-    if other and kind not in (architectures(TASKS[other].mapping) or (kind,)):
-        other = None
+    able = tasks_for(named[0]) if named else ()
+    other = next((each for each in able if kind in (architectures(TASKS[each].mapping) or (kind,))), None)
     said = f"say model.task {other}, or name" if other and other != task.name else "name"
     return f"{said} one that transformers loads with {task.stock}"
 

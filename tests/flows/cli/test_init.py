@@ -110,6 +110,8 @@ def test_what_is_no_model_is_one_error_and_leaves_nothing(source: str, words: st
         ("BertForMaskedLM", "bert", False, "fill-mask"),
         ("XLMRobertaForSequenceClassification", "xlm-roberta", False, "text-classification"),
         ("BertForTokenClassification", "bert", False, "token-classification"),
+        ("LlavaForConditionalGeneration", "llava", False, "image-text-to-text"),
+        ("T5ForConditionalGeneration", "t5", False, "text2text-generation"),
         ("ViTForImageClassification", "vit", False, "image-classification"),
         ("DeiTForImageClassificationWithTeacher", "deit", False, "image-classification"),
         ("RobertaForQuestionAnswering", "roberta", False, "question-answering"),
