@@ -75,7 +75,7 @@ class Task:
     rows: str
     """What a row of evaluation is, in the plural: bounds are over these."""
     columns: tuple[Column, ...]
-    """Its values. The first that is no file is what calibrated recipes read."""
+    """Its values. The first, unless it is a file, is what calibrated recipes read."""
     gates: tuple[str, ...]
     """Kinds of gates that a manifest may ask (`gates.spec.KINDS`)."""
     defaults: tuple[str, ...]
@@ -124,9 +124,9 @@ class Task:
         return any(column.kind in ("text", "texts") for column in self.columns)
 
     @property
-    def calibrated(self) -> Column:
-        """What calibrated recipes read."""
-        return next((column for column in self.columns if not column.is_file), self.columns[0])
+    def calibrates(self) -> bool:
+        """Whether its models are always given text, so that recipes are calibrated on text."""
+        return any(column.required and not column.is_file for column in self.columns)
 
     @property
     def processes(self) -> bool:

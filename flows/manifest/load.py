@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
 from catalog.formats import FORMATS
-from catalog.task import DOMAIN, Task
+from catalog.task import DOMAIN, TEXT, Task
 from catalog.tasks import TASKS
 from flows.manifest.adapters import Adapter, refuse_unfit
 from flows.manifest.directory import ManifestDirectory
@@ -40,13 +40,13 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     except ValidationError as error:
         raise explain(source, error, Form) from error
     absolute = path.parent.resolve() / path.name
-    room = ManifestDirectory(source, absolute.parent, allow_path)
+    room, (first, *_) = ManifestDirectory(source, absolute.parent, allow_path), TASKS[form.model.task].columns
     manifest = Manifest(
         path=absolute,
         model=form.model,
         directory=_directory(room, form.model),
-        calibration=placed(room, ("calibration",), read_by(TASKS[form.model.task].calibrated, form.calibration)),
-        evaluation=placed(room, ("evaluation",), read_by(TASKS[form.model.task].columns[0], form.evaluation)),
+        calibration=placed(room, ("calibration",), read_by(TEXT if first.is_file else first, form.calibration)),
+        evaluation=placed(room, ("evaluation",), read_by(first, form.evaluation)),
         targets=targets(source, presets_for(absolute.parent).of_task(TASKS[form.model.task])),
         adapters={name: _adapter(room, name, each) for name, each in form.adapters.items()},
         gates=form.gates.of_task(form.model.task),
@@ -120,7 +120,7 @@ def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None
         return (*key, "auto" if target.search.auto.share is None else "ratio"), (
             f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them"
         )
-    if task.columns[0].is_file and any(rung.recipe.calibrated for rung in target.rungs):
+    if not task.calibrates and any(rung.recipe.calibrated for rung in target.rungs):
         return key, (
             f"is calibrated on text, and models for {task.words} read none; use a recipe without transform, with nearest "
             "rounding and without activations, such as w8-rtn, w4-rtn-asym-g64, nf4 or ov-w8-rtn"

@@ -17,7 +17,7 @@ from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.spec import Gates
 from tests import encoders
 
-Change = Callable[[dict[str, torch.Tensor]], None]
+Change = Callable[[dict[str, torch.Tensor]], object]
 Rows = Sequence[dict[str, Any]]
 
 
