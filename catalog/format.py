@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -127,6 +127,6 @@ class Format:
         """Bytes that the weights take in memory once the client has run: an artifact's, or what unpacking makes of them."""
         return artifact_bytes if self.small_in_memory else original_bytes
 
-    def loader(self, task: str) -> str:
-        """Full name of the stock class that loads it."""
-        return f"{self.client.module}.{TASKS[task].clients[self.client.module].stock}"
+    def loader(self, task: str, architectures: Sequence[str] = ()) -> str:
+        """Full name of the stock class that loads it, of a model whose config.json names these architectures."""
+        return f"{self.client.module}.{TASKS[task].used(architectures)[self.client.module].stock}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
+from catalog.architectures import is_lone
 from catalog.quantities import Quantity
 from catalog.usages import Usage
 
@@ -92,6 +93,10 @@ class Task:
     """What a card says first: `{tokens}` and the names of quantities are filled in."""
     sanity: tuple[str, ...]
     """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+    lone: Mapping[str, Usage] = field(default_factory=dict)
+    """As `clients`, of an encoder without its decoder, where the classes of these load both."""
+    lone_mapping: str | None = None
+    """As `mapping`, of such encoders."""
     types: tuple[str, ...] = ()
     """Model types whose way of doing it is measured; empty: all that its classes load."""
     kept: tuple[str, ...] = ()
@@ -112,6 +117,10 @@ class Task:
     """Whether it makes text, token by token."""
     logits: bool = False
     """Whether a model answers with a logit for every token it knows."""
+
+    def used(self, architectures: Sequence[str] = ()) -> Mapping[str, Usage]:
+        """Return module of a client → how its user does it with a model whose config.json names these architectures."""
+        return self.lone if self.lone and is_lone(architectures) else self.clients
 
     @property
     def words(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from catalog import architectures
 from publishers.card.loading import snippet
 from publishers.destinations.destination import Destination, Release
 from publishers.errors import PublishError
@@ -58,7 +59,13 @@ def pull(destination: Destination, name: str, version: str | None = None, to: Pa
         commit=release.commit,
         directory=directory,
         files=files,
-        snippet=snippet(provenance.format, provenance.task, *loaded_by, runtime=provenance.runtime),
+        snippet=snippet(
+            provenance.format,
+            provenance.task,
+            *loaded_by,
+            runtime=provenance.runtime,
+            architectures=architectures.named(directory),
+        ),
     )
 
 

@@ -117,6 +117,11 @@ def embedder(directory: Path) -> None:
     body = classifier(directory).bert
     body.config.architectures = ["BertModel"]
     body.save_pretrained(directory)
+    pooled(directory)
+
+
+def pooled(directory: Path) -> None:
+    """Write beside a model of 64 dimensions what makes the mean over tokens, of length 1."""
     kind = "sentence_transformers.models."
     steps = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     listed = [{"idx": n, "name": str(n), "path": path, "type": kind + name} for n, (path, name) in enumerate(steps)]

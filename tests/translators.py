@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from tests import encoders
 
@@ -79,3 +79,12 @@ def translator(directory: Path, steps: int = 800) -> T5ForConditionalGeneration:
     model.save_pretrained(directory)
     words.save_pretrained(directory)
     return model
+
+
+def encoder(directory: Path) -> None:
+    """The translator's encoder alone, in the layout of sentence-transformers, as sentence-t5 is."""
+    both = translator(directory, 200)
+    alone = T5EncoderModel(both.config)
+    alone.load_state_dict(both.state_dict(), strict=False)
+    alone.save_pretrained(directory)
+    encoders.pooled(directory)

@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from catalog.architectures import is_lone
 from catalog.errors import EnvironmentFault, Fault, NetworkFault
 from catalog.sentence_transformers import LIST
 from catalog.task import KINDS as KIND_WORDS
@@ -101,7 +102,7 @@ def task_of_directory(directory: Path) -> str:
     able = (task for task in tasks_for(str(named)) if kind in (architectures(TASKS[task].mapping) or (kind,)))
     task = next(able, DEFAULT_TASK)
     encoders = architectures(TASKS["fill-mask"].mapping) or {}
-    if task == "feature-extraction" and not (kind in encoders or (directory / LIST).is_file()):
+    if task == "feature-extraction" and not (kind in encoders or is_lone((named,)) or (directory / LIST).is_file()):
         return DEFAULT_TASK
     return task
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from catalog.architectures import named
 from catalog.formats import LOADABLE, ORIGINAL
 from catalog.runtime import RuntimeOptions
 from gates.clients.stored import StoredTensors
@@ -169,7 +170,7 @@ def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded
     """
     row = LOADABLE[format_]
     options = {**dict(row.options), **runtime.arguments(row)}
-    loaded = client_of(format_).load(path, row.loader(task), runtime.device, **options)
+    loaded = client_of(format_).load(path, row.loader(task, named(path)), runtime.device, **options)
     loaded.path = path
     if row.method != loaded.method:
         loaded.faults.append(
@@ -186,12 +187,13 @@ def load_original(path: Path, task: str, hold_bytes: int | None = None) -> Loade
         task: what it is loaded for.
         hold_bytes: of its weights, in float32, that may stay in memory; None: all. The others are read when they are needed.
     """
+    loader = ORIGINAL.loader(task, named(path))
     if hold_bytes is not None:
         from gates.clients import streamed
 
-        loaded: Loaded = streamed.load(path, ORIGINAL.loader(task), hold_bytes)
+        loaded: Loaded = streamed.load(path, loader, hold_bytes)
     else:
-        loaded = client_of(ORIGINAL.name).load(path, ORIGINAL.loader(task), "CPU", dtype=torch.float32)
+        loaded = client_of(ORIGINAL.name).load(path, loader, "CPU", dtype=torch.float32)
     loaded.path = path
     return loaded
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from catalog import libraries
+from catalog import architectures, libraries
 from catalog.formats import LOADABLE
 from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, weights
@@ -58,7 +58,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     evidence = Evidence(
         task=request.task,
         format=request.format,
-        loader=LOADABLE[request.format].loader(request.task),
+        loader=_loader(request),
         row_tokens=original.row_tokens,
         available=original.documents,
         looks=taken,
@@ -108,6 +108,11 @@ def _sizes(request: EvidenceRequest, original: Baseline) -> Sizes:
     )
 
 
+def _loader(request: EvidenceRequest) -> str:
+    """Full name of the stock class that loads the artifact."""
+    return LOADABLE[request.format].loader(request.task, architectures.named(request.artifact))
+
+
 def _examine(
     request: EvidenceRequest, original: Baseline, previous: Evidence | None, limit: int, findings: Findings
 ) -> None:
@@ -119,11 +124,7 @@ def _examine(
     loaded = None
     with findings.attempt("loads"):
         loaded = load(request.artifact, request.format, request.runtime, request.task)
-        detail = (
-            loaded.faults[0]
-            if loaded.faults
-            else f"{LOADABLE[request.format].loader(request.task)} reports nothing amiss"
-        )
+        detail = loaded.faults[0] if loaded.faults else f"{_loader(request)} reports nothing amiss"
         findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
         findings.runtime = loaded.runtime
     if loaded is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,17 @@ def snippet(
     home: Path | None = None,
     *,
     runtime: RuntimeOptions | None = None,
+    architectures: Sequence[str] = (),
 ) -> str:
     """Python that loads and runs a release, by name or from a directory, whose path is absolute.
 
     `version` pins it; `home` is the store whose local hub holds it, when it is not to come from the Hub; `runtime` is what it
-    was judged with.
+    was judged with; `architectures` are those that its config.json names.
     """
     row, runtime = RELEASED[format_], runtime or RuntimeOptions()
     elsewhere = runtime.device != "CPU"
     arguments = {row.client.device: runtime.device} if elsewhere else {}
-    code = TASKS[task].clients[row.client.module].snippet
+    code = TASKS[task].used(architectures)[row.client.module].snippet
     where = ", ".join((_where(name, version), *(f"{key}={_literal(value)}" for key, value in row.options)))
     directory = _literal(name) if Path(name).is_absolute() else f"snapshot_download({_where(name, version)})"
     if "{directory}" in code and not Path(name).is_absolute():

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from safetensors import SafetensorError, safe_open
 
-from catalog import vllm
+from catalog import architectures, vllm
 from catalog.dtypes import DTYPES
 from catalog.formats import FORMATS
 from catalog.task import Task
@@ -64,7 +64,13 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),
-        snippet=snippet(subject.format, subject.task, subject.name, runtime=subject.runtime),
+        snippet=snippet(
+            subject.format,
+            subject.task,
+            subject.name,
+            runtime=subject.runtime,
+            architectures=architectures.named(subject.artifact),
+        ),
         runtimes=runtimes(
             subject.format,
             subject.task,

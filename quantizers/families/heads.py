@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from catalog.architectures import LONE, is_lone
+
 _TASKS = {
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "classification of tokens",
@@ -16,7 +18,7 @@ _TASKS = {
     "ForConditionalGeneration": "turning one sequence into another",
     "ForVision2Seq": "describing images",
     "ForPreTraining": "several tasks at once, from pretraining",
-    "EncoderModel": "embeddings",
+    LONE: "embeddings",
 }
 
 
@@ -27,7 +29,7 @@ def half_of(named: Sequence[str], loaded: Collection[str]) -> str | None:
         named: the checkpoint's architectures.
         loaded: those that the task's stock class makes of its model type.
     """
-    if not named or not named[0].endswith("EncoderModel") or not set(named).isdisjoint(loaded):
+    if not is_lone(named) or not set(named).isdisjoint(loaded):
         return None
     return (
         f"has the architecture {named[0]}, an encoder alone, which its stock class loads as a {sorted(loaded)[0]} with a decoder "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from catalog.architectures import is_lone
 from quantizers.families.family import Family, Group, Stack
 
 
@@ -27,7 +28,7 @@ def _mlp(layer: str, activation: str) -> tuple[Group, ...]:
 
 
 def t5(config: Mapping[str, Any]) -> Family:
-    """The first block of a stack makes the position bias that its later blocks take.
+    """The first block of a stack makes the position bias that its later blocks take; an encoder alone has one stack.
 
     Keys and values of cross-attention read the encoder's output, which all decoder blocks share: nothing in the block
     absorbs for them.
@@ -41,27 +42,24 @@ def t5(config: Mapping[str, Any]) -> Family:
         *attention("layer.1", "EncDecAttention", ("q",)),
         *_mlp("layer.2", activation),
     )
-    return Family(
-        model_type="t5",
-        stacks=(
-            Stack(
-                "encoder.block",
-                encoder,
-                "encoder.final_layer_norm",
-                carries=((1, "position_bias"),),
-                embeddings=("encoder.embed_tokens",),
-            ),
-            Stack(
-                "decoder.block",
-                decoder,
-                "decoder.final_layer_norm",
-                carries=((1, "position_bias"), (2, "encoder_decoder_position_bias")),
-                embeddings=("decoder.embed_tokens",),
-            ),
+    stacks = (
+        Stack(
+            "encoder.block",
+            encoder,
+            "encoder.final_layer_norm",
+            carries=((1, "position_bias"),),
+            embeddings=("encoder.embed_tokens",),
         ),
-        embeddings=(),
-        head="lm_head",
+        Stack(
+            "decoder.block",
+            decoder,
+            "decoder.final_layer_norm",
+            carries=((1, "position_bias"), (2, "encoder_decoder_position_bias")),
+            embeddings=("decoder.embed_tokens",),
+        ),
     )
+    alone = is_lone(config.get("architectures") or ())
+    return Family(model_type="t5", stacks=stacks[:1] if alone else stacks, embeddings=(), head="lm_head")
 
 
 TABLES = {"t5": t5}

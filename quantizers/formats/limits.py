@@ -48,8 +48,10 @@ class Limits(Protocol):
 def refusal(format_: str, facts: Facts) -> str | None:
     """Return why a format cannot hold a model, without advice, or None."""
     row, task = FORMATS[format_], TASKS[facts.task]
-    if row.client.module not in task.clients:
-        return f"format {format_} is loaded by {row.client.module}, which is used for no {task.words} here"
+    named = facts.config.get("architectures") or ()
+    if row.client.module not in task.used(named):
+        alone = " with an encoder alone" if task.used(named) is task.lone else ""
+        return f"format {format_} is loaded by {row.client.module}, which is used for no {task.words}{alone} here"
     if row.architectures and facts.kind not in row.architectures:
         return f"format {format_} holds model types {', '.join(row.architectures)}, and this is {facts.kind!r}"
     if row.made_from is None and row.interpreter is None:

@@ -61,6 +61,14 @@ CASES = {
         # sentence-transformers runs nf4 of the two formats that are transformers'.
         TARGETS | {"nf4": "nf4"},
     ),
+    "halves": Case(
+        "feature-extraction",
+        translators.encoder,
+        SENTENCES,
+        "cosine: {min_cosine: 0.98}, neighbours: {min_overlap: 30%}, size: {max_ratio: 90%}",
+        r"\[-?[\d.]+",
+        {"nf4": "nf4-awq"},
+    ),
     "translations": Case(
         "text2text-generation",
         translators.translator,

@@ -83,7 +83,8 @@ def _does_the_task(config: Config, task: Task) -> str | None:
         return (
             f"has model_type {kind!r}, and {task.words} is measured of {', '.join(task.types)} alone; name one of these"
         )
-    if half := half_of(named, loaded):
+    lone = (architectures(task.lone_mapping) or {}) if task.lone_mapping else {}
+    if half := half_of(named, (*loaded, *lone.get(kind, ()))):
         return f"{half}; {advice}"
     if not named or set(loaded).intersection(named) or any(name.endswith(task.heads) for name in named):
         return None
