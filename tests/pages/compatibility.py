@@ -121,15 +121,14 @@ def rows(home: Path, scratch: Path) -> list[Row]:
     """Try every format in every client: on the CPU, and on other devices where the client is the format's own."""
     made = {recipe.get("format", "compressed-tensors"): target for target, recipe in reversed(TARGETS.items())}
     cells = [
-        (format_, client, task, device)
-        for format_ in FORMATS
+        (format_, client, "text-generation", device)
+        for format_, row in FORMATS.items()
+        if row.interpreter is None
         for client in CLIENTS
-        for task in TASKS
         for device in client.devices
-        if task == "text-generation" or client.package in TASKS[task].clients
         if device.lower() == "cpu" or FORMATS[format_].client.module == client.below
     ]
-    reasons = [untested(*cell, made) for cell in cells]
+    reasons = [untested(format_, client, device, made) for format_, client, _, device in cells]
     programs = [
         client.program.format(
             name=repr(f"acme/demo-{made[format_]}"),
@@ -146,10 +145,8 @@ def rows(home: Path, scratch: Path) -> list[Row]:
     ]
 
 
-def untested(format_: str, client: Tried, task: str, device: str, made: dict[str, str]) -> str | None:
+def untested(format_: str, client: Tried, device: str, made: dict[str, str]) -> str | None:
     """Why a cell is not tried here, or None."""
-    if task != "text-generation":
-        return "the demo generates text"
     if format_ not in made:
         return "the demo has no release in this format"
     if find_spec(client.package.partition(".")[0]) is None:
@@ -196,7 +193,20 @@ def page(table: list[Row]) -> str:
     """The page."""
     lines = ["| format | client | task | device | |", "|---|---|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in table]
-    return HEAD + "\n".join(lines) + "\n" + costs()
+    return HEAD + "\n".join(lines) + "\n" + classes() + costs()
+
+
+def classes() -> str:
+    """The class of each client that loads a release of each task, which `tests/flows/test_tasks.py` runs from a manifest."""
+    loaded = [row.client for row in FORMATS.values() if row.interpreter is None]
+    clients = list(dict.fromkeys(client.module for client in loaded))
+    lines = [CLASSES, f"| task | {' | '.join(clients)} |", f"|---|{'---|' * len(clients)}"]
+    used = [(name, task.clients) for name, task in TASKS.items()]
+    used += [(f"{name}, of an encoder alone", task.lone) for name, task in TASKS.items() if task.lone]
+    for name, usages in used:
+        stocks = [f"`{usages[client].stock}`" if client in usages else "" for client in clients]
+        lines.append(f"| {name} | {' | '.join(stocks)} |")
+    return "\n".join(lines) + "\n"
 
 
 def costs() -> str:
@@ -219,6 +229,12 @@ HEAD = """\
 Written by `python -m tests.pages.compatibility`: a release of the demo model in each format was loaded and run in each client,
 in a process with no code of ours but `quantmill.langchain`, and the table says what came of it. A test tries all of it again.
 
+"""
+CLASSES = """
+## Tasks
+
+What loads a release of a task; `tests/flows/test_tasks.py` makes releases of each and runs the code on their cards. Of formats,
+transformers loads compressed-tensors and bitsandbytes, optimum.intel OpenVINO IR, and xllamacpp GGUF.
 """
 COSTS = """
 ## What each takes and gives
