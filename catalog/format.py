@@ -99,6 +99,8 @@ class Format:
     """What its client runs under (`catalog.interpreters`); None: our own."""
     multiplies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By dtype of products for which its client has kernels for some weights alone: their dtypes, `asymmetric` before some."""
+    bound: tuple[str, ...] = ()
+    """Dtypes that it stores as bytes for the instruction set of the CPU that made them."""
     equals: tuple[str, ...] = ()
     """Formats that are kept up and hold the same, of one that its makers gave up: it is released only when a manifest says so."""
     runtimes: tuple[Runtime, ...] = ()

@@ -122,6 +122,7 @@ FORMATS: dict[str, Format] = {
             group_sizes=(-1, 32, 64, 128, 256),
             architectures=("llama", "mistral", "qwen2"),
             interpreter="itrex",
+            bound=("nf4",),
             equals=("compressed-tensors", "bitsandbytes"),
         ),
     )

@@ -62,6 +62,7 @@ class Provenance(BaseModel):
     tools: dict[str, str]
     key: str
     equal: Equal | None = None
+    instructions: str | None = None
     files: dict[str, File]
     """Every file of the release but this one, which the commit id covers."""
 

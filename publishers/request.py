@@ -83,6 +83,8 @@ class Subject(BaseModel):
     """The job's key."""
     equal: Equal | None = None
     """Of an artifact in an archived format: what to take instead."""
+    instructions: str | None = None
+    """Instruction set such as `AVX512`, of an artifact whose bytes are for CPUs that have it (`catalog.format.Format.bound`)."""
 
 
 class Request(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from catalog.formats import FORMATS
 from catalog.libraries import installed
 from flows.execution import fetch as fetching
 from flows.manifest.model import Rung
@@ -171,7 +172,7 @@ def publish(
     equal: publishing.Equal | None = None,
 ) -> publishing.Request:
     """Ask for the release of an artifact that passed; `equal` is what to take instead of an archived one."""
-    original, said = job.original, job.manifest
+    original, said, format_ = job.original, job.manifest, FORMATS[rung.recipe.format]
     calibration = {"where": said.calibration.where, **(artifact.inputs["calibration"] or {})}
     subject = publishing.Subject(
         name=job.release,
@@ -192,5 +193,6 @@ def publish(
         tools=artifact.inputs["tools"] | {"quantmill": installed("quantmill")},
         key=verdict.key,
         equal=equal,
+        instructions=artifact.result.compute.partition(", ")[2] if rung.recipe.dtype in format_.bound else None,
     )
     return publishing.Request(subject=subject, to=said.publish.to, home=store.home, private=said.publish.private)

@@ -23,7 +23,7 @@ STEP_VERSIONS = {
     "train": 1,
     "adapter-evidence": 1,
     "adapter-verdict": 1,
-    "publish": 5,
+    "publish": 6,
 }
 
 _OF_ITS_OWN: dict[str, tuple[str, ...]] = {

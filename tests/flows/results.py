@@ -20,7 +20,7 @@ from tests.publishers.conftest import EVIDENCE, VERDICT
 
 def artifact(**changes: Any) -> Artifact:
     """The report of one target that was made."""
-    made = {"expected_bytes": 1, "weights_bytes": 1, "quantized": 1, "kept": 0, "compute": "float32"}
+    made = {"expected_bytes": 1, "weights_bytes": 1, "quantized": 1, "kept": 0, "compute": "float32, AVX2"}
     return Artifact(**{"recipe": Recipe(), "tools": {}, "made_together": 1, "place": "0", **made, **changes})
 
 

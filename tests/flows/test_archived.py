@@ -7,6 +7,7 @@ import pytest
 
 from catalog.interpreters import ENGINES_VARIABLE
 from flows.cli.app import main
+from flows.execution import requests
 from flows.execution.equals import maintained
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
@@ -121,6 +122,19 @@ def test_what_passes_is_released_only_where_the_manifest_says_so(tmp_path: Path)
     assert plan_job(job_of(tmp_path, f"{{{TARGET}, dtype: int4, release: true}}", store), store).state == "released"
     native = job_of(tmp_path, "{dtype: int4, group_size: 64, release: false}", store)
     assert not native.target.release and plan_job(native, store).steps[-1] == "gate"
+
+
+@pytest.mark.parametrize(("dtype", "instructions"), [("nf4", "AVX2"), ("int4", None)])
+def test_the_release_of_bytes_for_one_kind_of_cpu_is_told_which(
+    dtype: str, instructions: str | None, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "home")
+    job = job_of(tmp_path, f"{{{TARGET}, dtype: {dtype}, release: true}}", store)
+    milled(job, store)
+    rung = job.target.rungs[0]
+    made, verdict = store.record(job.quantize(rung)), store.record(job.verdict(rung))
+    assert made and verdict
+    assert requests.publish(job, rung, made, verdict, store).subject.instructions == instructions
 
 
 EQUALS = {

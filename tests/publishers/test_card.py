@@ -265,3 +265,13 @@ def test_the_card_of_an_archived_format_names_its_equal_and_the_difference(
         assert "it measured 0.01410 where this one measured 0.01440" in card and "difference +0.00030" in card
         assert "in 2.50 MB instead of" in card
     assert "**Archived.**" not in card_of(artifact, model, tmp_path / "native")
+
+
+def test_the_card_of_bytes_for_one_kind_of_cpu_names_its_instruction_set(
+    artifact: Path, model: Path, tmp_path: Path
+) -> None:
+    recipe = {**RECIPE, "engine": "itrex", "dtype": "nf4", "transform": None}
+    card = card_of(artifact, model, tmp_path, format="itrex", recipe=recipe, instructions="AVX512")
+    said = "Its nf4 is stored as the kernels of intel-extension-for-transformers read it, for the instruction set of"
+    assert f"{said} the CPU that made it: AVX512." in " ".join(card.split())
+    assert "instruction set" not in card_of(artifact, model, tmp_path / "native")
