@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from adapters.backends import Backend
 from adapters.recipe import ComputeDtype, Recipe
 
 LIBRARIES = ("accelerate", "bitsandbytes", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
@@ -41,6 +42,8 @@ class TrainRequest(BaseModel):
     recipe: Recipe
     compute: ComputeDtype = "float32"
     """Dtype of matrix products; the updates and their optimizer are float32."""
+    backend: Backend = "gloo"
+    """What adds up gradients, where the recipe asks for several processes."""
 
 
 class MergeRequest(BaseModel):

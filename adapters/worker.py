@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from transformers import (
 )
 
 from adapters import base, rows
+from adapters.backends import BACKENDS, Backend, is_here, missing
 from adapters.launch import FAULT, Told, cores
 from adapters.progress import progress
 from adapters.recipe import Recipe
 from adapters.request import LIBRARIES, REQUEST, Base, Trained, TrainRequest
+from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import as_fault
 from catalog.libraries import versions
 from catalog.processes import die_with
@@ -65,6 +68,8 @@ def work_on(request: TrainRequest, out: Path, work: Path) -> None:
     """Train, from the last whole checkpoint below `work` if there is one; the first process writes `out/adapter`."""
     recipe = request.recipe
     bind(recipe.processes, int(os.environ.get("LOCAL_RANK", "0")))
+    if recipe.processes > 1:
+        join(request.backend)
     tokenizer = AutoTokenizer.from_pretrained(
         request.base.directory, local_files_only=True, trust_remote_code=False, use_fast=True
     )
@@ -91,6 +96,25 @@ def work_on(request: TrainRequest, out: Path, work: Path) -> None:
         compute=request.compute,
     )
     (work / "trained.json").write_text(trained.model_dump_json(), "utf-8")
+
+
+def join(backend: Backend) -> None:
+    """Join the other processes. accelerate, which knows gloo and MPI alone on a CPU, takes the group that is there.
+
+    Raises:
+        EnvironmentFault: what brings the backend is not here, or does not load beside this torch.
+    """
+    if not is_here(backend):
+        raise EnvironmentFault(missing(backend))
+    if package := BACKENDS[backend]:
+        try:
+            import_module(package)
+        except Exception as error:  # a library of another torch ends in many ways
+            raise EnvironmentFault(
+                f"backend {backend}: {package} does not load beside torch {torch.__version__} ({error}). Install the one that is "
+                "made for it, or name backend: gloo."
+            ) from error
+    torch.distributed.init_process_group(backend)
 
 
 def bind(processes: int, rank: int) -> None:

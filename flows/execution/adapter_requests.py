@@ -24,7 +24,13 @@ def train(job: AdapterJob, store: Store) -> TrainRequest:
     """Ask for an adapter."""
     assert job.base
     base = Base(directory=_base(job, store), name=job.base_release, revision=job.base)
-    return TrainRequest(base=base, documents=documents(store, job.data), recipe=job.adapter.recipe, compute=job.compute)
+    return TrainRequest(
+        base=base,
+        documents=documents(store, job.data),
+        recipe=job.adapter.recipe,
+        compute=job.compute,
+        backend=job.backend,
+    )
 
 
 def _base(job: AdapterJob, store: Store) -> Path:

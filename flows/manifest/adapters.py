@@ -52,6 +52,9 @@ class Adapter(Recipe):
     compute: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of matrix products in training; `auto`: bf16 where it is faster (AMX, AVX512-BF16), else fp32; chosen when
     planning, by the machine that plans."""
+    backend: Literal["auto", "ccl", "gloo"] = "auto"
+    """What adds up the gradients of several processes; `auto`: oneCCL (`ccl`) where its binding for torch is installed, else
+    gloo; chosen when planning, by the machine that plans."""
     gates: AdapterGates = AdapterGates()
     """What must hold before the adapter is released."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from adapters import backends
+from adapters.backends import Backend
 from adapters.recipe import ComputeDtype
 from adapters.request import Trained
 from catalog.formats import ADAPTER
@@ -47,6 +49,7 @@ class AdapterJob:
     base: str | None
     """Commit of the base in the local hub; None: what this manifest makes is not released there yet."""
     compute: ComputeDtype
+    backend: Backend
     data: Step[Documents]
     held_out: Step[Documents]
 
@@ -94,6 +97,7 @@ class AdapterJob:
             "texts": self.data.key,
             "recipe": self.adapter.recipe.model_dump(mode="json"),
             "compute": self.compute,
+            "backend": self.backend if self.adapter.processes > 1 else None,
             "tools": versions("train"),
         }
         return TRAIN.step(inputs)
@@ -151,6 +155,7 @@ class AdapterJob:
             "general": self.general.inputs["source"],
             "recipe": self.adapter.recipe.model_dump(mode="json"),
             "compute": self.compute,
+            "backend": self.backend if self.adapter.processes > 1 else None,
             "gates": self.adapter.gates.model_dump(mode="json"),
             "tools": versions("train"),
         }
@@ -168,7 +173,8 @@ def adapter_jobs(manifest: Manifest, bases: dict[str, Planned], sources: Sources
             TEXTS.step({"source": sources.texts(texts), "tools": tools}) for texts in (adapter.data, adapter.held_out)
         )
         compute = fastest("cpu") if adapter.compute == "auto" else DTYPES[adapter.compute]
-        made.append(AdapterJob(name, adapter, on, _commit(on, store), compute, data, held_out))
+        backend = backends.preferred() if adapter.backend == "auto" else adapter.backend
+        made.append(AdapterJob(name, adapter, on, _commit(on, store), compute, backend, data, held_out))
     return made
 
 

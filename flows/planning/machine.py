@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from adapters.backends import is_here
+from adapters.backends import missing as missing_backend
 from catalog.errors import EnvironmentFault
 from catalog.formats import FORMATS
 from catalog.interpreters import engines_of, is_installed, missing
 from catalog.libraries import installed
 from flows.errors import LeftOut
 from flows.machine_memory import memory_bytes
+from flows.planning.adapter_plan import PlannedAdapter
 from flows.planning.cost import weights_bytes
 from flows.planning.plan import Plan
 from flows.planning.predictions import Predictions
@@ -74,6 +77,12 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
         for planned in kinds
         for problem in _unfit(planned, memory, engines_of(home))
     ]
+    problems += [
+        f"{planned.job.manifest.path}: adapters.{planned.job.name}: {problem}"
+        for planned in plan.adapters
+        if planned.state == "stale"
+        for problem in _unfit_adapter(planned, memory)
+    ]
     if problems:
         more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
         raise EnvironmentFault(problems[0] + more)
@@ -83,7 +92,8 @@ def refuse_unfit(plan: Plan, home: Path) -> None:
 
 
 def leave_out(plan: Plan) -> tuple[Plan, list[LeftOut]]:
-    """Return what is left of a plan without the targets whose device is not here, and why each is left out.
+    """Return what is left of a plan without the targets whose device is not here, and adapters on them, and why each
+    is left out.
 
     A manifest may be for several machines. Where no target that is to be made is left, the plan is returned as it is, to be
     refused.
@@ -95,7 +105,8 @@ def leave_out(plan: Plan) -> tuple[Plan, list[LeftOut]]:
     }
     if len(absent) == len(plan.stale):
         return plan, []
-    return Plan(tuple(planned for planned in plan.jobs if planned.job.release not in absent), plan.adapters), [
+    adapters = tuple(planned for planned in plan.adapters if planned.job.base_release not in absent)
+    return Plan(tuple(planned for planned in plan.jobs if planned.job.release not in absent), adapters), [
         *absent.values()
     ]
 
@@ -155,6 +166,12 @@ def _unfit_apart(planned: Planned, interpreter: str, engines: Path) -> Iterator[
             "runtime.compute bf16: its kernels multiply bfloat16 with AMX alone (device ISA must support AMX-BF16), which this "
             "CPU lacks. Name fp32 or int8, or auto for the fastest of those that it has."
         )
+
+
+def _unfit_adapter(planned: PlannedAdapter, memory: int) -> Iterator[str]:
+    job = planned.job
+    if "train" in planned.steps and job.adapter.processes > 1 and not is_here(job.backend):
+        yield missing_backend(job.backend)
 
 
 def torch_has(device: str) -> bool:

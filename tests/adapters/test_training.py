@@ -10,10 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adapters.backends import is_here
 from adapters.entrypoint import run
 from adapters.errors import AdapterError
 from adapters.recipe import Recipe
 from adapters.request import Base, Trained, TrainRequest
+from adapters.worker import join
+from catalog.errors import EnvironmentFault
 from tests.adapters.conftest import functions, written
 from tests.releases import MODEL, ROOT
 
@@ -69,7 +72,7 @@ def test_two_processes_that_are_killed_leave_none_and_reach_the_loss_of_one(
     undisturbed, request_, tmp_path: Path
 ) -> None:
     two = request_.model_copy(update={"recipe": RECIPE.model_copy(update={"processes": 2})})
-    assert two.recipe.accumulation == 1 and RECIPE.accumulation == 2
+    assert (two.recipe.accumulation, RECIPE.accumulation, two.backend) == (1, 2, "gloo")
     out = tmp_path / "out"
     one_of_two = door(two, out)
     workers = at_step(1, one_of_two)
@@ -124,6 +127,9 @@ def test_what_cannot_be_trained_is_refused(request_, tmp_path: Path) -> None:
             run(request_.model_copy(update=changes), tmp_path / "out")
         return str(error.value)
 
+    if not is_here("ccl"):
+        with pytest.raises(EnvironmentFault, match="oneccl_bindings_for_pytorch, which is not installed"):
+            join("ccl")
     plain = request_.base.model_copy(update={"directory": MODEL})
     assert "not stored in 4 bits" in refused(base=plain)
     wrong = RECIPE.model_copy(update={"target_modules": ("q_proj", "query")})

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters.backends import is_here
+from catalog.errors import EnvironmentFault
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
-from flows.planning.machine import leave_out, torch_has
+from flows.planning.machine import leave_out, refuse_unfit, torch_has
 from flows.planning.plan import plan, read
 from flows.reports.outcomes import outcomes
 from flows.store import Store
@@ -83,6 +85,22 @@ def test_an_adapter_whose_base_is_for_another_machine_is_left_out_with_it(unmill
     }
     why = "its base demo/docstring-llama-nf4 is refused on this machine: device xpu is not on this machine, where torch"
     assert rows["functions"]["why"].startswith(why) and "fault" not in rows["int8"]
+
+
+@pytest.mark.skipif(is_here("ccl"), reason="oneCCL's binding is installed")
+def test_processes_share_gradients_by_what_is_installed_and_what_is_not_is_refused(unmilled: Path) -> None:
+    store = Store(unmilled.parent / "home")
+    (one,), (two,) = (
+        plan(read([manifest_of(unmilled, "backend.yaml", micro_batch=4, processes=n)]), store).adapters for n in (1, 2)
+    )
+    assert (one.job.backend, two.job.backend) == ("gloo", "gloo")
+    assert [each.job.train.inputs["backend"] for each in (one, two)] == [None, "gloo"]
+    asked = plan(read([manifest_of(unmilled, "backend.yaml", micro_batch=4, processes=2, backend="ccl")]), store)
+    assert asked.adapters[0].job.train.key != two.job.train.key
+    with pytest.raises(EnvironmentFault) as error:
+        refuse_unfit(asked, store.home)
+    said = str(error.value)
+    assert "adapters.functions: backend ccl needs the package oneccl_bindings_for_pytorch" in said and "gloo" in said
 
 
 WRONG = [
