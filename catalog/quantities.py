@@ -78,3 +78,18 @@ CHRF = Quantity(
     labelled=True,
     metric=("chrf", "chrF", "chrf"),
 )
+COSINE = Quantity(
+    "cosine",
+    "Cosine to the original's embedding",
+    "{:.5f}",
+    original="1",
+    metric=("cosine", "Cosine to the original's embedding", "cosine"),
+)
+OVERLAP = Quantity(
+    "overlap",
+    "Ten nearest that stay so",
+    "{:.2%}",
+    original="100%",
+    metric=("neighbour_overlap", "Overlap of the ten nearest with the original's", "overlap"),
+)
+CORRELATION = Quantity("correlation", "Rank correlation of similarities with the original's", "{:.4f}", original="1")

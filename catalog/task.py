@@ -112,7 +112,8 @@ class Task:
     unlabelled: tuple[str, ...] = ()
     """Gates about what is true that rows without a label can be asked, too: what the original says for them is their label."""
     graphs: tuple[str, ...] = ("openvino_model",)
-    """Names of the files of the OpenVINO graphs that it is exported as, without their endings; of two, the encoder's is first."""
+    """Names of the files of the OpenVINO graphs that it is exported as, without their endings: its own; or of an encoder and of a
+    decoder; or of what makes vectors of images, of what makes vectors of tokens, and of the language model."""
     generates: bool = False
     """Whether it makes text, token by token."""
     logits: bool = False

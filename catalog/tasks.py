@@ -12,16 +12,18 @@ from catalog.quantities import (
     ACCURACY,
     AGREEMENT,
     CHRF,
+    CORRELATION,
+    COSINE,
     DIVERGENCE,
     F1,
     FLIPS,
     ORDERED,
+    OVERLAP,
     PERPLEXITY,
     ROW_AGREEMENT,
     ROW_DIVERGENCE,
     SAME,
     WER,
-    Quantity,
 )
 from catalog.task import DOMAIN, IMAGE, TEXT, Column, Task
 
@@ -63,12 +65,7 @@ TASKS: dict[str, Task] = {
             numbers=("perplexity_original", "perplexity"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
-            quantities=(
-                PERPLEXITY,
-                DIVERGENCE,
-                AGREEMENT,
-                FLIPS,
-            ),
+            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS),
             lead="""\
 On {tokens:,} tokens of held-out text its perplexity differs from the original's by {increase:+.2%}, and both
 choose the same next token {agreement:.1%} of the time.""",
@@ -149,23 +146,7 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=(),
             measures=("cosine", "distance", "overlap", "correlation"),
             harm="distance",
-            quantities=(
-                Quantity(
-                    "cosine",
-                    "Cosine to the original's embedding",
-                    "{:.5f}",
-                    original="1",
-                    metric=("cosine", "Cosine to the original's embedding", "cosine"),
-                ),
-                Quantity(
-                    "overlap",
-                    "Ten nearest that stay so",
-                    "{:.2%}",
-                    original="100%",
-                    metric=("neighbour_overlap", "Overlap of the ten nearest with the original's", "overlap"),
-                ),
-                Quantity("correlation", "Rank correlation of similarities with the original's", "{:.4f}", original="1"),
-            ),
+            quantities=(COSINE, OVERLAP, CORRELATION),
             lead="""\
 On {tokens:,} held-out rows its embeddings have a cosine of {cosine:.4f} to the original's, and of the ten
 nearest rows of a collection {overlap:.1%} stay the same.""",
@@ -221,7 +202,12 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
         ),
         Task(
             "image-text-to-text",
-            clients={"transformers": usages.usage("AutoModelForImageTextToText", usages.SEEN, usages.DESCRIBED)},
+            clients={
+                "transformers": usages.usage("AutoModelForImageTextToText", usages.SEEN, usages.DESCRIBED),
+                "optimum.intel": usages.usage(
+                    "OVModelForVisualCausalLM", usages.SEEN_BY_OPTIMUM_INTEL, usages.DESCRIBED
+                ),
+            },
             builds=("AutoModelForImageTextToText",),
             mapping="MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
             heads=("ForConditionalGeneration",),
@@ -243,6 +229,7 @@ choose the same next token {agreement:.1%} of the time.""",
             unlabelled=("perplexity", "tail"),
             libraries=("pillow",),
             packages=("pillow",),
+            graphs=("openvino_vision_embeddings_model", "openvino_text_embeddings_model", "openvino_language_model"),
             logits=True,
         ),
         Task(

@@ -165,7 +165,10 @@ def teller(directory: Path, steps: int = 100) -> None:
     )
     sizes = {name: SIZES[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")}
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**sizes, num_attention_heads=4, image_size=SIDE, patch_size=8),
+        # As LLaVA has it: the last block of the tower is not read.
+        vision_config=CLIPVisionConfig(
+            **sizes | {"num_hidden_layers": 3}, num_attention_heads=4, image_size=SIDE, patch_size=8
+        ),
         text_config=LlamaConfig(
             **sizes,
             num_attention_heads=4,
@@ -177,7 +180,7 @@ def teller(directory: Path, steps: int = 100) -> None:
             pad_token_id=0,
         ),
         image_token_index=3,
-        vision_feature_layer=-1,
+        vision_feature_layer=-2,
         image_seq_length=16,
     )
     model = LlavaForConditionalGeneration(config)

@@ -18,6 +18,8 @@ from catalog.errors import EnvironmentFault
 from gates.clients import transformers
 from gates.clients.client import Matrix, stock_class
 from gates.clients.instrumented import Instrumented
+from gates.clients.stored import StoredTensors
+from gates.clients.transformers import renamed
 from gates.evaluation.activations import Watch
 from gates.evidence import Check
 
@@ -68,6 +70,14 @@ class Model(transformers.Model):
         if not self._copies:
             return
         first, *second = self._copies
+        if "pixel_values" in given and second:
+            first.run({"pixel_values": given["pixel_values"]})
+            vectors, mask, _ = self.model.get_multimodal_embeddings(**given)
+            (language,) = second
+            language.run(
+                {"input_ids": given["input_ids"], "attention_mask": mask, "inputs_embeds": torch.as_tensor(vectors)}
+            )
+            return
         made = first.run({name: each for name, each in given.items() if not name.startswith("decoder_")})
         for decoder in second:
             read = {
@@ -89,6 +99,13 @@ class Model(transformers.Model):
             inside = places[(places >= start) & (places < start + len(part))] - start
             found.append(torch.as_tensor(out.logits[0])[inside])
         return torch.cat(found)
+
+    def stored_names(self, stored: StoredTensors) -> Mapping[str, str]:
+        """As transformers renames tensors of a language model within a model that sees."""
+        if not hasattr(self.model, "vision_embeddings"):
+            return {}
+        with torch.device("meta"):
+            return renamed(self.model.auto_model_class.from_config(self.model.config), stored)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Fold the constants below each matrix product's second input with OpenVINO itself."""
@@ -115,7 +132,9 @@ class Model(transformers.Model):
 
 
 def _parts(model: Any) -> tuple[Any, ...]:
-    """What a model's graphs are in: itself, or its encoder and its decoder."""
+    """What a model's graphs with products are in: itself, its encoder and its decoder, or what sees and what tells."""
+    if hasattr(model, "vision_embeddings"):
+        return (model.vision_embeddings, model.language_model)
     return (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,)
 
 

@@ -125,24 +125,28 @@ class Model(Loaded):
                 yield f"{name}.weight", _dense(module).cpu()
 
     def stored_names(self, stored: StoredTensors) -> Mapping[str, str]:
-        """As `from_pretrained` renames tensors, such as those of a language model within a model that sees."""
-        if not isinstance(self.model, PreTrainedModel):
-            return {}
-        renamings = [each for each in get_model_conversion_mapping(self.model) if isinstance(each, WeightRenaming)]
-        linears = [name for name, module in self.model.named_modules() if isinstance(module, torch.nn.Linear)]
-        wanted = {f"{name}.weight": None for name in linears}
-        named = {
-            rename_source_key(key, renamings, [], self.model.base_model_prefix, wanted)[0]: key
-            for key in stored
-            if key not in wanted
-        }
-        return {name: key for name, key in named.items() if name in wanted}
+        """As `from_pretrained` renames tensors."""
+        return renamed(self.model, stored) if isinstance(self.model, PreTrainedModel) else {}
 
     def harness(self, tokenizer: Any) -> Any:
         """The harness has a class for it."""
         from lm_eval.models.huggingface import HFLM
 
         return HFLM(pretrained=self.model, tokenizer=tokenizer, backend="causal", batch_size=1)
+
+
+def renamed(model: PreTrainedModel, stored: StoredTensors) -> dict[str, str]:
+    """Return, of a model's linears that are stored under other names, such as those of a language model within a model that
+    sees, weight → that name."""
+    renamings = [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
+    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    wanted = {f"{name}.weight": None for name in linears}
+    named = {
+        rename_source_key(key, renamings, [], model.base_model_prefix, wanted)[0]: key
+        for key in stored
+        if key not in wanted
+    }
+    return {name: key for name, key in named.items() if name in wanted}
 
 
 def load(path: Path, loader: str, device: str, **options: Any) -> Model:

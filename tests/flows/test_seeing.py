@@ -1,7 +1,8 @@
-"""Plans for a model that is asked about images: calibrated on text, in formats whose client sees, and known to `init`."""
+"""Plans for a model that is asked about images: calibrated on text, as IR if it is a LLaVA, and known to `init`."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from flows.planning.first_manifest import first_manifest, task_of_directory
 from flows.planning.preflight import check
 from flows.store import Store
 from tests import encoders, pictures
+from tests.quantizers.models import edit_json
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +34,28 @@ def write(room: Path, preset: str) -> Path:
     return path
 
 
-def test_recipes_are_calibrated_on_text_and_ir_is_refused(room: Path) -> None:
-    for accepted in ("w4-awq-compensated-asym-g64", "nf4", '{preset: w8-rtn, skip: ["*lm_head*"]}'):
+def test_recipes_are_calibrated_on_text_and_the_graphs_of_other_models_are_not_known(
+    room: Path, tmp_path: Path
+) -> None:
+    for accepted in ("w4-awq-compensated-asym-g64", "nf4", "ov-w4-awq-compensated-asym-g64"):
         manifest = load(write(room, accepted))
         check(manifest)
         assert manifest.calibration.column == "text" and manifest.evaluation.column == "image"
+    with pytest.raises(ManifestError, match="no engine but streaming writes the 3 graphs of a llava"):
+        check(load(write(room, "ov-w8")))
+    shutil.copytree(room / "model", tmp_path / "model")
+    shutil.copy(room / "evaluation.jsonl", tmp_path)
+    pictures.write_files(tmp_path)
+    edit_json(tmp_path / "model/config.json", lambda config: config.update(model_type="llava_next", architectures=None))
+    check(load(write(tmp_path, "nf4")))
     with pytest.raises(
         ManifestError,
-        match=r"format openvino is loaded by optimum.intel, which is used for no image text to text here; use format "
-        "compressed-tensors or bitsandbytes$",
+        match=r"the graphs of llava are written, and not those of a llava_next; use format compressed-tensors or bitsandbytes$",
     ):
-        check(load(write(room, "ov-w8-rtn")))
+        check(load(write(tmp_path, "ov-w8-rtn")))
 
 
 def test_init_knows_what_tells_of_images(room: Path, tmp_path: Path) -> None:
     assert task_of_directory(room / "model") == "image-text-to-text"
     made = first_manifest(str(room / "model"), room / "first.yaml", Store(tmp_path))
-    assert {"int8", "nf4"} <= set(made.targets), made
-    assert "ov-int8" in dict(made.left_out)
+    assert {"int8", "nf4", "ov-int8"} <= set(made.targets), made

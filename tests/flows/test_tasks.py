@@ -114,7 +114,7 @@ CASES = {
         pictures.ASKED,
         f"answers: {{min_same: 40%}}, perplexity: {{max_increase: 50%}}, {ALIKE}, {SMALL}",
         r"\w+",
-        {"int4": "w4-compensated-asym-g64", "nf4": "nf4"},
+        {"int4": "w4-compensated-asym-g64", "nf4": "nf4", "ov-int8": "ov-w8-rtn"},
         beside=pictures.write_files,
     ),
     "ranks": Case(

@@ -25,7 +25,7 @@ from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacked, stacks, unknown
 from quantizers.families.mixture import MATRICES
-from quantizers.formats.openvino import compressed, ir, tokenizer, weights
+from quantizers.formats.openvino import compressed, ir, tokenizer, vision, weights
 from quantizers.formats.openvino import experts as openvino_experts
 from quantizers.formats.openvino.limits import not_kept, unexported
 from quantizers.formats.openvino.pending import Pending, kept
@@ -117,14 +117,16 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
 
 
 def _unread(name: str, skeleton: Skeleton) -> bool:
-    """Whether a module or tensor has no part in the task: a decoder without its encoder runs no cross-attention."""
+    """Whether a module or tensor has no part in the task: a decoder without its encoder runs no cross-attention, and of a vision
+    tower what is behind the layer whose states are taken is not run."""
     config, patterns = skeleton.model.config, TASKS[skeleton.task].unread
+    if TASKS[skeleton.task].graphs[2:]:
+        return any(fnmatchcase(name, pattern) for pattern in vision.unread(config))
     return not config.is_encoder_decoder and any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _encoder(skeleton: Skeleton) -> str:
-    """Path of the module that a model with an encoder and a decoder reads its source with."""
-    module = skeleton.model.get_encoder()
+def _path(skeleton: Skeleton, module: nn.Module) -> str:
+    """The path of a module."""
     path: str = next(name for name, each in skeleton.model.named_modules() if each is module)
     return path
 
@@ -136,17 +138,28 @@ def _graphs(skeleton: Skeleton, target: Target) -> list[tuple[str, str, tuple[st
     linears = tuple(name for name in target.linears if name not in left_out and not _unread(name, skeleton))
     if len(task.graphs) == 1:
         return [(task.graphs[0], "", linears)]
+    if task.graphs[2:]:
+        images, texts, language = task.graphs
+        return [
+            (images, "", ()),
+            (texts, _path(skeleton, skeleton.model.get_input_embeddings()), ()),
+            (language, "", linears),
+        ]
     encoder, decoder = task.graphs
-    path = _encoder(skeleton)
+    path = _path(skeleton, skeleton.model.get_encoder())
     inside = tuple(name for name in linears if name.startswith(f"{path}."))
     return [(encoder, path, inside), (decoder, "", tuple(name for name in linears if name not in inside))]
 
 
 def _repeated(skeleton: Skeleton, target: Target) -> int:
-    """Bytes that are written once more than they are stored: embeddings that encoder and decoder share, a graph each."""
-    if len(TASKS[skeleton.task].graphs) == 1:
+    """Bytes that are written once more than they are stored: embeddings that two parts with a graph each share."""
+    graphs = TASKS[skeleton.task].graphs
+    if len(graphs) == 1:
         return 0
-    inside = f"{_encoder(skeleton)}."
+    if graphs[2:]:
+        table = f"{_path(skeleton, skeleton.model.get_input_embeddings())}.weight"
+        return target.slots[table].bytes if table in skeleton.tied.values() else 0
+    inside = f"{_path(skeleton, skeleton.model.get_encoder())}."
     shared = {twin for name, twin in skeleton.tied.items() if name.startswith(inside)}
     return sum(target.slots[name].bytes for name in shared if name in target.slots and not name.startswith(inside))
 

@@ -27,6 +27,8 @@ _NOT_KEPT = {
     "mobilebert": "with a second copy of its embeddings, which no recipe compresses: its head puts two matrices together",
 }
 """Model types whose graph is not the model's."""
+_SEE = ("llava",)
+"""Model types whose graphs, of several that one model is exported as, are known here."""
 _EXPERT = re.compile(r"\.experts\.\d+\.\w+\.weight$")
 
 
@@ -37,6 +39,10 @@ def refusal(facts: Facts) -> str | None:
         return text
     if text := not_kept(facts.kind, task):
         return text
+    if task.graphs[2:] and facts.kind not in _SEE:
+        return (
+            f"of models for {task.words} the graphs of {', '.join(_SEE)} are written, and not those of a {facts.kind}"
+        )
     if not facts.streams:
         return (
             f"no engine but streaming writes the {len(task.graphs)} graphs of a {facts.kind}"

@@ -41,7 +41,7 @@ def test_the_original_itself_is_found_to_be_itself(room: Room, tmp_path: Path) -
     checks = {check.name: check for check in evidence.checks}
     assert all(check.passed for check in checks.values()) and checks.keys() >= {"processor", "tokenizer", "generates"}
     # Those of the language model, of the vision tower, the projector and the head.
-    assert checks["weights"].detail.startswith("29 linear weights")
+    assert checks["weights"].detail.startswith("35 linear weights")
     assert evidence.summary and evidence.samples[0].artifact == evidence.samples[0].original != ""
     values = evidence.summary.values
     assert abs(values["kld"]) < 1e-6 and values["same"] == 1 and values["perplexity_original"] < 1.5
