@@ -93,3 +93,10 @@ OVERLAP = Quantity(
     metric=("neighbour_overlap", "Overlap of the ten nearest with the original's", "overlap"),
 )
 CORRELATION = Quantity("correlation", "Rank correlation of similarities with the original's", "{:.4f}", original="1")
+
+WRITTEN = (PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS)
+"""Of what models write, token by token."""
+CHOSEN = (ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY)
+"""Of what they choose, once for a row."""
+EMBEDDED = (COSINE, OVERLAP, CORRELATION)
+"""Of the vectors they give."""

@@ -7,24 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from catalog import usages
-from catalog.quantities import (
-    ACCURACY,
-    AGREEMENT,
-    CHRF,
-    CORRELATION,
-    COSINE,
-    DIVERGENCE,
-    F1,
-    FLIPS,
-    ORDERED,
-    OVERLAP,
-    PERPLEXITY,
-    ROW_AGREEMENT,
-    ROW_DIVERGENCE,
-    SAME,
-    WER,
-)
+from catalog import quantities, usages
 from catalog.task import DOMAIN, IMAGE, TEXT, Column, Task
 
 _LOADS = ("files", "size", "config", "special-tokens")
@@ -34,6 +17,9 @@ _HEADS = ("classifier*", "score", "qa_outputs", "pre_classifier", "cls.*", "lm_h
 """Names of heads, and of what stands between them and the blocks."""
 
 
+_WRITES = """\
+On {{tokens:,}} tokens of held-out {} its perplexity differs from the original's by {{increase:+.2%}}, and both
+choose the same next token {{agreement:.1%}} of the time."""
 _CHOICES = """\
 On {tokens:,} held-out choices it takes the original's {agreement:.1%} of the time, and its distributions diverge
 from the original's by {kld:.4f} nats."""
@@ -65,10 +51,8 @@ TASKS: dict[str, Task] = {
             numbers=("perplexity_original", "perplexity"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
-            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS),
-            lead="""\
-On {tokens:,} tokens of held-out text its perplexity differs from the original's by {increase:+.2%}, and both
-choose the same next token {agreement:.1%} of the time.""",
+            quantities=quantities.WRITTEN,
+            lead=_WRITES.format("text"),
             sanity=(*_LOADS, "chat-template", *_RUNS, "context", "generates"),
             generates=True,
             logits=True,
@@ -87,10 +71,8 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=("perplexity_original", "perplexity", "same", "chrf_original", "chrf"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
-            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS, SAME, CHRF),
-            lead="""\
-On {tokens:,} tokens of held-out targets its perplexity differs from the original's by {increase:+.2%}, and both
-choose the same next token {agreement:.1%} of the time.""",
+            quantities=(*quantities.WRITTEN, quantities.SAME, quantities.CHRF),
+            lead=_WRITES.format("targets"),
             sanity=(*_LOADS, *_RUNS, "generates"),
             label="target",
             unlabelled=("perplexity", "tail"),
@@ -113,10 +95,8 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=("perplexity_original", "perplexity", "same", "wer_original", "wer"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
-            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS, SAME, WER),
-            lead="""\
-On {tokens:,} tokens of held-out transcripts its perplexity differs from the original's by {increase:+.2%}, and both
-choose the same next token {agreement:.1%} of the time.""",
+            quantities=(*quantities.WRITTEN, quantities.SAME, quantities.WER),
+            lead=_WRITES.format("transcripts"),
             sanity=(*_LOADS, "processor", *_RUNS, "generates"),
             label="transcript",
             unlabelled=("perplexity", "tail"),
@@ -133,9 +113,7 @@ choose the same next token {agreement:.1%} of the time.""",
             builds=("AutoModel", "AutoModelForTextEncoding"),
             mapping="MODEL_MAPPING_NAMES",
             # T5's and its kin's, which AutoModel loads with a decoder of random weights.
-            lone={
-                "transformers": usages.usage("AutoModelForTextEncoding", usages.TRANSFORMERS, usages.FEATURES),
-            },
+            lone={"transformers": usages.usage("AutoModelForTextEncoding", usages.TRANSFORMERS, usages.FEATURES)},
             lone_mapping="MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
             heads=("Model",),
             export="feature-extraction",
@@ -146,7 +124,7 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=(),
             measures=("cosine", "distance", "overlap", "correlation"),
             harm="distance",
-            quantities=(COSINE, OVERLAP, CORRELATION),
+            quantities=quantities.EMBEDDED,
             lead="""\
 On {tokens:,} held-out rows its embeddings have a cosine of {cosine:.4f} to the original's, and of the ten
 nearest rows of a collection {overlap:.1%} stay the same.""",
@@ -167,7 +145,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=(),
             measures=("kld", "agreement", "accuracy_original", "accuracy", "ordered"),
             harm="kld",
-            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY, ORDERED),
+            quantities=(*quantities.CHOSEN, quantities.ORDERED),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -192,7 +170,7 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=(),
             measures=("kld", "agreement", "accuracy_original", "accuracy"),
             harm="kld",
-            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY),
+            quantities=quantities.CHOSEN,
             lead=_CHOICES,
             sanity=("files", "size", "config", "processor", "loads", "weights", "finite"),
             kept=(*_HEADS, "*_classifier"),
@@ -219,10 +197,8 @@ nearest rows of a collection {overlap:.1%} stay the same.""",
             numbers=("perplexity_original", "perplexity", "same"),
             measures=("increase", "loss_change", "kld", "agreement", "flips"),
             harm="kld",
-            quantities=(PERPLEXITY, DIVERGENCE, AGREEMENT, FLIPS, SAME),
-            lead="""\
-On {tokens:,} tokens of held-out answers its perplexity differs from the original's by {increase:+.2%}, and both
-choose the same next token {agreement:.1%} of the time.""",
+            quantities=(*quantities.WRITTEN, quantities.SAME),
+            lead=_WRITES.format("answers"),
             sanity=(*_LOADS, "processor", *_RUNS, "generates"),
             kept=("*vision*", "*visual*", "*image*", "*projector*", "*connector*", "*aligner*", "*lm_head*"),
             label="answer",
@@ -246,7 +222,7 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=("f1_original", "f1"),
             measures=("kld", "agreement", "accuracy_original", "accuracy"),
             harm="kld",
-            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY, F1),
+            quantities=(*quantities.CHOSEN, quantities.F1),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -266,7 +242,7 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=("same", "f1_original", "f1"),
             measures=("kld", "agreement"),
             harm="kld",
-            quantities=(ROW_DIVERGENCE, ROW_AGREEMENT, SAME, F1),
+            quantities=(quantities.ROW_DIVERGENCE, quantities.ROW_AGREEMENT, quantities.SAME, quantities.F1),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
@@ -287,7 +263,7 @@ choose the same next token {agreement:.1%} of the time.""",
             numbers=("perplexity_original", "perplexity"),
             measures=("increase", "loss_change", "kld", "agreement", "flips", "accuracy_original", "accuracy"),
             harm="kld",
-            quantities=(PERPLEXITY, ROW_DIVERGENCE, ROW_AGREEMENT, ACCURACY),
+            quantities=(quantities.PERPLEXITY, *quantities.CHOSEN),
             lead=_CHOICES,
             sanity=(*_LOADS, *_RUNS),
             kept=_HEADS,
