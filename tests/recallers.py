@@ -1,6 +1,7 @@
 """A small Llama that recalls: trained in seconds to answer what its own row said of a key, however far away.
 
-Its positions are those of Llama 3 (`rope_type: llama3`): what is near is told apart without the scaling, what is far is not.
+Its positions are those of Llama 3 (`rope_type: llama3`), for eight times the 64 tokens that they were once for: what is
+near is told apart without the scaling, what is far is not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from transformers import (
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MixtralConfig,
@@ -23,7 +26,7 @@ from transformers import (
 from gates.measurements.long_context import KEYS, VALUES
 from tests import encoders
 
-CONTEXT, FACT = 256, 8
+CONTEXT, FACT = 512, 8
 """Tokens that it is made for, and those of a line that holds a fact."""
 ROPE = {
     "rope_type": "llama3",
@@ -31,7 +34,7 @@ ROPE = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
+    "original_max_position_embeddings": 64,
 }
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -42,7 +45,7 @@ SIZES: dict[str, Any] = {
 }
 REPEATED = 260
 """Steps on repeated rows of random tokens, from which models learn to look back; from facts alone they do not within minutes."""
-PLAN = ((120, 32, 64, 4), (80, 24, 128, 6), (80, 12, 256, 12))
+PLAN = ((120, 32, 64, 4), (80, 24, 128, 6), (60, 12, 256, 12), (40, 6, 512, 16))
 """Then, steps on so many rows of so many tokens with so many facts."""
 RATE = 5e-3
 
@@ -112,13 +115,14 @@ def _facts(
     words: Any, known: list[list[int]], rng: random.Random, rows: int, tokens: int, facts: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows with facts at any place of their text, asked for at the end; values that are asked for count 31 times as much."""
-    made = [_row(words, known, rng, tokens, facts) for _ in range(rows)]
+    made = [row(words, known, rng, tokens, facts) for _ in range(rows)]
     weight = torch.full((rows, tokens), 0.1)
     weight[:, tokens - FACT * facts + FACT - 2 :: FACT] = 3.1
     return torch.tensor(made), weight
 
 
-def _row(words: Any, known: list[list[int]], rng: random.Random, tokens: int, facts: int) -> list[int]:
+def row(words: Any, known: list[list[int]], rng: random.Random, tokens: int, facts: int) -> list[int]:
+    """Token ids of a row with so many facts, which are asked for at its end in another order."""
     told = [words(f"The code word for {key} is {rng.choice(VALUES)}.")["input_ids"] for key in rng.sample(KEYS, facts)]
     room = tokens - 2 * FACT * facts
     text = [token for document in rng.sample(known, 4) for token in document][:room]
@@ -148,3 +152,40 @@ def mixture(dense: Path, directory: Path, experts: int = 8) -> None:
             parameter.data.normal_(0, 0.5)  # routers
     model.save_pretrained(directory)
     tokenizer().save_pretrained(directory)
+
+
+SINK, SINKING = 3.0, 150
+"""What attention sinks begin with, logits, and steps on rows of text."""
+
+
+def sinking(directory: Path) -> None:
+    """A model that has attention sinks, trained in seconds on the sentences of `texts`; saved with its tokenizer."""
+    words, rng = tokenizer(), random.Random(0)
+    torch.manual_seed(0)
+    config = GptOssConfig(
+        vocab_size=len(words),
+        **{**SIZES, "intermediate_size": 64, "num_attention_heads": 4},
+        head_dim=16,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        layer_types=["full_attention"] * 2,
+        sliding_window=CONTEXT,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    model = GptOssForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("sinks"):
+            parameter.data.fill_(SINK)
+    known = torch.tensor([words(row["text"])["input_ids"][:48] for row in texts(600, 1)])
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        ids = known[rng.sample(range(len(known)), 24)]
+        return {"input_ids": ids, "labels": ids}
+
+    encoders.train(model, batch, SINKING, RATE)
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)

@@ -71,6 +71,23 @@ def test_it_runs_with_what_the_target_says(
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "what is compiled stays nowhere"
 
 
+def test_a_cache_of_too_few_bits_is_caught_where_the_mean_reads_none(
+    bench: Bench, exported: Path, tmp_path: Path
+) -> None:
+    """Documents are read at once, past the cache; what is generated goes through it. Eight bits, the default, are enough."""
+    plain, gates = (Gates.model_validate({"size": None, **more}) for more in ({}, {"generation": {"min_tokens": 12}}))
+    seen = {
+        bits: bench.evidence(
+            exported, tmp_path / bits, format="openvino", runtime={"ov_config": {"KV_CACHE_PRECISION": bits}}
+        )
+        for bits in ("u8", "u4")
+    }
+    assert seen["u4"].documents == seen["u8"].documents and judge(seen["u4"], plain).passed
+    verdicts = {bits: judge(evidence, gates) for bits, evidence in seen.items()}
+    assert verdicts["u8"].passed, verdicts["u8"].sentence
+    assert verdicts["u4"].sentence.startswith("Failed at generation"), verdicts["u4"].sentence
+
+
 def test_a_device_that_is_not_there_is_no_verdict(bench: Bench, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="NPU"):
         bench.evidence(exported, tmp_path / "out", format="openvino", runtime={"device": "NPU"})
