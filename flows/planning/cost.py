@@ -19,12 +19,13 @@ from flows.planning import coefficients as measured
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held, longest_row, read_besides, scored_shape
-from flows.planning.shape import EXPERT, Shape, shape_of
+from flows.planning.shape import EXPERT, EXPERTS, Shape, shape_of
 from flows.planning.sources import Original
 from flows.planning.text_size import rows_of, size_of
 from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
 from gates.statistics.sequential import interim_looks
 from quantizers.calibration.batches import ABREAST, BATCH_TOKENS
+from quantizers.families.limits import UNSTACKED
 from quantizers.recipe import Recipe
 
 
@@ -76,15 +77,19 @@ def weights_bytes(original: Original, rung: Rung) -> int:
     recipe, total = rung.recipe, 0
     dtypes = recipe.dtypes_of(name.removesuffix(".weight") for name in original.tensors)
     for name, tensor in original.tensors.items():
+        shape = tensor.shape
+        if original.config.get("model_type") in UNSTACKED and EXPERTS.search(name):
+            experts, features, out = shape
+            shape = (experts * out, features)
         stacked = not FORMATS[recipe.format].stacks and EXPERT.search(name)
         skipped = any(word.strip("*.") in name for word in recipe.skip)
         if recipe.embeddings and len(tensor.shape) == 2 and ("embed" in name or (skipped and "head" in name)):
             total += tensor.elements + 3 * tensor.shape[0]
             continue
-        if len(tensor.shape) != 2 or "embed" in name or skipped or stacked:
+        if len(shape) != 2 or "embed" in name or skipped or stacked:
             total += tensor.bytes
             continue
-        out, features = tensor.shape
+        out, features = shape
         groups = out * (1 if recipe.group_size == -1 else -(-features // recipe.group_size))
         bits = recipe.ratio * DTYPES[dtypes[name.removesuffix(".weight")]].bits + (1 - recipe.ratio) * 8
         shared = FORMATS[recipe.format].group_bits(recipe.symmetric, recipe.bits)

@@ -12,6 +12,8 @@ from flows.planning.sources import Original
 _BLOCK = re.compile(r"(.*?\.\d+)\.")
 EXPERT = re.compile(r"\.experts\.\d+\.")
 """In names of experts that transformers stacks."""
+EXPERTS = re.compile(r"\.experts\.(gate_up|down)_proj$")
+"""In names of those that are stored in stacks."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ TRANSPOSED = frozenset({"gpt2", "gpt-sw3", "openai-gpt"})
 """Model types whose linears are Conv1D modules: stored `[in, out]`."""
 OF_ITS_OWN = {"falcon": "FalconLinear"}
 """Model types whose linears are of a class that transformers replaces by no quantized linears, and that class."""
+UNSTACKED = ("llama4", "llama4_text")
+"""Model types whose stacks of experts, `[experts, in, out]`, transformers loads as linears when weights are quantized."""
 _ALL = ("",)
 UNREADABLE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(

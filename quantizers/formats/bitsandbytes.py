@@ -16,7 +16,6 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError, some
-from quantizers.model.loadable import refuse_replaced
 from quantizers.model.skeleton import Skeleton, linear_shape
 from quantizers.recipe import Recipe
 
@@ -105,7 +104,6 @@ def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
     Raises:
         QuantizeError: they are of a class of their own.
     """
-    refuse_replaced(skeleton.model, "bitsandbytes")
     if own := tuple(name for name in names if type(skeleton.model.get_submodule(name)) not in (nn.Linear, Conv1D)):
         kind = type(skeleton.model.get_submodule(own[0])).__name__
         raise QuantizeError(

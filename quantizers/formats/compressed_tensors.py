@@ -23,7 +23,6 @@ from transformers import PreTrainedModel
 from quantizers.artifact.weights import Slot
 from quantizers.dtypes import Codes
 from quantizers.errors import QuantizeError, some
-from quantizers.model.loadable import refuse_replaced
 from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
 
@@ -120,7 +119,6 @@ def refuse(skeleton: Skeleton, names: tuple[str, ...]) -> None:
     Raises:
         QuantizeError: the module that holds them is initialized by their weights, or they are stored transposed.
     """
-    refuse_replaced(skeleton.model, "compressed-tensors")
     if lost := _unreadable(skeleton.model, names):
         plain = type(skeleton.model.get_submodule(lost[0])) is nn.Linear
         other = "bitsandbytes with dtype nf4 or fp4_bnb" if plain else "openvino"

@@ -67,6 +67,29 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Turned(Stored):
+    """A matrix whose columns lie in a file as parts of wider rows: that of an expert, of those that are stored `[in, out]`."""
+
+    width: int = 0
+    """Elements of a row there."""
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows `start … stop`: so many elements of each row there.
+
+        Raises:
+            OSError: the file cannot be read, or has become shorter.
+        """
+        columns = torch.empty(self.shape[1], stop - start, dtype=self.dtype)
+        apart = self.width * self.dtype.itemsize
+        with self.file.open("rb", buffering=0) as shard:
+            for number, column in enumerate(columns.view(torch.uint8).numpy()):
+                shard.seek(self.offset + number * apart + start * self.dtype.itemsize)
+                if shard.readinto(column.data) != len(column):
+                    raise OSError(f"it ends before tensor {self.key} does")
+        return columns.mT.contiguous()
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The tensors of a model directory by name."""
 
@@ -108,6 +131,28 @@ class Checkpoint:
         size = rows * torch.Size(stored.shape[1:]).numel() * stored.dtype.itemsize
         for number, part in enumerate(parts):
             self.tensors[part] = replace(stored, shape=(rows, *stored.shape[1:]), offset=stored.offset + number * size)
+
+    def unstack(self, name: str, parts: Sequence[Sequence[str]]) -> None:
+        """Hold a stack `[experts, in, out]` as matrices `[out, in]` instead, of as many outputs each; no value is read.
+
+        Args:
+            name: of the stack.
+            parts: of each expert, the names of its matrices, side by side.
+        """
+        stored = self.tensors.pop(name)
+        _, inputs, width = stored.shape
+        for expert, names in enumerate(parts):
+            rows = width // len(names)
+            for number, part in enumerate(names):
+                before = expert * inputs * width + number * rows
+                self.tensors[part] = Turned(
+                    stored.file,
+                    stored.key,
+                    stored.dtype,
+                    (rows, inputs),
+                    stored.offset + before * stored.dtype.itemsize,
+                    width,
+                )
 
     def chunks(self, name: str, multiple: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yield `(first row, rows)` over a tensor, about `CHUNK` elements at a time, `multiple` rows at the least."""

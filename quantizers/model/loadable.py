@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from transformers import PreTrainedModel
-from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 
 from catalog.formats import FORMATS
-from quantizers.errors import QuantizeError
 from quantizers.families import routers
 from quantizers.families.experts import stacked
 from quantizers.parts import layout_of
@@ -25,18 +23,3 @@ def never_quantized(model: PreTrainedModel, names: tuple[str, ...], format_: str
     if FORMATS[format_].laid_out:
         stay |= layout_of(format_).stays(model, names)
     return frozenset(stay)
-
-
-def refuse_replaced(model: PreTrainedModel, method: str) -> None:
-    """Refuse a model of which transformers replaces modules when it loads weights quantized by a method.
-
-    Raises:
-        QuantizeError: says which.
-    """
-    for name, module in model.named_modules():
-        row = MODULES_TO_PATCH_FOR_QUANTIZATION.get(type(module).__name__)
-        if row and method in {each.value for each in row["quantization_methods"]}:
-            raise QuantizeError(
-                f"{name} of a {model.config.model_type} is a {type(module).__name__}, which transformers replaces by a module of "
-                f"other weights when it loads a model in format {method}. No recipe stores these yet: name another model."
-            )

@@ -23,6 +23,7 @@ from quantizers.errors import QuantizeError
 from quantizers.families.experts import STACKS, stacks, unstack
 from quantizers.families.family import Family
 from quantizers.families.heads import half_of, task_of
+from quantizers.model import replaced
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.conversion import Piece, pieces, split
 
@@ -96,6 +97,8 @@ def build(checkpoint: Checkpoint, task: str = "text-generation") -> Skeleton:
     """
     model = _meta(checkpoint, TASKS[task])
     unstack(model, model.config.model_type)
+    with init_empty_weights(include_buffers=False):
+        replaced.replace(model, checkpoint)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
     linears = {name: linear for name, module in model.named_modules() if (linear := _linear(name, module))}

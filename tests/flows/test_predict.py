@@ -108,6 +108,15 @@ def test_experts_in_ir_are_predicted(recipe: str, peak: float, seconds: float, t
     assert weights_bytes(single.original, kept) > 2.5 * cost.disk_bytes, "other formats keep the experts"
 
 
+def test_experts_that_are_stored_in_stacks_are_predicted(tmp_path: Path) -> None:
+    single = job(tmp_path, "{dtype: int8, group_size: 128}", "1.1 B")
+    stack = Tensor("BF16", (16, 5120, 16384), 2 * 16 * 5120 * 16384)
+    stacks = {"model.layers.0.feed_forward.experts.gate_up_proj": stack}
+    original = replace(single.original, tensors=stacks, config={"model_type": "llama4_text"})
+    size = weights_bytes(original, single.target.rungs[0])
+    assert size == stack.elements + 2 * stack.elements // 128
+
+
 def test_scoring_is_predicted(tmp_path: Path) -> None:
     """Measured with 64 documents of 256 tokens: the original, and an artifact in compressed-tensors."""
     single = job(tmp_path, "rtn", "1.1 B")

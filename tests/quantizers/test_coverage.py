@@ -20,7 +20,8 @@ from quantizers.request import Request
 
 # What each was broken by: a weight that is read and not called, positions that are computed, a projection that is stored in
 # one, a matrix of one row, a head that is no module call, input embeddings that are no table, equal products in a graph,
-# cross-attention that a decoder alone does not run, one linear that is called twice, an encoder without its decoder.
+# cross-attention that a decoder alone does not run, one linear that is called twice, an encoder without its decoder,
+# experts in stacks that become linears when they are loaded.
 MENDED = [
     ("seq2seq", "longt5", "rtn"),
     ("causal", "rwkv", "rtn"),
@@ -34,6 +35,7 @@ MENDED = [
     ("masked", "albert", "openvino"),
     ("encoder", "t5", "awq"),
     ("encoder", "umt5", "rtn"),
+    ("causal", "llama4_text", "awq"),
 ]
 
 
