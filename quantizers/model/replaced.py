@@ -5,10 +5,12 @@ A model has them here as they will be loaded, and the checkpoint's stacks are re
 
 from __future__ import annotations
 
+from accelerate import init_empty_weights
 from transformers import PreTrainedModel
 from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 
 from quantizers.errors import QuantizeError
+from quantizers.families.experts import STACKS, stacks
 from quantizers.model.checkpoint import Checkpoint
 
 MATRICES = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
@@ -19,8 +21,15 @@ def replace(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
     """Put what transformers will in the place of such modules; in place, in the checkpoint as well.
 
     Raises:
-        QuantizeError: a module is replaced whose weights are no such stacks.
+        QuantizeError: a module is replaced whose weights are no such stacks, or there are stacks in the place of what is loaded
+            matrix by matrix.
     """
+    whole = [key for key in checkpoint.tensors if key.endswith(STACKS)]
+    if whole and any(stacks(model)):
+        raise QuantizeError(
+            f"{checkpoint.directory}: tensor {whole[0]} holds the experts of a block in one. Save the model with "
+            "transformers' save_pretrained, which writes a matrix for each expert."
+        )
     for path, module in list(model.named_modules()):
         row = MODULES_TO_PATCH_FOR_QUANTIZATION.get(type(module).__name__)
         if row is None:
@@ -31,7 +40,8 @@ def replace(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
                 "other weights when it loads a quantized model. No recipe stores these yet: name another model."
             )
         experts = len(module.get_parameter("down_proj"))
-        model.set_submodule(path, row["module_name"](model.config.get_text_config()))
+        with init_empty_weights(include_buffers=False):
+            model.set_submodule(path, row["module_name"](model.config.get_text_config()))
         for name, matrices in MATRICES.items():
             key = next((key for key in checkpoint.tensors if f".{key}".endswith(f".{path}.{name}")), None)
             key = key or next((key for key in checkpoint.tensors if f".{path}.{name}".endswith(f".{key}")), None)

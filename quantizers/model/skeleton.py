@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from catalog.task import Task
 from catalog.tasks import TASKS
 from quantizers.errors import QuantizeError
-from quantizers.families.experts import STACKS, stacks, unstack
+from quantizers.families.experts import unstack
 from quantizers.families.family import Family
 from quantizers.families.heads import half_of, task_of
 from quantizers.model import replaced
@@ -97,17 +97,10 @@ def build(checkpoint: Checkpoint, task: str = "text-generation") -> Skeleton:
     """
     model = _meta(checkpoint, TASKS[task])
     unstack(model, model.config.model_type)
-    with init_empty_weights(include_buffers=False):
-        replaced.replace(model, checkpoint)
+    replaced.replace(model, checkpoint)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict(keep_vars=True).items()}
     tied = dict(model.all_tied_weights_keys)
     linears = {name: linear for name, module in model.named_modules() if (linear := _linear(name, module))}
-    whole = [key for key in checkpoint.tensors if key.endswith(STACKS)]
-    if whole and any(stacks(model)):
-        raise QuantizeError(
-            f"{checkpoint.directory}: tensor {whole[0]} holds the experts of a block in one. Save the model with "
-            "transformers' save_pretrained, which writes a matrix for each expert."
-        )
     split(checkpoint, model, wanted)
     parts = pieces(checkpoint, model, wanted)
     source = _match(checkpoint, model, wanted, tied, parts)
