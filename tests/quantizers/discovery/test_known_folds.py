@@ -76,7 +76,6 @@ NOT_FOLDABLE = {
     "ernie4_5_moe": {"post_attention_layernorm"},
     "glm4_moe": {"post_attention_layernorm"},
     "glm4_moe_lite": {"post_attention_layernorm"},
-    "llama4_text": {"post_attention_layernorm"},
 }
 """What is not found, of those that are named."""
 
