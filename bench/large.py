@@ -32,6 +32,7 @@ model: {{source: ./model, name: large}}
 calibration: {{files: [calibration.jsonl], samples: 16, tokens: 128}}
 evaluation: {{files: [evaluation.jsonl], tokens: 48, documents: 16}}
 memory: {memory} GB
+judge: streamed
 targets:
   ir: ov-w4-awq-compensated-asym-g64
   twin: w4-awq-compensated-asym-g64

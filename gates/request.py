@@ -57,6 +57,17 @@ class BaselineRequest(BaseModel):
     needed, for many rows at once, and nothing is generated with such an original."""
 
 
+class Streamed(BaseModel):
+    """How an artifact is scored whose stock loader would unpack it whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hold_bytes: int = Field(ge=0)
+    """Bytes of unpacked weights that may stay in memory."""
+    stock_blocks: int = Field(ge=1)
+    """The first blocks that the stock loader loads all the same, which must then say what is streamed."""
+
+
 class EvidenceRequest(BaseModel):
     """Load `artifact` with the stock loader in this fresh process, generate, score it against `baseline`."""
 
@@ -84,6 +95,8 @@ class EvidenceRequest(BaseModel):
     """Whether a gate is about activations, so that a client which runs a graph shows them by running it again."""
     runtime: RuntimeOptions = RuntimeOptions()
     """What it is run with."""
+    streamed: Streamed | None = None
+    """None: the stock loader holds it whole."""
     control: bool = False
     """Whether to spoil a copy of the artifact and score that (`gates.control`): a gate that sees anything refuses it."""
 

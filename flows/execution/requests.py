@@ -12,13 +12,14 @@ from catalog.libraries import installed
 from flows.execution import fetch as fetching
 from flows.manifest.model import Rung
 from flows.manifest.texts import Texts
+from flows.planning.artifact_memory import streaming
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.original_memory import held
 from flows.planning.sources import Original, beside
 from flows.step import Entry, Step
 from flows.store import Record, Store
-from gates.request import BaselineRequest, EvidenceRequest, TaskRequest
+from gates.request import BaselineRequest, EvidenceRequest, Streamed, TaskRequest
 from gates.request import Evaluation as Rows
 from gates.results import EvidenceResult
 from gates.statistics.sequential import FIRST
@@ -155,7 +156,13 @@ def evidence(
         speed=job.manifest.gates.speed is not None,
         overflow=job.manifest.gates.overflow is not None,
         runtime=job.runtime(rung),
+        streamed=_streamed(job) if job.streams(rung) else None,
     )
+
+
+def _streamed(job: Job) -> Streamed:
+    how = streaming(job)
+    return Streamed(hold_bytes=how.hold_bytes, stock_blocks=how.stock_blocks)
 
 
 def control(job: Job, rung: Rung, artifact: Record[Artifact], store: Store) -> EvidenceRequest:

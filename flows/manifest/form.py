@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
 from flows.manifest.adapters import Adapter
-from flows.manifest.model import Calibration, Evaluation, Model, Publish
+from flows.manifest.model import Calibration, Evaluation, Judge, Model, Publish
 from gates.spec import Gates
 
 
@@ -41,4 +41,7 @@ class Form(BaseModel):
     publish: Publish = Publish()
     """Where releases go."""
     memory: Bytes | None = None
-    """Budget of a quantizing step, such as 4GB. Default: what the machine has."""
+    """Budget of every step, such as 4GB. Default: what the machine has."""
+    judge: Judge = "stock"
+    """Who runs an artifact that its stock loader unpacks whole: that loader, or ours, which unpacks a block at a time, with the
+    stock loader asked what the first blocks say."""

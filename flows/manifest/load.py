@@ -17,6 +17,7 @@ from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, shown
 from flows.manifest.explain import explain
 from flows.manifest.form import Form
+from flows.manifest.judging import refuse_unstreamed
 from flows.manifest.model import Manifest, Model, Publish, Target
 from flows.manifest.names import MAX_LENGTH, fault, fault_of_id
 from flows.manifest.placing import placed, read_by
@@ -52,12 +53,14 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
         gates=form.gates.of_task(form.model.task),
         publish=_destined(room, form.publish),
         memory_bytes=None if form.memory is None else int(form.memory),
+        judge=form.judge,
     )
     _of_task(source, form.gates, manifest)
     _named(source, manifest)
     _apart(source, manifest)
     _releasable(source, manifest)
     refuse_unfit(source, manifest)
+    refuse_unstreamed(source, manifest)
     return manifest
 
 

@@ -31,6 +31,8 @@ _ADDRESS = {
 }
 Address = Annotated[str, AfterValidator(checked), WithJsonSchema(_ADDRESS)]
 
+Judge = Literal["stock", "streamed"]
+
 
 def _computed(schema: JsonDict) -> None:
     """Leave a default out of the JSON Schema that is computed from another field."""
@@ -207,7 +209,9 @@ class Manifest(Part):
     gates: Gates
     publish: Publish
     memory_bytes: int | None
-    """Budget of a quantizing step, bytes; None: what the machine has."""
+    """Budget of every step, bytes; None: what the machine has."""
+    judge: Judge
+    """Who runs an artifact that its stock loader unpacks whole."""
 
     @property
     def columns(self) -> dict[str, str]:

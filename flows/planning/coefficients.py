@@ -103,6 +103,19 @@ class Scoring:
     """Bytes for each logit of the long row."""
 
 
+@dataclass(frozen=True)
+class Unpacking:
+    """What an artifact adds that is unpacked block by block while it is scored."""
+
+    rate: float
+    """Weights a second."""
+    copies: float
+    """Bytes for each weight of a block on its way."""
+    logit: int
+    """Bytes for each logit of a batch."""
+
+
+UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 8.0)
 ARTIFACTS = {

@@ -16,6 +16,7 @@ from catalog.tasks import TASKS
 from flows.manifest.model import Evaluation, Manifest, Rung
 from flows.manifest.texts import Texts
 from flows.planning import coefficients as measured
+from flows.planning.artifact_memory import streaming
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held, longest_row, read_besides, scored_shape
@@ -198,8 +199,22 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     )
     memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
     read = (scored or looks(job, rung, documents)[0]) * tokens
+    if job.streams(rung):
+        return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
     seconds = _scoring_seconds(scoring, shape, job, read, 2) + _long_seconds(scoring, shape, job)
     return Cost(memory, 0, seconds)
+
+
+def _streaming_seconds(shape: Shape, job: Job, tokens: float) -> float:
+    """Price `tokens` of documents, a long row and the first tokens of continuations, all blocks unpacked for each batch."""
+    run = tokens + LONG_ROWS * job.manifest.evaluation.tokens
+    held = streaming(job).hold_bytes * shape.elements // max(1, shape.bytes)
+    readings = run // STREAMED_TOKENS + measured.FURTHER_RUNS + sum(rows.rows for rows in read_besides(job))
+    unpacked = max(0, sum(shape.blocks) - held) * readings / measured.UNPACKING.rate
+    scoring = measured.ARTIFACTS["transformers"]
+    operations = 2 * shape.read * run / scoring.rate + scoring.logit * run * shape.vocabulary
+    alone = scoring.process.seconds + scoring.weight * shape.elements
+    return alone + unpacked + operations / cores() + _long_seconds(scoring, shape, job)
 
 
 def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalog.destinations import kind_of
+from catalog.formats import FORMATS
 from catalog.runtime import RuntimeOptions
 from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.kinds import (
@@ -167,7 +168,12 @@ class Job:
         """What keys say of that: the device, and what is asked for beside it if anything is."""
         said = self.runtime(rung).said
         said.pop("device", None)
-        return {"device": self.target.runtime.device, **({"runtime": said} if said else {})}
+        judge = {"judge": "streamed"} if self.streams(rung) else {}
+        return {"device": self.target.runtime.device, **({"runtime": said} if said else {}), **judge}
+
+    def streams(self, rung: Rung) -> bool:
+        """Whether the artifact of a rung is unpacked a block at a time when it is scored."""
+        return self.manifest.judge == "streamed" and not FORMATS[rung.recipe.format].small_in_memory
 
     def publish(self, rung: Rung) -> Step[Published]:
         """Releasing the artifact of a rung that passed."""
@@ -194,6 +200,8 @@ class Job:
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "publish": {"to": list(publish.to), "private": publish.private},
         }
+        if any(self.streams(rung) for rung in self.target.rungs):
+            said["judge"] = self.manifest.judge
         tools: dict[str, str] = {}
         search = self.target.search
         recipes = [search.base] if search else [rung.recipe for rung in self.target.rungs]

@@ -50,10 +50,15 @@ def longest_row(job: Job, shape: Shape, width: int) -> int:
     return width * longest * (3 * shape.widest + 8 * shape.hidden) + 8 * min(longest, SCORED) * shape.vocabulary
 
 
+def budget_of(job: Job) -> int:
+    """Return how many bytes scoring may take."""
+    return job.manifest.memory_bytes or int(SHARE * memory_bytes())
+
+
 def held(job: Job) -> Held:
     """Return how much of a job's original stays in memory, and what that takes at the most."""
     shape, evaluation = scored_shape(job), job.manifest.evaluation
-    budget = job.manifest.memory_bytes or int(SHARE * memory_bytes())
+    budget = budget_of(job)
     # Weights as they are stored stay mapped while they are widened.
     whole = (
         ORIGINAL.process.memory_bytes

@@ -46,6 +46,16 @@ def generates(loaded: Loaded, asked: probes.Probes, tokenizer: Any) -> tuple[Che
     return collapse(drawn, asked.sampled, silent, whose), samples
 
 
+def begins(loaded: Loaded, asked: probes.Probes) -> Check:
+    """Ask a model that generates nothing (`Loaded.is_whole`) for the likeliest first token of every continuation alone."""
+    silent = sum(first in loaded.ends for first in probes.firsts(loaded, torch.tensor(asked.prompts)))
+    prompts = len(asked.prompts)
+    detail = (
+        f"read from its files, so that nothing is generated; ends {silent} of {prompts} prompts at once, the original "
+    )
+    return Check(name="generates", passed=silent <= asked.unanswered, detail=f"{detail}{asked.unanswered}")
+
+
 def collapse(own: Texts, others: Texts, silent: bool, whose: str) -> Check:
     """Hold texts, as token ids, against others by how much they repeat themselves; silent: they are empty where these are not."""
     ours, theirs = probes.repetition(own), probes.repetition(others)

@@ -163,14 +163,21 @@ def client_of(format_: str) -> Client:
     return cast(Client, import_module(f"gates.clients.{LOADABLE[format_].client.module.replace('.', '_')}"))
 
 
-def load(path: Path, format_: str, runtime: RuntimeOptions, task: str) -> Loaded:
+def load(path: Path, format_: str, runtime: RuntimeOptions, task: str, hold_bytes: int | None = None) -> Loaded:
     """Load an artifact as its user will, with the client's own defaults but for what `runtime` says.
 
-    Raises whatever the client raises.
+    hold_bytes: of its weights, unpacked, that may stay in memory; None: all. Raises whatever the client raises.
     """
     row = LOADABLE[format_]
-    options = {**dict(row.options), **runtime.arguments(row)}
-    loaded = client_of(format_).load(path, row.loader(task, named(path)), runtime.device, **options)
+    loader = row.loader(task, named(path))
+    loaded: Loaded
+    if hold_bytes is not None:
+        from gates.clients import unpacked
+
+        loaded = unpacked.load(path, loader, hold_bytes)
+    else:
+        options = {**dict(row.options), **runtime.arguments(row)}
+        loaded = client_of(format_).load(path, loader, runtime.device, **options)
     loaded.path = path
     if row.method != loaded.method:
         loaded.faults.append(

@@ -1,13 +1,13 @@
-"""An original that is larger than memory: its weights are read from its files, in float32, whenever they are needed.
+"""A model that is larger than memory: its weights are read from its files whenever they are needed.
 
 The model's own forward runs, whatever the architecture; accelerate's hooks bring the weights of each block before it and
-drop them after it. As each run reads all that is not held, rows are run a batch at a time.
+drop them after it. As each run reads all that is not held, rows are run a batch at a time. An original is read in float32.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,11 +31,16 @@ from gates.clients.stored import StoredTensors
 from gates.evaluation.activations import Watch, hooked
 from gates.evaluation.lengths import STREAMED_TOKENS
 
+Stored = Mapping[str, Tensor]
+"""What files hold, by their own names."""
+
 
 @dataclass
 class Model(transformers.Model):
     """A model whose weights stay in its files."""
 
+    read: Mapping[str, Tensor] = field(default_factory=dict)
+    """Its weights by its own names, each read anew."""
     _expected: list[Tensor] = field(default_factory=list)
     _ready: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Rows that were run, and their logits."""
@@ -68,6 +73,12 @@ class Model(transformers.Model):
             yield self._watch
         self._watch = None
 
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Read one linear at a time."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, torch.nn.Linear):
+                yield f"{name}.weight", self.read[f"{name}.weight"]
+
     def _run(self, rows: list[Tensor]) -> list[Tensor]:
         """What stands behind a row changes nothing of what a causal model says of it."""
         ids = pad_sequence(rows, batch_first=True)
@@ -93,7 +104,7 @@ def _batch(rows: list[Tensor]) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """What one tensor of the model, or several, are read from."""
 
     name: str
@@ -103,7 +114,7 @@ class _Source:
     converter: WeightConverter | None = None
     """How transformers makes the model's tensors of them, such as experts that it stacks."""
 
-    def read(self, stored: StoredTensors, model: Any) -> dict[str, Tensor]:
+    def read(self, stored: Stored, model: Any) -> dict[str, Tensor]:
         """Return the model's tensors by name."""
         if self.converter is None:
             ((_, key),) = self.keys
@@ -115,12 +126,13 @@ class _Source:
         return {name: each[0] if isinstance(each, list) else each for name, each in made.items()}
 
 
-class _Float32(Mapping[str, Tensor]):
-    """The model's tensors by its own names, in float32; the first that fit are held."""
+class Weights(Mapping[str, Tensor]):
+    """The model's tensors by its own names, in its own dtypes; the first that fit are held."""
 
-    def __init__(self, model: Any, stored: StoredTensors, sources: Mapping[str, _Source], hold_bytes: int) -> None:
+    def __init__(self, model: Any, stored: Stored, sources: Mapping[str, Source], hold_bytes: int) -> None:
         self._model, self._stored, self._sources, self._left = model, stored, sources, hold_bytes
         self._held: dict[str, Tensor] = {}
+        self._dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
 
     def __getitem__(self, name: str) -> Tensor:
         tied = self._model.all_tied_weights_keys
@@ -128,7 +140,9 @@ class _Float32(Mapping[str, Tensor]):
         if name in self._held:
             return self._held[name]
         tensor = self._sources[name].read(self._stored, self._model)[name]
-        tensor = tensor.float() if tensor.is_floating_point() else tensor.clone()
+        dtype = self._dtypes[name] if tensor.is_floating_point() else tensor.dtype
+        # What is held must not keep a file mapped, and what is not may be its pages.
+        tensor = tensor.to(dtype, copy=tensor.nbytes <= self._left)
         if tensor.nbytes <= self._left:
             self._left -= tensor.nbytes
             self._held[name] = tensor
@@ -149,28 +163,45 @@ def load(path: Path, loader: str, hold_bytes: int) -> Model:
         loader: full name of the stock class that loads it.
         hold_bytes: of weights, in float32, that may stay in memory.
     """
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    with init_empty_weights(include_buffers=False):
-        # Buffers are computed, and have to be real.
-        model = stock_class(loader).from_config(config, dtype=torch.float32).eval()
+    model = skeleton(loader, AutoConfig.from_pretrained(path, local_files_only=True), torch.float32)
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(path)
     stored = StoredTensors(path)
-    sources = _sources(model, stored)
-    faults = _faults(model, stored, sources)
-    if not faults:
-        weights = _Float32(model, stored, sources, hold_bytes)
-        for name in dict(model.named_buffers()).keys() & sources.keys():
-            set_module_tensor_to_device(model, name, "cpu", value=weights[name])
-        # A block's code may use the weights of what is in it without calling that.
-        whole = sorted(model._no_split_modules or ())
-        device = torch.device("cpu")
-        attach_align_device_hook(model, device, offload=True, weights_map=weights, preload_module_classes=whole)
-    return Model(model, {"dtype": "float32", "weights": "read from the files when they are needed"}, faults)
+    misfits = faults(model, stored, sources(model, stored))
+    return Model(
+        model,
+        {"dtype": "float32", "weights": "read from the files when they are needed"},
+        misfits,
+        read={} if misfits else brought(model, stored, hold_bytes),
+    )
 
 
-def _sources(model: Any, stored: StoredTensors) -> dict[str, _Source]:
-    """What each tensor of the model is read from, as `from_pretrained` would have it."""
+def skeleton(loader: str, config: Any, dtype: torch.dtype) -> Any:
+    """Return a model of no weights. Buffers are computed, and have to be real."""
+    with init_empty_weights(include_buffers=False):
+        model = stock_class(loader).from_config(config, dtype=dtype).eval()
+    for word, kept in model._get_dtype_plan(dtype).items():
+        for name, module in model.named_modules():
+            if f".{word}." in f".{name}.":
+                module.to(kept)
+    return model
+
+
+def brought(model: Any, stored: Stored, hold_bytes: int) -> Weights:
+    """Have a model's weights brought whenever they are needed, and return these."""
+    weights = Weights(model, stored, sources(model, stored), hold_bytes)
+    for name in dict(model.named_buffers()).keys() & weights.keys():
+        set_module_tensor_to_device(model, name, "cpu", value=weights[name])
+    # A block's code may use the weights of what is in it without calling that.
+    whole = sorted(model._no_split_modules or ())
+    attach_align_device_hook(
+        model, torch.device("cpu"), offload=True, weights_map=weights, preload_module_classes=whole
+    )
+    return weights
+
+
+def sources(model: Any, stored: Stored) -> dict[str, Source]:
+    """Return what each tensor of the model is read from, as `from_pretrained` would have it."""
     transforms = get_model_conversion_mapping(model)
     renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
     converters = [each for each in transforms if isinstance(each, WeightConverter)]
@@ -183,20 +214,22 @@ def _sources(model: Any, stored: StoredTensors) -> dict[str, _Source]:
             name, pattern = rename_source_key(key, [], [], prefix, wanted)
         if name in wanted:
             keys.setdefault(name, []).append((pattern, key))
-    sources: dict[str, _Source] = {}
+    found: dict[str, Source] = {}
     for name, parts in keys.items():
         converter = by_pattern[parts[0][0]] if parts[0][0] else None
-        source = _Source(name, tuple(parts), converter)
+        source = Source(name, tuple(parts), converter)
         targets = converter.target_patterns if converter else ("",)
-        sources |= {name.replace(targets[0], target, 1): source for target in targets}
-    tied = {name: sources[twin] for name, twin in model.all_tied_weights_keys.items() if twin in sources}
-    return sources | tied
+        found |= {name.replace(targets[0], target, 1): source for target in targets}
+    tied = {name: found[twin] for name, twin in model.all_tied_weights_keys.items() if twin in found}
+    return found | tied
 
 
-def _faults(model: Any, stored: StoredTensors, sources: Mapping[str, _Source]) -> list[str]:
-    """What transformers would report of these files."""
+def faults(model: Any, stored: StoredTensors, sources: Mapping[str, Source], packed: Collection[str] = ()) -> list[str]:
+    """Return what transformers would report of these files; it looks at no shape of those tensors that are `packed`."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    plain = {name: source.keys[0][1] for name, source in sources.items() if source.converter is None}
+    plain = {
+        name: source.keys[0][1] for name, source in sources.items() if source.converter is None and name not in packed
+    }
     info = LoadStateDictInfo(
         missing_keys=shapes.keys() - sources.keys(),
         unexpected_keys=stored.keys() - {key for source in sources.values() for _, key in source.keys},

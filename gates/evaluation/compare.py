@@ -9,11 +9,12 @@ from typing import Any
 from catalog import architectures, libraries
 from catalog.formats import LOADABLE
 from catalog.tasks import TASKS
-from gates.checks import behaviour, files, names, weights
+from gates.checks import behaviour, files, names, stock, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
 from gates.evaluation import baseline, readers, speed, tasks, texts
 from gates.evaluation.findings import Findings
+from gates.evaluation.lengths import STOCK_ROWS
 from gates.evaluation.readers import Readers
 from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
@@ -123,7 +124,8 @@ def _examine(
     beside = _beside(request, original, limit, findings)
     loaded = None
     with findings.attempt("loads"):
-        loaded = load(request.artifact, request.format, request.runtime, request.task)
+        hold = request.streamed.hold_bytes if request.streamed else None
+        loaded = load(request.artifact, request.format, request.runtime, request.task, hold)
         detail = loaded.faults[0] if loaded.faults else f"{_loader(request)} reports nothing amiss"
         findings.add(Check(name="loads", passed=not loaded.faults, detail=detail))
         findings.runtime = loaded.runtime
@@ -134,6 +136,9 @@ def _examine(
     report("artifact: loading", 1, 1)
     if beside is None:
         return
+    if request.streamed and not previous:
+        with findings.attempt(stock.NAME):
+            findings.add(_stock(request, request.streamed.stock_blocks))
     task = measured(request.task)
     asked = Asked(request.model, beside.tokenizer, original.row_tokens, request.baseline, beside.processor)
     with findings.attempt("finite"):
@@ -153,6 +158,13 @@ def _examine(
     if request.tasks and not previous:
         with findings.attempt("tasks"):
             _put_tasks(request, loaded, beside.tokenizer, findings)
+
+
+def _stock(request: EvidenceRequest, blocks: int) -> Check:
+    """Hold what is streamed against the stock loader, with as many blocks as that can hold."""
+    stored = Stored(request.baseline / "documents")
+    rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
+    return stock.agrees(request.artifact, _loader(request), blocks, rows)
 
 
 def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:
@@ -200,7 +212,10 @@ def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices
     for view, scored, chosen in (("documents", findings.documents, indices), ("chat", findings.chat, chat)):
         word = baseline.WORDS[view]
         stored = Stored(request.baseline / view)
-        compared = measured(request.task).compare(loaded, stored, chosen)
+        task = measured(request.task)
+        if not loaded.is_whole:
+            task.announce(loaded, [stored.read(index) for index in chosen])
+        compared = task.compare(loaded, stored, chosen)
         for index in chosen if infinite is None else ():
             try:
                 scored.append(next(compared).model_copy(update={"domain": stored.domain(index)}))

@@ -44,12 +44,16 @@ def ask(loaded: Loaded, rows: list[Tensor]) -> Probes:
         greedy = continuations(loaded, prompts, sample=False)
         drawn = continuations(loaded, prompts, sample=True)
         return Probes(prompts=asked, greedy=greedy, sampled=drawn, unanswered=sum(not each for each in greedy))
-    loaded.expect(list(prompts))
-    firsts = [int(loaded.logits(prompt)[-1].argmax()) for prompt in prompts]
     begun = [row for row in rows if tuple(row[:PROMPT_TOKENS].tolist()) in asked]
     texts = tuple(tuple(row[PROMPT_TOKENS : PROMPT_TOKENS + NEW_TOKENS].tolist()) for row in begun)
-    unanswered = sum(first in loaded.ends for first in firsts)
+    unanswered = sum(first in loaded.ends for first in firsts(loaded, prompts))
     return Probes(prompts=asked, greedy=None, sampled=texts, unanswered=unanswered)
+
+
+def firsts(loaded: Loaded, prompts: Tensor) -> list[int]:
+    """Return the likeliest token after each prompt, int64 (prompts, tokens), in one reading of the weights."""
+    loaded.expect(list(prompts))
+    return [int(loaded.logits(prompt)[-1].argmax()) for prompt in prompts]
 
 
 def prompts_of(rows: list[Tensor]) -> Tensor:

@@ -72,7 +72,10 @@ class TextGeneration(DistributionTask):
             findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
         with findings.attempt("generates"):
             answers = probes.Probes.model_validate_json((asked.baseline / "probes.json").read_bytes())
-            check, findings.samples = behaviour.generates(loaded, answers, asked.tokenizer)
+            if loaded.is_whole:
+                check, findings.samples = behaviour.generates(loaded, answers, asked.tokenizer)
+            else:
+                check = behaviour.begins(loaded, answers)
             findings.add(check)
         report("artifact: generating", 1, 1)
 

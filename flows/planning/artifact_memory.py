@@ -1,0 +1,50 @@
+"""How an artifact that its stock loader unpacks whole is scored in less memory: `judge: streamed` of a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.manifest.model import Evaluation
+from flows.planning.coefficients import MAPPED, SCORING, UNPACKING
+from flows.planning.jobs import Job
+from flows.planning.original_memory import budget_of, longest_row, scored_shape
+from flows.planning.shape import Shape
+from gates.evaluation.lengths import LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """What that takes."""
+
+    memory_bytes: int
+    hold_bytes: int
+    """Of unpacked weights that stay in memory."""
+    stock_blocks: int
+    """The first blocks that the stock loader can hold: all of them, where there is room."""
+
+
+def streaming(job: Job) -> Streaming:
+    """Return how the artifacts of a job are scored block by block; the stock loader holds one block at the least."""
+    shape, budget = scored_shape(job), budget_of(job)
+    width = shape.bytes / max(1, shape.elements)
+    least = _working(shape, job.manifest.evaluation, width) + longest_row(job, shape, 2)
+    hold = min(max(0, budget - least), int(width * shape.elements))
+    block = width * max(shape.blocks, default=1)
+    around = _stock(shape, width, 0)
+    blocks = max(1, min(len(shape.blocks), int((budget - around) // block)))
+    return Streaming(max(least + hold, int(around + blocks * block)), hold, blocks)
+
+
+def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
+    """A block, or a larger tensor, packed, unpacked and on its way there; what it makes of a batch; and the logits."""
+    tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
+    weights = max((UNPACKING.copies + width) * max(shape.blocks, default=0), width * shape.largest)
+    made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden)
+    mapped = min(shape.bytes, MAPPED)
+    return SCORING.memory_bytes + mapped + int(weights) + made + UNPACKING.logit * tokens * shape.vocabulary
+
+
+def _stock(shape: Shape, width: float, blocks: int) -> float:
+    """What the stock loader holds of so many blocks: these and all that is beside blocks, unpacked, and logits of a few rows."""
+    held = shape.elements - sum(shape.blocks) + sum(shape.blocks[:blocks])
+    return SCORING.memory_bytes + width * held + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary

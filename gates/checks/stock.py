@@ -1,0 +1,67 @@
+"""The stock loader as judge of an artifact that it cannot hold whole: what it says with the first blocks is what is streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers.utils import logging
+
+from gates.clients import transformers, unpacked
+from gates.evaluation.lengths import STOCK_ROWS, STOCK_TOKENS
+from gates.evidence import Check
+
+NAME = "stock"
+ROUNDINGS = 1.0
+"""Steps of the dtype, relative, that logits may be apart by, root mean square. The same products are made of the same numbers:
+those of the demo are equal to the last bit."""
+
+
+def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Check:
+    """Load the first blocks with the stock loader, then stream them, and hold their logits against each other.
+
+    Args:
+        path: of the artifact.
+        loader: full name of the stock class.
+        blocks: how many the stock loader can hold.
+        rows: token ids, int64 (tokens,) each.
+    """
+    given = [row[:STOCK_TOKENS] for row in rows[:STOCK_ROWS]]
+    config = unpacked.cut(path, blocks)
+    text = config.get_text_config()
+    whole = unpacked.cut(path, None).get_text_config().num_hidden_layers
+    theirs, method = _stock(path, loader, config, given)
+    model = unpacked.load(path, loader, 0, text.num_hidden_layers)
+    ours = [model.logits(row).float() for row in given]
+    apart = max(_apart(own, other) for own, other in zip(ours, theirs, strict=True))
+    unit = apart / torch.finfo(config.dtype or torch.float32).eps
+    alike = unit <= ROUNDINGS and method == model.method
+    detail = (
+        f"{loader} with the first {text.num_hidden_layers} of {whole} blocks gives the logits that are streamed, "
+        f"{unit:.2g} steps of its dtype apart"
+    )
+    if method != model.method:
+        detail = f"{loader} loads with quantization {method or 'none'}, where {model.method} is streamed"
+    elif not alike:
+        detail = detail.replace("gives the logits that are streamed", "does not give the logits that are streamed")
+    return Check(name=NAME, passed=alike, detail=detail)
+
+
+def _stock(path: Path, loader: str, config: object, rows: Sequence[Tensor]) -> tuple[list[Tensor], str | None]:
+    """Logits of the stock loader, float32 (tokens, vocabulary) each, and the quantization it loaded with."""
+    verbosity = logging.get_verbosity()
+    # It tells all tensors of the blocks that are left out.
+    logging.set_verbosity_error()
+    try:
+        loaded = transformers.load(path, loader, "CPU", config=config)
+    finally:
+        logging.set_verbosity(verbosity)
+    return [loaded.logits(row).float() for row in rows], loaded.method
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    """Root mean square of a difference over that of the logits; infinite where one is no number."""
+    apart = (ours - theirs).norm() / theirs.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    return float(apart) if torch.isfinite(apart) else torch.inf

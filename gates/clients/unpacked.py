@@ -1,0 +1,110 @@
+"""An artifact whose stock loader unpacks it whole, in less memory: unpacked tensor by tensor whenever a weight is needed.
+
+The configuration is read, and each tensor unpacked, by the code that transformers loads it with; what is ours is when that
+is done. `gates.checks.stock` holds this against the stock loader.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from compressed_tensors.compressors import BaseCompressor
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig
+from transformers.quantizers import AutoHfQuantizer
+
+from gates.clients import streamed
+from gates.clients.stored import StoredTensors
+from gates.clients.transformers import method_of
+
+
+class Unpacked(Mapping[str, Tensor]):
+    """What a directory holds, by its own names, with `weight` for the tensors that a quantized weight is packed in."""
+
+    def __init__(self, stored: StoredTensors, schemes: Mapping[str, Any]) -> None:
+        self._stored, self._schemes = stored, schemes
+        self._parts: dict[str, list[str]] = {}
+        """Stored tensors by what is made of them."""
+        for name in stored:
+            module, _, part = name.rpartition(".")
+            packed = module in schemes and part != "bias"
+            self._parts.setdefault(f"{module}.weight" if packed else name, []).append(name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        scheme = self._schemes.get(name.removesuffix(".weight"))
+        if scheme is None or not name.endswith(".weight"):
+            return self._stored[name]
+        parts = {part.rpartition(".")[2]: self._stored[part] for part in self._parts[name]}
+        compressor = BaseCompressor.get_value_from_registry(scheme.format.value)
+        try:
+            return torch.as_tensor(compressor.decompress(parts, scheme)["weight"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ValueError(f"{name} cannot be unpacked: {error}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) -> streamed.Model:
+    """Open an artifact of compressed-tensors for the dtype that its configuration names.
+
+    Args:
+        path: its directory.
+        loader: full name of the stock class that loads it.
+        hold_bytes: of weights, unpacked, that may stay in memory.
+        blocks: the first that are run; None: all.
+    """
+    config = cut(path, blocks)
+    dtype, stored = config.dtype or torch.float32, StoredTensors(path)
+    packed = _packed(loader, config, dtype)
+    tensors = streamed.sources(packed, stored)
+    schemes = {name: scheme for name in tensors if (scheme := _scheme(packed, name)) is not None}
+    misfits = streamed.faults(packed, stored, tensors, schemes)
+    model = streamed.skeleton(loader, config, dtype)
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    by_module = {tensors[name].keys[0][1].rpartition(".")[0]: scheme for name, scheme in schemes.items()}
+    # What is left over belongs to the blocks that are not run.
+    whole = blocks is not None or not misfits
+    read = streamed.brought(model, Unpacked(stored, by_module), hold_bytes) if whole else {}
+    named = str(dtype).removeprefix("torch.")
+    told = {"dtype": named, "weights": "unpacked from the files when they are needed"}
+    return streamed.Model(model, told, misfits, method=method_of(packed), read=read)
+
+
+def cut(path: Path, blocks: int | None) -> Any:
+    """Return a model's configuration, with its first blocks alone; None: all of them."""
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    text = config.get_text_config()
+    if blocks is None or blocks >= text.num_hidden_layers:
+        return config
+    # Whatever says something of each block, such as `layer_types`.
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == text.num_hidden_layers:
+            setattr(text, name, value[:blocks])
+    text.num_hidden_layers = blocks
+    return config
+
+
+def _packed(loader: str, config: Any, dtype: torch.dtype) -> Any:
+    """The model as transformers prepares it before it loads the tensors: no weights, the names and shapes of the packed ones."""
+    config = copy.deepcopy(config)
+    model = streamed.skeleton(loader, config, dtype).to("meta")
+    quantizer = AutoHfQuantizer.from_config(config.quantization_config, pre_quantized=True)
+    with torch.device("meta"):
+        quantizer.preprocess_model(model, dtype=dtype)
+    model.hf_quantizer = quantizer
+    return model
+
+
+def _scheme(packed: Any, name: str) -> Any:
+    """How the tensor of that name is packed with others of its module; None: it is stored as it is."""
+    module, _, part = name.rpartition(".")
+    return None if part == "bias" else getattr(packed.get_submodule(module), "quantization_scheme", None)
