@@ -96,7 +96,9 @@ class Scoring:
     weight: float = 0.0
     """For each weight that is held against the original's."""
     compared: int = 0
-    """Bytes for each weight of the largest tensor meanwhile."""
+    """Bytes for each weight that is unpacked at once meanwhile."""
+    at_once: int | None = None
+    """How many these are of a tensor that is beside blocks; None: all of it. A linear of a block is unpacked whole."""
     copies: int = 1
     """Of weights that stay packed, in memory."""
     long: int = 0
@@ -119,9 +121,18 @@ UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 8.0)
 ARTIFACTS = {
-    "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12),
+    "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, at_once=0),
     "optimum.intel": Scoring(
-        COMPILED, BFLOAT16_RATE, logit=1e-8, layer=2e-4, block=0.25, weight=2e-8, compared=12, copies=2, long=4
+        COMPILED,
+        BFLOAT16_RATE,
+        logit=1e-8,
+        layer=2e-4,
+        block=0.25,
+        weight=2e-8,
+        compared=12,
+        at_once=1 << 26,
+        copies=2,
+        long=4,
     ),
     "intel_extension_for_transformers.transformers": Scoring(
         Process(1900 * MB, 25.0), BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, copies=3

@@ -194,15 +194,19 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     scoring = measured.ARTIFACTS[made.client.module]
     packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
     # The original's weights are mapped to be compared with, a part of them at a time.
-    memory = (
-        scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + scoring.compared * shape.largest
-    )
+    memory = scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + _compared(scoring, shape)
     memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
     read = (scored or looks(job, rung, documents)[0]) * tokens
     if job.streams(rung):
         return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
     seconds = _scoring_seconds(scoring, shape, job, read, 2) + _long_seconds(scoring, shape, job)
     return Cost(memory, 0, seconds)
+
+
+def _compared(scoring: Scoring, shape: Shape) -> int:
+    """Bytes of the weights that are held against the original's at once."""
+    beside = shape.largest if scoring.at_once is None else scoring.at_once
+    return scoring.compared * min(shape.largest, max(beside, shape.widest * shape.hidden))
 
 
 def _streaming_seconds(shape: Shape, job: Job, tokens: float) -> float:

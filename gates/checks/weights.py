@@ -6,7 +6,10 @@ the direction of every short run of weights: rounding is small against the run, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -32,12 +35,12 @@ def weights(loaded: Loaded, model: Path) -> Check:
     compared = 0
     originals = StoredTensors(model)
     stored_as = loaded.stored_names(originals)
-    for name, dense in loaded.weights():
+    for name, parts in groupby(loaded.weights(), itemgetter(0)):
         key = stored_as.get(name, name)
         if key not in originals:
             continue
         compared += 1
-        fault = _fault(dense, originals[key])
+        fault = _fault((rows for _, rows in parts), originals[key])
         if fault:
             return Check(name="weights", passed=False, detail=f"{name}: {fault}")
     if not compared:
@@ -58,13 +61,19 @@ class _Rows:
     """float32 (3,): the sums of squares of both, and that of their products."""
 
 
-def _fault(ours: Tensor, theirs: Tensor) -> str | None:
-    if ours.shape != theirs.shape:
-        return f"shape {tuple(ours.shape)}, the original's is {tuple(theirs.shape)}"
-    step = max(1, AT_ONCE // ours[0].numel())
-    parts = [
-        _rows(a.float(), b.float()) for a, b in zip(torch.split(ours, step), torch.split(theirs, step), strict=True)
-    ]
+def _fault(ours: Iterable[Tensor], theirs: Tensor) -> str | None:
+    """Compare a weight, whose rows come in one part or several, with the original's."""
+    parts, row = [], 0
+    for part in ours:
+        other = theirs[row : row + len(part)]
+        row += len(part)
+        if part.shape != other.shape:
+            return f"shape {(row, *part.shape[1:])}, the original's is {tuple(theirs.shape)}"
+        step = max(1, AT_ONCE // part[0].numel())
+        pairs = zip(torch.split(part, step), torch.split(other, step), strict=True)
+        parts += [_rows(a.float(), b.float()) for a, b in pairs]
+    if row != len(theirs):
+        return f"shape {(row, *theirs.shape[1:])}, the original's is {tuple(theirs.shape)}"
     if not all(part.finite for part in parts):
         return "NaN or infinite weights"
     zero = torch.cat([part.zero for part in parts]).nonzero()

@@ -112,7 +112,10 @@ class Loaded(ABC):
 
     @abstractmethod
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the original's name and the dense weight, (out, in), of every linear as the client computes with it."""
+        """Yield the original's name and the dense weight, (out, in), of every linear as the client computes with it.
+
+        A large one may come in parts, rows after rows, one after the other under one name.
+        """
 
     def stored_names(self, stored: StoredTensors) -> Mapping[str, str]:
         """Return, of the names that `weights` yields, those under which an original stores another → that."""

@@ -31,6 +31,9 @@ CHARACTERS = 400
 AT_ONCE = 1024
 """Tokens of a long row that are run at once: a graph makes a logit of every token it is given."""
 
+AT_ONCE_WEIGHTS = 1 << 26
+"""Weights that are unpacked at once: a head of half a billion would take 4 GB."""
+
 _HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
@@ -120,15 +123,50 @@ class Model(transformers.Model):
             if constants is None:
                 continue
             name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-            weight = _by_itself(source.get_node())
-            folded = core.compile_model(openvino.Model([weight.output(0)], [], "weight"), "CPU")
-            dense = torch.from_numpy(folded([])[0])  # it is a copy of its own
-            dense = dense if operation.get_attributes()["transpose_b"] else dense.mT
-            if dense.dim() == 3:
-                # One matrix of all experts, whose name has a star for their number.
-                yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
-            else:
-                yield name, dense
+            transposed = operation.get_attributes()["transpose_b"]
+            for dense in _dense(core, _by_itself(source.get_node()), transposed):
+                if dense.dim() == 3:
+                    # One matrix of all experts, whose name has a star for their number.
+                    yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
+                else:
+                    yield name, dense
+
+
+def _dense(core: Any, node: Any, transposed: bool) -> Iterator[Tensor]:
+    """Fold a weight, float32 (out, in), in parts where it is a large one whose rows are those of its constants."""
+    import openvino
+
+    rows, *rest = node.get_output_shape(0)
+    step = max(1, AT_ONCE_WEIGHTS // max(1, prod(rest)))
+    starts = range(0, rows, step) if transposed and len(rest) == 1 and _divides(node, rows) else range(1)
+    for start in starts:
+        part = _some_rows(node, rows, start, min(start + step, rows)) if len(starts) > 1 else node
+        folded = core.compile_model(openvino.Model([part.output(0)], [], "weight"), "CPU")
+        dense = torch.from_numpy(folded([])[0])  # it is a copy of its own
+        yield dense if transposed else dense.mT
+
+
+def _divides(node: Any, rows: int) -> bool:
+    """Whether a decompression is of constants of whole bytes that have so many rows, or one number."""
+    if node.get_type_name() == "Constant":
+        whole = node.get_output_element_type(0).bitwidth >= 8
+        return bool(whole and (node.get_output_shape(0)[:1] == [rows] or prod(node.get_output_shape(0)) == 1))
+    known = node.get_type_name() in ("Convert", "Subtract", "Multiply")
+    return known and all(_divides(value.get_source_output().get_node(), rows) for value in node.inputs())
+
+
+def _some_rows(node: Any, rows: int, start: int, stop: int) -> Any:
+    """Return a decompression of some rows of its constants."""
+    from openvino import opset13 as ops
+
+    if node.get_type_name() == "Constant":
+        if prod(node.get_output_shape(0)) == 1:
+            return node
+        return ops.slice(node, [start], [stop], [1], [0])
+    below = [_some_rows(value.get_source_output().get_node(), rows, start, stop) for value in node.inputs()]
+    if node.get_type_name() == "Convert":
+        return ops.convert(*below, node.get_element_type())
+    return (ops.subtract if node.get_type_name() == "Subtract" else ops.multiply)(*below)
 
 
 def _parts(model: Any) -> tuple[Any, ...]:

@@ -142,3 +142,15 @@ def test_logits_at_places_of_a_row_in_parts(exported: Path, monkeypatch: pytest.
     )
     assert parts.shape == whole.shape and (parts - whole).abs().max() < 0.02
     assert torch.equal(parts, loaded.logits_at(ids, places).float().softmax(-1)), "the cache begins empty each time"
+
+
+def test_a_large_weight_is_unpacked_in_parts(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = client.load(exported, "openvino", RuntimeOptions(), "text-generation")
+    whole = dict(loaded.weights())
+    monkeypatch.setattr(optimum_intel, "AT_ONCE_WEIGHTS", 300 * 256)
+    parts: dict[str, list[torch.Tensor]] = {}
+    for name, rows in loaded.weights():
+        parts.setdefault(name, []).append(rows)
+    assert parts.keys() == whole.keys() and max(map(len, parts.values())) == 7
+    for name, dense in whole.items():
+        torch.testing.assert_close(torch.cat(parts[name]), dense, rtol=0, atol=0)

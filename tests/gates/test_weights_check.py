@@ -23,6 +23,7 @@ def spoiled(sound: Tensor, fault: str) -> Tensor:
     return made
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("at_once", [COLUMNS, 77 * COLUMNS, ROWS * COLUMNS])
 @pytest.mark.parametrize(
     ("fault", "said"),
@@ -35,11 +36,17 @@ def spoiled(sound: Tensor, fault: str) -> Tensor:
     ],
 )
 def test_a_fault_is_told_in_the_same_words(
-    at_once: int, fault: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+    parts: int, at_once: int, fault: str, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "AT_ONCE", at_once)
     generator = torch.Generator().manual_seed(0)
     original = torch.randn(ROWS, COLUMNS, generator=generator).bfloat16()
     rounded = original.float() + 0.1 * torch.randn(ROWS, COLUMNS, generator=generator)
-    found = weights._fault(spoiled(rounded, fault).bfloat16(), original)
+    found = weights._fault(spoiled(rounded, fault).bfloat16().tensor_split(parts), original)
     assert found == said if fault != "other" else found is not None and found.endswith(said or "")
+
+
+@pytest.mark.parametrize("rows", [ROWS - 8, ROWS + 8])
+def test_too_few_rows_and_too_many_are_told(rows: int) -> None:
+    given = torch.ones(rows, COLUMNS).tensor_split(4)
+    assert weights._fault(given, torch.ones(ROWS, COLUMNS)) == f"shape ({rows}, 100), the original's is (1000, 100)"
