@@ -30,15 +30,12 @@ def refuse_unstreamed(source: Source, manifest: Manifest) -> None:
             f"is streamed, which is for models that continue texts; those for {task.words} are run row by row",
         )
     gates = manifest.gates
-    running = {
-        "speed": gates.speed is not None,
-        "tasks": bool(gates.tasks),
-        **{name: gate.generates for name, gate in gates.asked()},
-    }
-    for name, runs in running.items():
-        if runs:
-            raise source.error(
-                ("gates", name),
-                f"runs the stock loader, and target {unpacked[0]} is streamed (judge); leave the gate out, or put that target "
-                "in a manifest of its own",
-            )
+    running = [name for name, gate in gates.asked() if gate.generates or name == "speed"]
+    if gates.tasks:
+        running.append("tasks")
+    if running:
+        raise source.error(
+            ("gates", running[0]),
+            f"runs the stock loader, and target {unpacked[0]} is streamed (judge); leave the gate out, or put that target in "
+            "a manifest of its own",
+        )

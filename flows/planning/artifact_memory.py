@@ -29,8 +29,9 @@ def streaming(job: Job) -> Streaming:
     width = shape.bytes / max(1, shape.elements)
     least = _working(shape, job.manifest.evaluation, width) + longest_row(job, shape, 2)
     hold = min(max(0, budget - least), int(width * shape.elements))
-    block = width * max(shape.blocks, default=1)
-    around = _stock(shape, width, 0)
+    # Packed as they are read, and unpacked.
+    block = (width + 1) * max(shape.blocks, default=1)
+    around = _stock(shape, width)
     blocks = max(1, min(len(shape.blocks), int((budget - around) // block)))
     return Streaming(max(least + hold, int(around + blocks * block)), hold, blocks)
 
@@ -44,7 +45,7 @@ def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
     return SCORING.memory_bytes + mapped + int(weights) + made + UNPACKING.logit * tokens * shape.vocabulary
 
 
-def _stock(shape: Shape, width: float, blocks: int) -> float:
-    """What the stock loader holds of so many blocks: these and all that is beside blocks, unpacked, and logits of a few rows."""
-    held = shape.elements - sum(shape.blocks) + sum(shape.blocks[:blocks])
-    return SCORING.memory_bytes + width * held + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
+def _stock(shape: Shape, width: float) -> float:
+    """What the stock loader holds beside blocks: tensors, as they are mapped and copied, and logits of a few rows."""
+    beside = shape.elements - sum(shape.blocks)
+    return SCORING.memory_bytes + 2 * width * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary

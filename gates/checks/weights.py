@@ -48,57 +48,72 @@ def weights(loaded: Loaded, model: Path) -> Check:
     return Check(name="weights", passed=True, detail=f"{compared} linear weights point where the original's do")
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What some rows of a tensor, and the original's, say."""
+@dataclass
+class _Seen:
+    """What was seen of a tensor so far. Numbers alone: tensors that are kept between large ones spread these over the heap."""
 
-    finite: bool
-    zero: Tensor
-    """bool (rows,): whether all of a row is zero, and the original's is not."""
-    opposed: Tensor
-    """bool (rows, runs): whether a run points against the original's."""
-    products: Tensor
-    """float32 (3,): the sums of squares of both, and that of their products."""
+    finite: bool = True
+    zero: int = 0
+    """Rows that are all zero where the original's are not."""
+    first_zero: int = -1
+    opposed: int = 0
+    """Runs that point against the original's."""
+    first_opposed: tuple[int, int] = (-1, -1)
+    """Row, and run."""
+    own: float = 0.0
+    """Sum of squares."""
+    other: float = 0.0
+    """The original's."""
+    both: float = 0.0
+    """Sum of their products."""
+
+    def add(self, row: int, ours: Tensor, theirs: Tensor) -> None:
+        """Look at some rows, float32 (rows, columns), the first of which is `row`."""
+        pad = -ours.shape[-1] % RUN
+        runs = [torch.nn.functional.pad(w, (0, pad)).reshape(len(w), -1, RUN) for w in (ours, theirs)]
+        self.finite &= bool(torch.isfinite(ours).all())
+        zero = ((ours == 0).all(-1) & (theirs != 0).any(-1)).nonzero()
+        if len(zero) and not self.zero:
+            self.first_zero = row + int(zero[0])
+        self.zero += len(zero)
+        opposed = (_cosine(runs[0], runs[1]) < OPPOSED).nonzero()
+        if len(opposed) and not self.opposed:
+            first, run = opposed[0].tolist()
+            self.first_opposed = row + first, run
+        self.opposed += len(opposed)
+        self.own += float((ours * ours).sum())
+        self.other += float((theirs * theirs).sum())
+        self.both += float((ours * theirs).sum())
+
+    def fault(self) -> str | None:
+        """Return what is wrong with it."""
+        if not self.finite:
+            return "NaN or infinite weights"
+        if self.zero:
+            return f"{self.zero} output channels are all zero, the first {self.first_zero}; the original's are not"
+        whole = self.both / (self.own * self.other) ** 0.5 if self.own * self.other > 0 else 1.0
+        if whole < UNLIKE:
+            return f"cosine {whole:.2f} to the original's weights: these are not its weights"
+        if self.opposed:
+            row, run = self.first_opposed
+            return f"{self.opposed} runs of {RUN} weights point against the original's, first row {row}, column {run * RUN}"
+        return None
 
 
 def _fault(ours: Iterable[Tensor], theirs: Tensor) -> str | None:
     """Compare a weight, whose rows come in one part or several, with the original's."""
-    parts, row = [], 0
+    seen, row = _Seen(), 0
     for part in ours:
         other = theirs[row : row + len(part)]
-        row += len(part)
         if part.shape != other.shape:
-            return f"shape {(row, *part.shape[1:])}, the original's is {tuple(theirs.shape)}"
+            return f"shape {(row + len(part), *part.shape[1:])}, the original's is {tuple(theirs.shape)}"
         step = max(1, AT_ONCE // part[0].numel())
-        pairs = zip(torch.split(part, step), torch.split(other, step), strict=True)
-        parts += [_rows(a.float(), b.float()) for a, b in pairs]
+        for a, b in zip(torch.split(part, step), torch.split(other, step), strict=True):
+            seen.add(row, a.float(), b.float())
+            row += len(a)
     if row != len(theirs):
         return f"shape {(row, *theirs.shape[1:])}, the original's is {tuple(theirs.shape)}"
-    if not all(part.finite for part in parts):
-        return "NaN or infinite weights"
-    zero = torch.cat([part.zero for part in parts]).nonzero()
-    if len(zero):
-        return f"{len(zero)} output channels are all zero, the first {int(zero[0])}; the original's are not"
-    own, other, both = torch.stack([part.products for part in parts]).double().sum(0)
-    whole = both / (own * other).sqrt() if own * other > 0 else 1.0
-    if whole < UNLIKE:
-        return f"cosine {float(whole):.2f} to the original's weights: these are not its weights"
-    opposed = torch.cat([part.opposed for part in parts]).nonzero()
-    if len(opposed):
-        row, run = opposed[0].tolist()
-        return f"{len(opposed)} runs of {RUN} weights point against the original's, first row {row}, column {run * RUN}"
-    return None
-
-
-def _rows(ours: Tensor, theirs: Tensor) -> _Rows:
-    pad = -ours.shape[-1] % RUN
-    runs = [torch.nn.functional.pad(w, (0, pad)).reshape(len(w), -1, RUN) for w in (ours, theirs)]
-    return _Rows(
-        bool(torch.isfinite(ours).all()),
-        (ours == 0).all(-1) & (theirs != 0).any(-1),
-        _cosine(runs[0], runs[1]) < OPPOSED,
-        torch.stack([(a * b).sum() for a, b in ((ours, ours), (theirs, theirs), (ours, theirs))]),
-    )
+    return seen.fault()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

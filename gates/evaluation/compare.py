@@ -122,6 +122,10 @@ def _examine(
     with findings.attempt("config"):
         findings.add(names.config(request.model, request.artifact))
     beside = _beside(request, original, limit, findings)
+    if request.streamed:
+        # Before the other is loaded, which would be held beside it.
+        with findings.attempt(stock.NAME):
+            findings.add(_stock(request, request.streamed.stock_blocks, previous))
     loaded = None
     with findings.attempt("loads"):
         hold = request.streamed.hold_bytes if request.streamed else None
@@ -136,9 +140,6 @@ def _examine(
     report("artifact: loading", 1, 1)
     if beside is None:
         return
-    if request.streamed and not previous:
-        with findings.attempt(stock.NAME):
-            findings.add(_stock(request, request.streamed.stock_blocks))
     task = measured(request.task)
     asked = Asked(request.model, beside.tokenizer, original.row_tokens, request.baseline, beside.processor)
     with findings.attempt("finite"):
@@ -160,8 +161,10 @@ def _examine(
             _put_tasks(request, loaded, beside.tokenizer, findings)
 
 
-def _stock(request: EvidenceRequest, blocks: int) -> Check:
-    """Hold what is streamed against the stock loader, with as many blocks as that can hold."""
+def _stock(request: EvidenceRequest, blocks: int, previous: Evidence | None) -> Check:
+    """Hold what is streamed against the stock loader, with as many blocks as that can hold, at the first look."""
+    if previous:
+        return next(check for check in previous.checks if check.name == stock.NAME)
     stored = Stored(request.baseline / "documents")
     rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
     return stock.agrees(request.artifact, _loader(request), blocks, rows)

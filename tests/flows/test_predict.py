@@ -8,11 +8,14 @@ import pytest
 
 from flows.execution.steps import note
 from flows.files.headers import Tensor
+from flows.manifest.errors import ManifestError
+from flows.planning.artifact_memory import streaming
 from flows.planning.cost import Cost, gating, looks, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held
 from flows.planning.plan import Plan, plan, read
 from flows.planning.predictions import Predictions
+from flows.planning.preflight.memory import check_memory
 from flows.store import Store
 from tests.flows.conftest import quantmill, room
 from tests.flows.results import artifact
@@ -126,6 +129,28 @@ def test_scoring_is_predicted(tmp_path: Path) -> None:
     cost = gating(single, rung, made, 64)
     assert close(cost, 4.8e9, 170), cost
     assert gating(single, rung, made).seconds < 0.6 * cost.seconds, "the first look is at eight of them"
+
+
+@pytest.mark.parametrize(
+    ("memory", "blocks"), [(6_000_000_000, (5, 11)), (12_000_000_000, (18, 24)), (10**11, (32, 32))]
+)
+def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
+    memory: int, blocks: tuple[int, int], tmp_path: Path
+) -> None:
+    single = job(tmp_path, "rtn", "8 B")
+    given = single.manifest.model_copy(update={"memory_bytes": memory})
+    whole, read = (
+        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
+    )
+    rung = single.target.rungs[0]
+    if memory == 6_000_000_000:
+        with pytest.raises(ManifestError, match="`judge: streamed` unpacks a block at a time"):
+            check_memory(whole)
+    check_memory(read)
+    how, cost = streaming(read), gating(read, rung, weights_bytes(single.original, rung))
+    assert how.memory_bytes == cost.memory_bytes <= memory
+    assert blocks[0] <= how.stock_blocks <= blocks[1]
+    assert whole.verdict(rung).key != read.verdict(rung).key
 
 
 @pytest.mark.parametrize("memory", [None, 5_000_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])

@@ -188,4 +188,26 @@ KEYS = (
     Wrong("private in words", GOOD + 'publish: {private: "yes"}\n', 6, "publish.private", ("write true",)),
     Wrong("memory without a unit", GOOD + "memory: 4\n", 6, "memory", ("4GB",)),
     Wrong("memory in odd units", GOOD + "memory: 4 gigs\n", 6, "memory", ("4GB",)),
+    Wrong("a judge that is none", GOOD + "judge: fair\n", 6, "judge", ("allowed: stock, streamed",)),
+    Wrong(
+        "nothing that is unpacked",
+        GOOD.replace("w4-rtn-g32", "nf4") + "judge: streamed\n",
+        6,
+        "judge",
+        ("is for format compressed-tensors", "keep weights packed"),
+    ),
+    Wrong(
+        "an encoder that is streamed",
+        GOOD.replace("./model}", "./model, task: feature-extraction}") + "judge: streamed\n",
+        6,
+        "judge",
+        ("are run row by row",),
+    ),
+    Wrong(
+        "the speed of what is streamed",
+        GOOD + "judge: streamed\ngates: {speed: {min_ratio: 0.5}}\n",
+        7,
+        "gates.speed",
+        ("runs the stock loader", "target int4 is streamed"),
+    ),
 )
