@@ -37,15 +37,16 @@ def streaming(job: Job) -> Streaming:
 
 
 def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
-    """A block, or a larger tensor, packed, unpacked and on its way there; what it makes of a batch; and the logits."""
+    """A block, packed and unpacked, or a larger tensor beside the original's; what a block makes of a batch; and the logits."""
     tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
-    weights = max((UNPACKING.copies + width) * max(shape.blocks, default=0), width * shape.largest)
+    weights = max((UNPACKING.copies + width) * max(shape.blocks, default=0), 2 * width * shape.largest)
     made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden)
-    mapped = min(shape.bytes, MAPPED)
+    # Of both models' files.
+    mapped = 2 * min(shape.bytes, MAPPED)
     return SCORING.memory_bytes + mapped + int(weights) + made + UNPACKING.logit * tokens * shape.vocabulary
 
 
 def _stock(shape: Shape, width: float) -> float:
-    """What the stock loader holds beside blocks: tensors, as they are mapped and copied, and logits of a few rows."""
+    """What the stock loader holds beside blocks: tensors that are mapped, and logits of a few rows."""
     beside = shape.elements - sum(shape.blocks)
-    return SCORING.memory_bytes + 2 * width * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
+    return SCORING.memory_bytes + UNPACKING.beside * width * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary

@@ -115,9 +115,11 @@ class Unpacking:
     """Bytes for each weight of a block on its way."""
     logit: int
     """Bytes for each logit of a batch."""
+    beside: float
+    """What the stock loader takes for tensors beside blocks, over their bytes."""
 
 
-UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6)
+UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 8.0)
 ARTIFACTS = {

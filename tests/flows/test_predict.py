@@ -132,7 +132,7 @@ def test_scoring_is_predicted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "blocks"), [(6_000_000_000, (5, 11)), (12_000_000_000, (18, 24)), (10**11, (32, 32))]
+    ("memory", "blocks"), [(6_000_000_000, (2, 8)), (12_000_000_000, (10, 20)), (10**11, (32, 32))]
 )
 def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
     memory: int, blocks: tuple[int, int], tmp_path: Path
