@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -29,11 +30,11 @@ def original() -> Loaded:
     return load_original(DEMO / "model", "text-generation")
 
 
-def rounded(bits: int, group: int = 64) -> Loaded:
-    """Return the demo model with every linear weight rounded to a symmetric grid."""
-    loaded = original()
+def rounded(bits: int, group: int = 64, sound: Loaded | None = None) -> Loaded:
+    """Return the demo model, or a copy of another, with every linear weight of its blocks rounded to a symmetric grid."""
+    loaded = copy.deepcopy(sound) if sound else original()
     for weight in _weights(loaded):
-        runs = weight.data.reshape(len(weight), -1, group)
+        runs = weight.data.reshape(len(weight), -1, min(group, weight.shape[1]))
         scale = runs.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
         weight.data = ((runs / scale).round() * scale).reshape(weight.shape)
     return loaded
@@ -48,7 +49,10 @@ def noisy(share: float) -> Loaded:
 
 
 def _weights(loaded: Loaded) -> list[torch.Tensor]:
-    return [module.weight for module in loaded.model.model.modules() if isinstance(module, torch.nn.Linear)]
+    """A head of its own stays as it is, as in most recipes."""
+    head = loaded.model.get_output_embeddings()
+    linears = (module for module in loaded.model.modules() if isinstance(module, torch.nn.Linear))
+    return [linear.weight for linear in linears if linear is not head]
 
 
 def scores(first: Loaded, second: Loaded, rows: list[torch.Tensor]) -> list[Document]:
@@ -58,5 +62,9 @@ def scores(first: Loaded, second: Loaded, rows: list[torch.Tensor]) -> list[Docu
 
 def score(index: int, ids: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> Document:
     """Compare all logits of both models on a document."""
-    described = scoring.describe(first[:-1], ids[1:], index)
-    return TASK.document(index, scoring.compare(described, second[:-1], ids[1:]))
+    return compared(index, first[:-1], second[:-1], ids[1:])
+
+
+def compared(index: int, first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor) -> Document:
+    """Compare logits, (tokens, vocabulary), at the places of targets, int64 (tokens,)."""
+    return TASK.document(index, scoring.compare(scoring.describe(first, targets, index), second, targets))
