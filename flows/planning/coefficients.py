@@ -1,7 +1,7 @@
 """What steps were measured to take, for `flows.planning.cost` to reckon with.
 
-Bytes, and seconds of one core, fitted to what `python -m bench.predictions`, `bench.memory` and `bench.depth` measured on
-CPUs with AVX-512: within a factor of 1.5 on shapes of 0.3 million to 1.1 billion weights.
+Bytes, and seconds of one core, fitted to what `python -m bench.predictions`, `bench.compared`, `bench.memory` and `bench.depth`
+measured on CPUs with AVX-512: within a factor of 1.5 on shapes of 0.3 million to 1.1 billion weights.
 """
 
 from __future__ import annotations
@@ -139,6 +139,6 @@ ARTIFACTS = {
     "intel_extension_for_transformers.transformers": Scoring(
         Process(1900 * MB, 25.0), BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, copies=3
     ),
-    "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=12, copies=2, long=4),
+    "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=6, copies=2, long=4),
 }
 """By the module of the client."""

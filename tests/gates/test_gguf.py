@@ -11,7 +11,7 @@ from gguf import GGUFReader
 from lm_eval.api.instance import Instance
 
 from catalog.runtime import RuntimeOptions
-from gates.clients import client
+from gates.clients import client, xllamacpp
 from gates.errors import GateError
 from gates.evaluation import readers
 from gates.evidence import Evidence
@@ -132,3 +132,11 @@ def test_logits_at_places_of_a_row_longer_than_a_batch(exported: Path) -> None:
     loaded = client.load(exported, "gguf", RuntimeOptions(), "text-generation")
     ids, places = torch.arange(2600) % 1900 + 5, torch.tensor([3, 900, 2047, 2048, 2599])
     assert torch.allclose(loaded.logits_at(ids, places), loaded.logits(ids)[places], atol=1e-4)
+
+
+def test_weights_dequantized_in_parts_are_those_of_the_whole(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = client.load(exported, "gguf", RuntimeOptions(), "text-generation")
+    whole = dict(loaded.weights())
+    monkeypatch.setattr(xllamacpp, "AT_ONCE", 1000)
+    parts = dict(loaded.weights())
+    assert len(parts) >= 29 and all(torch.equal(parts[name], whole[name]) for name in whole)
