@@ -6,6 +6,7 @@ the direction of every short run of weights: rounding is small against the run, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,6 +29,7 @@ AT_ONCE = 1 << 22
 """Weights that are held in float32 at once: a head of half a billion would take 6 GB."""
 UNLIKE = 0.3
 """Cosine below which a whole tensor is not the original's."""
+_EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight$")
 
 
 def weights(loaded: Loaded, model: Path) -> Check:
@@ -36,16 +38,33 @@ def weights(loaded: Loaded, model: Path) -> Check:
     originals = StoredTensors(model)
     stored_as = loaded.stored_names(originals)
     for name, parts in groupby(loaded.weights(), itemgetter(0)):
-        key = stored_as.get(name, name)
-        if key not in originals:
+        original = _original(stored_as.get(name, name), originals)
+        if original is None:
             continue
         compared += 1
-        fault = _fault((rows for _, rows in parts), originals[key])
+        fault = _fault((rows for _, rows in parts), original)
         if fault:
             return Check(name="weights", passed=False, detail=f"{name}: {fault}")
     if not compared:
         return Check(name="weights", passed=False, detail="not one linear weight has a name that the original has")
     return Check(name="weights", passed=True, detail=f"{compared} linear weights point where the original's do")
+
+
+def _original(name: str, originals: StoredTensors) -> Tensor | None:
+    """What an original holds under a linear's name, or in a stack `[experts, in, out]`, gate and up side by side (Llama 4)."""
+    if name in originals:
+        return originals[name]
+    match = _EXPERT.match(name)
+    if not match:
+        return None
+    stack = f"{match[1]}.{'down' if match[3] == 'down' else 'gate_up'}_proj"
+    if stack not in originals:
+        return None
+    matrix = originals.part(stack, int(match[2])).mT
+    if match[3] == "down":
+        return matrix
+    gate, up = matrix.chunk(2)
+    return gate if match[3] == "gate" else up
 
 
 @dataclass

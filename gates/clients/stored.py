@@ -33,8 +33,14 @@ class StoredTensors(Mapping[str, Tensor]):
         return tuple(self._shard(self.shard_of[name]).get_slice(name).get_shape())
 
     def __getitem__(self, name: str) -> Tensor:
-        shard = self._shard(self.shard_of[name])
-        tensor = torch.as_tensor(shard.get_tensor(name))
+        return self._counted(self._shard(self.shard_of[name]).get_tensor(name))
+
+    def part(self, name: str, number: int) -> Tensor:
+        """Return one matrix of a stack of them."""
+        return self._counted(self._shard(self.shard_of[name]).get_slice(name)[number])
+
+    def _counted(self, read: Any) -> Tensor:
+        tensor = torch.as_tensor(read)
         self._read += tensor.nbytes
         if self._read > MAPPED:
             # A tensor in hand keeps its own mapping.

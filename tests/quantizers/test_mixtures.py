@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PhimoeConfig, PhimoeForCausalLM
 
 from bench import tiny
+from catalog.runtime import RuntimeOptions
 from gates.checks.weights import weights
+from gates.clients import client
 from gates.clients.optimum_intel import Model
 from quantizers.artifact.target import starved
 from quantizers.entrypoint import answer, run
@@ -77,6 +79,24 @@ def test_ir_of_a_mixture_is_the_same_whatever_is_made_beside_it(tmp_path):
     run(asked(model, ir=recipe | {"format": "openvino"}, plain=recipe), tmp_path / "both")
     alone, both = (tmp_path / name / "ir" / "openvino_model.bin" for name in ("alone", "both"))
     assert alone.read_bytes() == both.read_bytes()
+
+
+def test_stacks_that_are_loaded_as_linears_are_quantized_and_held_against_the_original(tmp_path):
+    model = tiny.save("llama4_text", tmp_path / "model")
+    run(
+        asked(model, nf4=NF4, kept={"dtype": "int8", "group_size": 8, "skip": ["lm_head", "*experts*"]}),
+        tmp_path / "out",
+    )
+    for target, format_, off in (("nf4", "bitsandbytes", 0.5), ("kept", "compressed-tensors", 0.1)):
+        loaded = client.load(tmp_path / "out" / target, format_, RuntimeOptions(), "text-generation")
+        assert not loaded.faults
+        check = weights(loaded, model)
+        # Seven of a block that are no experts, three of each of four experts, and the head.
+        assert check.passed and check.detail.startswith(f"{2 * (7 + 3 * 4) + 1 + 2} linear weights"), check.detail
+        plain = AutoModelForCausalLM.from_pretrained(model)
+        assert error("llama4_text", tmp_path / "out" / target, logits(plain, "llama4_text")) < off
+    edit_tensors(model, lambda t: t["model.layers.1.feed_forward.experts.gate_up_proj"][2].neg_())
+    assert weights(loaded, model).detail.startswith("model.layers.1.feed_forward.experts.2.gate_proj.weight: ")
 
 
 @pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
