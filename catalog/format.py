@@ -104,6 +104,8 @@ class Format:
     equals: tuple[str, ...] = ()
     """Formats that are kept up and hold the same, of one that its makers gave up: it is released only when a manifest says so."""
     runtimes: tuple[Runtime, ...] = ()
+    drafts: Runtime | None = None
+    """The program that runs it with a draft, another release of the format (speculative decoding); None: none does."""
     prefix: str | None = None
     """How names of its recipes begin."""
 

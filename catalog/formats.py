@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from catalog.dtypes import DTYPES
 from catalog.format import ITREX, LLAMA_CPP, OPTIMUM_INTEL, PEFT, TRANSFORMERS, Format
-from catalog.programs import GENAI, TRANSFORMERS_GGUF, Runtime, sentences
+from catalog.programs import GENAI, GENAI_DRAFTED, TRANSFORMERS_GGUF, Runtime, sentences
 
 _CHECKPOINT = ("config.json", "*.safetensors")
 FORMATS: dict[str, Format] = {
@@ -76,6 +76,7 @@ FORMATS: dict[str, Format] = {
             stacks=True,
             made_from="compressed-tensors",
             runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", GENAI), sentences("openvino")),
+            drafts=Runtime("OpenVINO GenAI and its draft", "openvino-genai", GENAI_DRAFTED),
             prefix="ov",
         ),
         Format(

@@ -16,7 +16,7 @@ class Runtime:
     """What its user installs."""
     snippet: str
     """Python that runs a release; `{where}` is its name, and the version if it is pinned; `{device}` and `{properties}`,
-    further arguments, are what it was judged with."""
+    further arguments, are what it was judged with; `{draft}` is where its draft is, which guesses `{candidates}` tokens."""
     task: str = "text-generation"
     """What it does with a release."""
     needs: str | None = None
@@ -31,6 +31,16 @@ from huggingface_hub import snapshot_download
 
 pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}{properties})
 print(pipeline.generate("The function returns", max_new_tokens=32, do_sample=False))
+"""
+
+GENAI_DRAFTED = """\
+import openvino_genai
+from huggingface_hub import snapshot_download
+
+draft = openvino_genai.draft_model(snapshot_download({draft}), {device})
+pipeline = openvino_genai.LLMPipeline(snapshot_download({where}), {device}, draft_model=draft{properties})
+asked = {{"max_new_tokens": 32, "do_sample": False, "num_assistant_tokens": {candidates}}}
+print(pipeline.generate("The function returns", **asked))
 """
 
 TRANSFORMERS_GGUF = """\

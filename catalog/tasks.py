@@ -45,7 +45,7 @@ TASKS: dict[str, Task] = {
             columns=(TEXT, DOMAIN),
             gates=(
                 *("divergence", "perplexity", "agreement", "tail", "generation", "text_similarity", "long_context"),
-                *("tasks", "size", "overflow", "speed"),
+                *("tasks", "size", "overflow", "speed", "acceptance"),
             ),
             defaults=("divergence", "perplexity", "size"),
             numbers=("perplexity_original", "perplexity"),

@@ -16,6 +16,7 @@ from flows.execution.lock import at_work, heavy
 from flows.execution.steps import known
 from flows.files.fingerprint import fingerprint
 from flows.manifest.model import Rung
+from flows.planning import drafts
 from flows.planning.batches import batches
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Judged
@@ -55,6 +56,8 @@ class Run:
     """What stopped each piece of work that failed."""
     passed: list[Passed] = field(default_factory=list)
     """What is to be released, once all is judged and the controls were refused."""
+    refused: set[tuple[str, str, str]] = field(default_factory=set)
+    """Ways of loading, scoring and judging on which a control was refused in this run."""
     _tried: dict[Entry, bool] = field(default_factory=dict)
     """Steps before any recipe, and whether each is done."""
 
@@ -86,15 +89,32 @@ def build(todo: Plan, store: Store, *, retry: bool = False) -> None:
         for planned in todo.stale:
             claim(planned.job, store)
             models.setdefault(planned.job.baseline, []).append(planned.job)
-        for jobs in models.values():
-            build_model(jobs, run)
-        release(run)
+        build_all(list(models.values()), run)
+        build_all([drafted(jobs, run) for jobs in models.values()], run)
         adapt(todo.adapters, store, run.failed, retry=retry)
         if run.failed:
             raise StepsFailed(run.failed)
 
     with at_work(store):
         build(sorted({str(planned.job.manifest.path) for planned in todo.jobs}), str(store.home))
+
+
+def build_all(models: list[list[Job]], run: Run) -> None:
+    """Make, judge and release the jobs of all models."""
+    run.passed.clear()
+    for jobs in models:
+        build_model(jobs, run)
+    release(run)
+
+
+def drafted(jobs: list[Job], run: Run) -> list[Job]:
+    """Return those of a model's jobs that waited for their drafts, now that these are out."""
+    ready = []
+    for job in jobs:
+        if job.waits:
+            with isolated(job.release, run.failed):
+                ready.append(drafts.out(job, run.store.home))
+    return ready
 
 
 def build_model(jobs: list[Job], run: Run) -> None:
@@ -114,6 +134,8 @@ def judged(planned: Planned, run: Run) -> bool:
         lost = void_if_lost(job, rung, store)
         if known(store, job.quantize(rung)) is None:
             return lost  # if there was none before either, it could not be made, which was told
+        if job.waits:
+            return False
         before = verdict_of(job, rung, store)
         verdict = before or tasks.gate(job, rung, store)
         if verdict.result.passed:
@@ -132,21 +154,22 @@ def release(run: Run) -> None:
     ways: dict[tuple[str, str, str], list[Passed]] = {}
     for passed in run.passed:
         ways.setdefault(passed.path, []).append(passed)
-    refused: set[tuple[str, str, str]] = set()
     for path, way in ways.items():
+        if path in run.refused:
+            continue
         first = next((passed for passed in way if passed.now), way[0])
         blind = False
         with isolated(first.job.release, run.failed):
             try:
                 tasks.control(first.job, first.rung, run.store, anew=first.now)
-                refused.add(path)
+                run.refused.add(path)
             except ControlPassed:
                 blind = True
                 raise
         if blind:
             return
     for passed in run.passed:
-        if passed.path not in refused or not passed.job.target.release:
+        if passed.path not in run.refused or not passed.job.target.release:
             continue
         with isolated(passed.job.release, run.failed):
             tasks.publish(passed.job, passed.rung, passed.verdict, run.store)

@@ -68,6 +68,16 @@ class Streamed(BaseModel):
     """The first blocks that the stock loader loads all the same, which must then say what is streamed."""
 
 
+class Draft(BaseModel):
+    """A release that guesses tokens for the artifact, in speculative decoding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    directory: Path
+    candidates: int = Field(ge=1)
+    """Tokens that are guessed at a time."""
+
+
 class EvidenceRequest(BaseModel):
     """Load `artifact` with the stock loader in this fresh process, generate, score it against `baseline`."""
 
@@ -97,6 +107,8 @@ class EvidenceRequest(BaseModel):
     """What it is run with."""
     streamed: Streamed | None = None
     """None: the stock loader holds it whole."""
+    draft: Draft | None = None
+    """Whose guesses it is to accept, if it has a draft."""
     control: bool = False
     """Whether to spoil a copy of the artifact and score that (`gates.control`): a gate that sees anything refuses it."""
 

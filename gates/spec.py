@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.tasks import TASKS
 from gates.judging.fraction import Fraction
 from gates.judging.gate import Gate, MeasuredGate
+from gates.kinds.acceptance import Acceptance
 from gates.kinds.accuracy import Accuracy
 from gates.kinds.agreement import Agreement
 from gates.kinds.answers import Answers
@@ -58,6 +59,7 @@ class Gates(BaseModel):
     size: Size | None = Size()
     overflow: Overflow | None = None
     speed: Speed | None = None
+    acceptance: Acceptance | None = None
 
     confidence: Fraction = Field(0.95, gt=0.5, lt=1)
     """One-sided confidence with which a tolerance must hold."""

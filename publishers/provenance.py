@@ -15,7 +15,7 @@ from catalog.formats import ReleasedName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from publishers.errors import PublishError
-from publishers.request import Equal
+from publishers.request import Draft, Equal
 
 PROVENANCE = "quantmill.json"
 VERSION = re.compile(r"v[1-9][0-9]*\Z")
@@ -61,6 +61,7 @@ class Provenance(BaseModel):
     verdict: dict[str, Any]
     tools: dict[str, str]
     key: str
+    draft: Draft | None = None
     equal: Equal | None = None
     instructions: str | None = None
     files: dict[str, File]

@@ -50,6 +50,20 @@ class Equal(BaseModel):
     """Of its weight files."""
 
 
+class Draft(BaseModel):
+    """The release that guesses tokens for it in speculative decoding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    commit: str
+    """40-hex: what was measured is about this one."""
+    written: str
+    """What the target calls it."""
+    candidates: int
+    """Tokens that it guesses at a time."""
+
+
 class Subject(BaseModel):
     """One artifact with its evidence."""
 
@@ -67,6 +81,7 @@ class Subject(BaseModel):
     task: TaskName = "text-generation"
     runtime: RuntimeOptions = RuntimeOptions()
     """What it was judged with."""
+    draft: Draft | None = None
     recipe: dict[str, Any]
     """The explicit recipe."""
     calibration: dict[str, Any] | None

@@ -131,6 +131,6 @@ def _provenance(subject: Subject, files: dict[str, File]) -> Provenance:
 
 
 def _to_json(provenance: Provenance) -> str:
-    untold = {name for name in ("equal", "instructions") if getattr(provenance, name) is None}
+    untold = {name for name in ("draft", "equal", "instructions") if getattr(provenance, name) is None}
     document = provenance.model_dump(mode="json", exclude=untold)
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

@@ -19,7 +19,7 @@ from flows.planning.original_memory import held
 from flows.planning.sources import Original, beside
 from flows.step import Entry, Step
 from flows.store import Record, Store
-from gates.request import BaselineRequest, EvidenceRequest, Streamed, TaskRequest
+from gates.request import BaselineRequest, Draft, EvidenceRequest, Streamed, TaskRequest
 from gates.request import Evaluation as Rows
 from gates.results import EvidenceResult
 from gates.statistics.sequential import FIRST
@@ -157,6 +157,7 @@ def evidence(
         overflow=job.manifest.gates.overflow is not None,
         runtime=job.runtime(rung),
         streamed=_streamed(job) if job.streams(rung) else None,
+        draft=_draft(job),
     )
 
 
@@ -165,9 +166,25 @@ def _streamed(job: Job) -> Streamed:
     return Streamed(hold_bytes=how.hold_bytes, stock_blocks=how.stock_blocks)
 
 
+def _draft(job: Job) -> Draft | None:
+    gate = job.manifest.gates.acceptance
+    if job.draft is None or gate is None:
+        return None
+    assert job.draft.directory, "a job that waits for its draft is not judged"
+    return Draft(directory=job.draft.directory, candidates=gate.candidates)
+
+
 def control(job: Job, rung: Rung, artifact: Record[Artifact], store: Store) -> EvidenceRequest:
     """Ask for the scores of a spoiled copy of the artifact."""
-    return evidence(job, rung, FIRST, artifact, None, store).model_copy(update={"control": True})
+    return evidence(job, rung, FIRST, artifact, None, store).model_copy(update={"control": True, "draft": None})
+
+
+def _guesses(job: Job) -> publishing.Draft | None:
+    gate = job.manifest.gates.acceptance
+    if job.draft is None or job.draft.commit is None or gate is None:
+        return None
+    written = job.target.draft or ""
+    return publishing.Draft(name=job.draft.name, commit=job.draft.commit, written=written, candidates=gate.candidates)
 
 
 def publish(
@@ -192,6 +209,7 @@ def publish(
         format=rung.recipe.format,
         task=said.model.task,
         runtime=job.runtime(rung),
+        draft=_guesses(job),
         recipe=rung.recipe.model_dump(mode="json"),
         calibration=calibration if rung.recipe.calibrated else None,
         evaluation={"where": said.evaluation.where, **job.baseline.inputs["evaluation"]},

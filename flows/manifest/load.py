@@ -12,6 +12,7 @@ from catalog.destinations import kind_of, path_of
 from catalog.formats import FORMATS
 from catalog.task import DOMAIN, TEXT, Task
 from catalog.tasks import TASKS
+from flows.manifest import drafts
 from flows.manifest.adapters import Adapter, refuse_unfit
 from flows.manifest.directory import ManifestDirectory
 from flows.manifest.errors import ManifestError, choices, shown
@@ -61,6 +62,7 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     _releasable(source, manifest)
     refuse_unfit(source, manifest)
     refuse_unstreamed(source, manifest)
+    drafts.refuse_unfit(source, manifest)
     return manifest
 
 

@@ -190,6 +190,8 @@ class Target(Part):
     search: Search | None = None
     release: bool = True
     """Whether an artifact that passes is released; if not, it is made, gated and reported."""
+    draft: str | None = None
+    """What guesses tokens for it in speculative decoding: another target, or a release in the local hub, `namespace/name`."""
 
 
 class Manifest(Part):

@@ -45,6 +45,11 @@ def schema() -> dict[str, Any]:
             "additionalProperties": {"type": ["string", "integer", "boolean"]},
         },
         "runtime": RunsWith.model_json_schema(),
+        "draft": {
+            "description": "What guesses tokens for it in speculative decoding (format openvino): another target, or a release "
+            "in the local hub, namespace/name. The gate acceptance says how many of these must be accepted.",
+            "type": "string",
+        },
         "release": {
             "description": "Whether what passes is released. Default: true, but for formats that their makers archived.",
             "type": "boolean",

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from catalog.dtypes import DTYPES
 from catalog.engines import ENGINES
 from catalog.formats import FORMATS
+from flows.manifest.drafts import draft_of
 from flows.manifest.errors import choices, nearest, shown
 from flows.manifest.explain import explain
 from flows.manifest.model import Auto, Rung, Search, Target
@@ -48,6 +49,7 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
     fields = {"preset": written} if isinstance(written, str) else dict(written)
     runtime = runtime_of(source, key, fields)
     release = _release(source, key, fields)
+    draft = draft_of(source, key, fields)
     search = None
     if "ladder" in fields:
         rungs = _ladder(source, key, fields, presets)
@@ -57,7 +59,9 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
             raise source.error((*key, "ratio"), "cannot stand beside auto, which decides the dtype of every linear")
         if "ratio" in fields:
             auto = _share(source, key, fields, presets)
-        rungs = (_rung(source, key, fields, presets, ("preset", "ladder", "auto", "release", *RUNTIME, *_RECIPE)),)
+        rungs = (
+            _rung(source, key, fields, presets, ("preset", "ladder", "auto", "release", "draft", *RUNTIME, *_RECIPE)),
+        )
         if auto is not None:
             at = (*key, "auto" if source.written((*key, "auto")) is not None else "ratio")
             search = _search(source, at, auto, rungs[0].recipe)
@@ -65,7 +69,7 @@ def _target(source: Source, key: Key, name: str, written: Any, presets: Presets)
     for rung in rungs:
         refuse_unfit(source, key, runtime, rung.recipe)
     release = not any(FORMATS[rung.recipe.format].equals for rung in rungs) if release is None else release
-    return Target(name=name, runtime=runtime, rungs=rungs, search=search, release=release)
+    return Target(name=name, runtime=runtime, rungs=rungs, search=search, release=release, draft=draft)
 
 
 def _release(source: Source, key: Key, fields: dict[str, Any]) -> bool | None:

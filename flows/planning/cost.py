@@ -196,6 +196,7 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     # The original's weights are mapped to be compared with, a part of them at a time.
     memory = scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + _compared(scoring, shape)
     memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
+    memory += job.draft.bytes if job.draft else 0
     read = (scored or looks(job, rung, documents)[0]) * tokens
     if job.streams(rung):
         return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))

@@ -10,6 +10,8 @@ from catalog.destinations import kind_of
 from catalog.formats import FORMATS
 from catalog.runtime import RuntimeOptions
 from flows.manifest.model import Manifest, Rung, Search, Target
+from flows.planning.budgets import budgeted
+from flows.planning.drafts import Draft, pinned
 from flows.planning.kinds import (
     BASELINE,
     CONTAMINATION,
@@ -28,9 +30,6 @@ from flows.planning.runtime import resolved
 from flows.planning.sources import Original, Sources
 from flows.planning.tool_versions import versions
 from flows.step import Kind, Result, Step
-from gates.kinds.divergence import Divergence
-from gates.kinds.overflow import Overflow
-from gates.kinds.size import Size
 from gates.results import Baseline, EvidenceResult, Overlap
 from gates.spec import kept
 from publishers.request import Result as Published
@@ -52,6 +51,8 @@ class Job:
     """Scoring the original; the same for every target of the model."""
     endpoint: str
     """The server it would go to, when it goes over the network."""
+    draft: Draft | None = None
+    """What guesses tokens for it, if the target has a draft."""
     recipes_known: bool = True
     """Whether the target's recipes are known; those of a search follow from its sensitivities (`mixed_precision`)."""
     _made: dict[tuple[str, str], Step[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -60,6 +61,11 @@ class Job:
     def release(self) -> str:
         """Name of the release."""
         return self.manifest.release(self.target.name)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its draft is to be released first."""
+        return self.draft is not None and self.draft.commit is None
 
     @property
     def prepared(self) -> list[Step[Any]]:
@@ -127,6 +133,7 @@ class Job:
             **self._runs_with(rung),
             "speed": self.manifest.gates.speed is not None,
             **({"overflow": True} if self.manifest.gates.overflow else {}),
+            **self._drafted,
             "measured": kept(self.original.task),
             "tools": versions("evidence", format=rung.recipe.format, task=self.original.task),
         }
@@ -154,6 +161,7 @@ class Job:
             "artifact": self.quantize(rung).key,
             "baseline": self.baseline.key,
             **self._runs_with(rung),
+            **self._drafted,
             # A gate that is not asked for is not in the key, so that a new kind of gate judges nothing anew.
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "evaluator": versions("evidence", format=rung.recipe.format, task=self.original.task),
@@ -174,6 +182,11 @@ class Job:
     def streams(self, rung: Rung) -> bool:
         """Whether the artifact of a rung is unpacked a block at a time when it is scored."""
         return self.manifest.judge == "streamed" and not FORMATS[rung.recipe.format].small_in_memory
+
+    @property
+    def _drafted(self) -> dict[str, Any]:
+        gate = self.manifest.gates.acceptance
+        return {"draft": self.draft.said(gate.candidates)} if self.draft and gate else {}
 
     def publish(self, rung: Rung) -> Step[Published]:
         """Releasing the artifact of a rung that passed."""
@@ -199,6 +212,7 @@ class Job:
             **self.target.runtime.model_dump(mode="json", exclude_none=True),
             "gates": self.manifest.gates.model_dump(mode="json", exclude_none=True),
             "publish": {"to": list(publish.to), "private": publish.private},
+            **self._drafted,
         }
         if any(self.streams(rung) for rung in self.target.rungs):
             said["judge"] = self.manifest.judge
@@ -222,27 +236,6 @@ def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for name, item in value.items():
         rows += flat(item, f"{prefix}{name}.") if isinstance(item, dict) else [(prefix + name, str(item))]
     return rows
-
-
-def budgeted(manifest: Manifest, target: Target) -> Manifest:
-    """Return the manifest as it judges one target.
-
-    The budget of a search is a gate, too, unless a tighter one stands, and what runs on a GPU must stay within fp16 unless
-    the manifest has a word of its own on that.
-    """
-    gates = manifest.gates
-    if target.runtime.device == "GPU" and "overflow" not in gates.model_fields_set:
-        gates = gates.model_copy(update={"overflow": Overflow()})
-    if target.search is None:
-        return manifest.model_copy(update={"gates": gates})
-    auto = target.search.auto
-    if auto.max_kld is not None:
-        limit = min(auto.max_kld, gates.divergence.max_kld if gates.divergence else auto.max_kld)
-        gates = gates.model_copy(update={"divergence": Divergence(max_kld=limit)})
-    if auto.max_ratio is not None:
-        limit = min(auto.max_ratio, gates.size.max_ratio if gates.size else auto.max_ratio)
-        gates = gates.model_copy(update={"size": Size(max_ratio=limit)})
-    return manifest.model_copy(update={"gates": gates})
 
 
 def with_compute_dtype(manifest: Manifest) -> Manifest:
@@ -295,6 +288,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
             calibration,
             baseline,
             endpoint,
+            pinned(manifest, target, sources.home),
             recipes_known=target.search is None,
         )
         for target in manifest.targets.values()

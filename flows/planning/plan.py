@@ -16,6 +16,7 @@ from flows.manifest.model import Manifest, Rung
 from flows.planning.adapter_jobs import AdapterJob, adapter_jobs
 from flows.planning.adapter_plan import PlannedAdapter, plan_adapters
 from flows.planning.cost import looks
+from flows.planning.drafts import held_back
 from flows.planning.jobs import Job, jobs
 from flows.planning.kinds import BASELINE, FETCH, QUANTIZE, SENSITIVITY, Judged
 from flows.planning.memory import Reason, changes, recall
@@ -86,7 +87,7 @@ def plan(
         all_jobs += own
         wanted += asked
     refuse_same_names(all_jobs)
-    planned = tuple(plan_job(job, store, retry=retry) for job in wanted)
+    planned = tuple(held_back([plan_job(job, store, retry=retry) for job in wanted]))
     adapters = tuple(_adapters(planned, targets, sources, store, retry=retry))
     store.hashes.save()
     return Plan(planned, adapters)

@@ -17,7 +17,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 3,
     "sensitivity": 6,
-    "quantize": 13,
+    "quantize": 14,
     "evidence": 5,
     "verdict": 6,
     "train": 1,

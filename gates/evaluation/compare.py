@@ -12,12 +12,13 @@ from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, stock, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, readers, speed, tasks, texts
+from gates.evaluation import baseline, drafting, readers, speed, tasks, texts
 from gates.evaluation.findings import Findings
 from gates.evaluation.lengths import STOCK_ROWS
 from gates.evaluation.readers import Readers
 from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
+from gates.kinds.acceptance import NAME as ACCEPTANCE
 from gates.measurements import measurement
 from gates.progress import report
 from gates.request import EvidenceRequest
@@ -52,6 +53,10 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     format_, damage = LOADABLE[request.format], client_of(request.format).damage
     if findings.add(files.files(request.artifact, format_, damage, TASKS[request.task].tokenizes)):
         _examine(request, original, previous, limit, findings)
+    # By now what was loaded for scoring is gone.
+    if request.draft and not previous and findings.documents:
+        with findings.attempt("draft"):
+            findings.measured[ACCEPTANCE] = drafting.measure(request)
     documents = (*(previous.documents if previous else ()), *findings.documents)
     chat = (*(previous.chat if previous else ()), *findings.chat)
     sanity = TASKS[request.task].sanity
@@ -76,7 +81,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
         activations=findings.activations or (previous.activations if previous else None),
         activations_original=baseline.read_activations(request.baseline),
         runtime=findings.runtime,
-        tools=libraries.versions(libraries.scoring(request.format, request.task)),
+        tools=libraries.versions((*libraries.scoring(request.format, request.task), *_further(request))),
     )
     (out / "evidence.json").write_text(evidence.model_dump_json(indent=1) + "\n")
     result = EvidenceResult(
@@ -86,6 +91,11 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     )
     (out / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return evidence
+
+
+def _further(request: EvidenceRequest) -> tuple[str, ...]:
+    """Libraries that decide what is measured with a draft."""
+    return ("openvino-genai",) if request.draft else ()
 
 
 def _previous(request: EvidenceRequest) -> Evidence | None:

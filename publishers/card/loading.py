@@ -11,6 +11,7 @@ from catalog.format import TRANSFORMERS
 from catalog.formats import RELEASED
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
+from publishers.request import Subject
 
 LOCAL = """\
 import os
@@ -53,17 +54,32 @@ def runtimes(
     format_: str, task: str, name: str, runtime: RuntimeOptions, files: Collection[str], model_type: str | None
 ) -> list[tuple[str, str, str]]:
     """Other programs that run a release of these files: name, package, and Python that runs it as it was judged."""
-    row = RELEASED[format_]
-    properties = "".join(
-        f", {key}={_python(value)}" for key, value in runtime.arguments(row).get("ov_config", {}).items()
-    )
-    device = _literal(runtime.device)
+    row, told = RELEASED[format_], _told(format_, runtime)
     return [
-        (each.name, each.package, each.snippet.format(where=_where(name, None), device=device, properties=properties))
+        (each.name, each.package, each.snippet.format(where=_where(name, None), **told))
         for each in row.runtimes
         if each.task == task and (each.needs is None or each.needs in files)
         if not each.architectures or model_type in each.architectures
     ]
+
+
+def drafted(subject: Subject) -> list[tuple[str, str, str]]:
+    """The program that runs a release with its draft, likewise; none without a draft. The draft is pinned to its commit."""
+    program, draft = RELEASED[subject.format].drafts, subject.draft
+    if program is None or draft is None:
+        return []
+    guessing = {"draft": _where(draft.name, draft.commit), "candidates": draft.candidates}
+    told = _told(subject.format, subject.runtime)
+    return [
+        (program.name, program.package, program.snippet.format(where=_where(subject.name, None), **told, **guessing))
+    ]
+
+
+def _told(format_: str, runtime: RuntimeOptions) -> dict[str, str]:
+    """Device and properties, as further arguments, that a release was judged with."""
+    properties = runtime.arguments(RELEASED[format_]).get("ov_config", {})
+    further = "".join(f", {key}={_python(value)}" for key, value in properties.items())
+    return {"device": _literal(runtime.device), "properties": further}
 
 
 def _where(name: str, version: str | None) -> str:

@@ -23,7 +23,7 @@ from catalog.tasks import TASKS
 from publishers.card.archived import archived
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
-from publishers.card.loading import runtimes, snippet
+from publishers.card.loading import drafted, runtimes, snippet
 from publishers.card.measurements import measurements, overflow
 from publishers.card.tables import as_yaml, cell, leaves, template
 from publishers.card.words import RECIPE_LABELS, RECIPE_WORDS, TEXT_LABELS
@@ -71,14 +71,17 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
             runtime=subject.runtime,
             architectures=architectures.named(subject.artifact),
         ),
-        runtimes=runtimes(
-            subject.format,
-            subject.task,
-            subject.name,
-            subject.runtime,
-            files.keys(),
-            _model_type(subject.artifact),
-        ),
+        runtimes=[
+            *runtimes(
+                subject.format,
+                subject.task,
+                subject.name,
+                subject.runtime,
+                files.keys(),
+                _model_type(subject.artifact),
+            ),
+            *drafted(subject),
+        ],
         packages=[
             (p, {**subject.tools, **evidence.tools}.get(p)) for p in (*format_.packages, *TASKS[subject.task].packages)
         ],
@@ -140,7 +143,8 @@ def _target(subject: Subject) -> dict[str, Any]:
     """The recipe, and what it was judged with, as a target of a manifest."""
     said = subject.runtime.said
     compute = {"runtime": {"compute": said.pop("compute")}} if "compute" in said else {}
-    return {**{key: subject.recipe[key] for key in _ordered(subject.recipe)}, **said, **compute}
+    draft = {"draft": subject.draft.written} if subject.draft else {}
+    return {**{key: subject.recipe[key] for key in _ordered(subject.recipe)}, **said, **compute, **draft}
 
 
 def _recipe_word(key: str, value: Any) -> str:

@@ -150,18 +150,8 @@ def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton,
     else:
         texts = {"dataset": Dataset(rows), "subset_size": len(rows)} if rows else {}
         compress_weights(exported.model, **settings(recipe), **texts, ignored_scope=left_out)
-        _compress_cache(exported.model)
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])
-
-
-def _compress_cache(graph: Any) -> None:
-    """Leave the precision of keys and values to the runtime, as optimum-intel does in what it compresses."""
-    if graph.has_rt_info(["runtime_options", "KV_CACHE_PRECISION"]):
-        options = graph.get_rt_info("runtime_options").value
-        graph.set_rt_info(
-            {name: each for name, each in options.items() if name != "KV_CACHE_PRECISION"}, "runtime_options"
-        )
 
 
 def _rows(graph: Any, request: Request, skeleton: Skeleton) -> list[dict[str, Any]]:

@@ -11,8 +11,10 @@ import torch
 from catalog.errors import EnvironmentFault
 from catalog.runtime import RuntimeOptions
 from gates.clients import client, optimum_intel
+from gates.control import spoil
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
+from gates.kinds.acceptance import Acceptance
 from gates.spec import Gates
 from tests.gates.conftest import Bench
 
@@ -154,3 +156,20 @@ def test_a_large_weight_is_unpacked_in_parts(exported: Path, monkeypatch: pytest
     assert parts.keys() == whole.keys() and max(map(len, parts.values())) == 7
     for name, dense in whole.items():
         torch.testing.assert_close(torch.cat(parts[name]), dense, rtol=0, atol=0)
+
+
+def test_a_draft_that_says_something_else_is_refused_by_its_gate_alone(
+    bench: Bench, exported: Path, tmp_path: Path
+) -> None:
+    spoil(exported, tmp_path / "spoiled", "openvino")
+    gates = GATES.model_copy(update={"acceptance": Acceptance(min_rate=0.6)})
+    rates = {}
+    for name, draft in (("twin", exported), ("spoiled", tmp_path / "spoiled")):
+        told = {"directory": draft, "candidates": 4}
+        evidence = bench.evidence(exported, tmp_path / name, format="openvino", draft=told)
+        refused = [row.name for row in judge(evidence, gates).gates if row.outcome != "passed"]
+        assert refused == ([] if name == "twin" else ["acceptance"])
+        rows = evidence.measured["acceptance"]
+        rates[name] = sum(row.sums["accepted"] for row in rows) / sum(row.tokens for row in rows)
+        assert len(rows) == 12 and evidence.tools["openvino-genai"] != "absent"
+    assert rates["twin"] > 0.85 and rates["spoiled"] < 0.3, rates

@@ -107,10 +107,12 @@ def mill(
 
 def _now(todo: Plan, store: Store) -> Plan:
     from flows.planning.adapter_plan import based_on, plan_adapter
+    from flows.planning.drafts import held_back, now
     from flows.planning.plan import Plan, plan_job
     from flows.planning.sources import Sources
 
-    jobs = {planned.job.release: plan_job(planned.job, store, retry=True) for planned in todo.jobs}
+    standing = held_back([plan_job(now(each.job, store.home), store, retry=True) for each in todo.jobs])
+    jobs = {planned.job.release: planned for planned in standing}
     sources = Sources(store, store.hashes)
     adapters = (based_on(each.job, jobs[each.job.base_release], sources, store) for each in todo.adapters)
     return Plan(tuple(jobs.values()), tuple(plan_adapter(job, store, retry=True) for job in adapters))

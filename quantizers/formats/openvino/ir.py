@@ -37,6 +37,7 @@ def node(linear: str) -> str:
 def save(model: openvino.Model, path: Path) -> None:
     """Write xml and bin. What was numbered by a counter of the process is numbered by its place in the graph."""
     model.set_friendly_name("model")
+    _compress_cache(model)
     for index, op in enumerate(model.get_ordered_ops()):
         if _COUNTED.fullmatch(op.get_friendly_name()):
             op.set_friendly_name(f"{op.get_type_name()}_{index}")
@@ -45,6 +46,17 @@ def save(model: openvino.Model, path: Path) -> None:
             if counted := {name for name in names if _COUNTED.fullmatch(name)}:
                 output.get_tensor().set_names(names - counted | {f"{op.get_type_name()}_{index}.{port}"})
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _compress_cache(model: openvino.Model) -> None:
+    """Leave the precision of keys and values to the runtime, as optimum-intel does in what it compresses.
+
+    The exporter, which is given no compressed weights, asks for float16.
+    """
+    if model.has_rt_info(["runtime_options", "KV_CACHE_PRECISION"]):
+        options = model.get_rt_info("runtime_options").value
+        told = {name: each for name, each in options.items() if name != "KV_CACHE_PRECISION"}
+        model.set_rt_info(told, "runtime_options")
 
 
 def write_configuration(directory: Path, recipe: Recipe) -> None:

@@ -64,7 +64,14 @@ def test_an_editor_explains_every_key(schema: dict[str, Any]) -> None:
             name for name, field in properties.items() if len(field.get("description", "")) < 10 and name != "ladder"
         ] == []
     assert list(schema["properties"]) == list(Form.model_fields)
-    assert set(definitions["Recipe"]["properties"]) == {"preset", "auto", "release", *RUNTIME, *Recipe.model_fields}
+    assert set(definitions["Recipe"]["properties"]) == {
+        "preset",
+        "auto",
+        "release",
+        "draft",
+        *RUNTIME,
+        *Recipe.model_fields,
+    }
 
 
 def test_an_editor_offers_the_presets(schema: dict[str, Any]) -> None:
