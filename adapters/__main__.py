@@ -12,6 +12,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from adapters.entrypoint import run
 from adapters.request import REQUEST
+from catalog.processes import return_freed_memory
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("request", type=Path, help="JSON file: a TrainRequest or a MergeRequest of adapters.request")
     parser.add_argument("out", type=Path, help="directory that takes the adapter, or the merged model, and result.json")
     arguments = parser.parse_args()
+    return_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     run(REQUEST.validate_json(arguments.request.read_bytes()), arguments.out)
 

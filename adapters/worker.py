@@ -31,7 +31,7 @@ from adapters.request import LIBRARIES, REQUEST, Base, Trained, TrainRequest
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import as_fault
 from catalog.libraries import versions
-from catalog.processes import die_with
+from catalog.processes import die_with, return_freed_memory
 
 WHOLE = "whole"
 """File that says of a checkpoint that all of it is written."""
@@ -180,6 +180,7 @@ def main() -> None:
     """Train as one of several."""
     out, work = map(Path, sys.argv[1:3])
     die_with(int(sys.argv[3]))
+    return_freed_memory()
     request = REQUEST.validate_json((work / "request.json").read_bytes())
     assert isinstance(request, TrainRequest)
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from catalog.processes import return_freed_memory
 from quantizers.entrypoint import answer, run
-from quantizers.hardware.device import return_freed_memory
 from quantizers.request import Request, SensitivityRequest
 
 ASKED: TypeAdapter[Request | SensitivityRequest] = TypeAdapter(Request | SensitivityRequest)

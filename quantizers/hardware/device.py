@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -61,20 +60,3 @@ def compute(request: Request | SensitivityRequest) -> Compute:
     if request.calibration is None:
         return Compute(torch.device("cpu"), torch.float32)
     return Compute(device(request.calibration.device), getattr(torch, request.calibration.compute))
-
-
-MAPPED = 4 << 20
-"""Bytes from which an allocation is a mapping of its own."""
-
-
-def return_freed_memory() -> None:
-    """Have glibc give the memory of a freed tensor back to the system at once; no other C library is touched.
-
-    Its threshold otherwise grows with the tensors that were freed, and what lies below it stays resident: a fifth
-    of the peak when blocks of a billion-parameter model come and go.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
-        for option in (mmap_threshold, trim_threshold):
-            mallopt(option, MAPPED)
