@@ -11,6 +11,7 @@ from adapters.backends import Backend
 from adapters.recipe import ComputeDtype
 from adapters.request import Trained
 from catalog.formats import ADAPTER
+from flows.files.headers import Tensor
 from flows.manifest.adapters import Adapter
 from flows.manifest.model import Manifest
 from flows.planning.jobs import flat
@@ -72,6 +73,30 @@ class AdapterJob:
     def label(self) -> str:
         """What its recipe goes by in tables."""
         return f"qlora-r{self.adapter.rank}"
+
+    @cached_property
+    def linears(self) -> dict[str, Tensor]:
+        """Linears that may get an update, by name: all of the base but the head."""
+        return {
+            name.removesuffix(".weight"): tensor
+            for name, tensor in self.on.job.original.tensors.items()
+            if name.endswith(".weight") and len(tensor.shape) == 2 and "embed" not in name and "head" not in name
+        }
+
+    @cached_property
+    def updated(self) -> dict[str, Tensor]:
+        """Those that get one."""
+        wanted = self.adapter.target_modules
+        return {
+            name: tensor
+            for name, tensor in self.linears.items()
+            if not wanted or any(name == each or name.endswith(f".{each}") for each in wanted)
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that are trained."""
+        return self.adapter.rank * sum(sum(tensor.shape) for tensor in self.updated.values())
 
     @property
     def general(self) -> Step[Documents]:

@@ -124,6 +124,7 @@ ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 8.0)
 ARTIFACTS = {
     "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, at_once=0),
+    "peft": Scoring(Process(565 * MB, 12.0), BFLOAT16_RATE, logit=1e-8, layer=1.5e-3),
     "optimum.intel": Scoring(
         COMPILED,
         BFLOAT16_RATE,
@@ -142,3 +143,26 @@ ARTIFACTS = {
     "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=6, copies=2, long=4),
 }
 """By the module of the client."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training an adapter takes, by the dtype of products; seconds of a core."""
+
+    process: Process
+    rate: float
+    """Operations a second."""
+    block: int
+    """Bytes for each number that a block makes of a token."""
+    logit: int
+    """Bytes for each token of a micro-batch and entry of the vocabulary."""
+
+
+TRAINING = {
+    "float32": Training(Process(680 * MB, 9.0), 7e10, block=12, logit=12),
+    "bfloat16": Training(Process(680 * MB, 9.0), 1.2e11, block=8, logit=12),
+}
+LOADED, UNPACKED = 3e8, 5.5e8
+"""Weights a second that are loaded, and that are unpacked."""
+TRAINED = 56
+"""Bytes for each number that is trained: itself, its gradient, two moments, and copies while a step and a checkpoint are made."""

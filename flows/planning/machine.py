@@ -172,6 +172,11 @@ def _unfit_adapter(planned: PlannedAdapter, memory: int) -> Iterator[str]:
     job = planned.job
     if "train" in planned.steps and job.adapter.processes > 1 and not is_here(job.backend):
         yield missing_backend(job.backend)
+    if (needed := Predictions().of_adapter(planned).memory_bytes) > ERROR * memory:
+        yield (
+            f"about {_size(needed)} of memory are needed, and this machine has {_size(memory)}, swap included. Run on a larger "
+            "one, or take fewer processes, a smaller micro_batch or fewer tokens."
+        )
 
 
 def torch_has(device: str) -> bool:

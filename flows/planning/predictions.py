@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from flows.planning.adapter_cost import adapting
+from flows.planning.adapter_plan import PlannedAdapter
 from flows.planning.batches import batches
 from flows.planning.cost import (
     NOTHING,
@@ -57,7 +59,13 @@ class Predictions:
         for made in models.values():
             for _, shared in batches(made):
                 total = total.then(quantizing(shared))
+        for adapter in plan.adapters:
+            total = total.then(self.of_adapter(adapter) if adapter.state == "stale" else NOTHING)
         return total
+
+    def of_adapter(self, planned: PlannedAdapter) -> Cost:
+        """Predict what is left of an adapter; its base is priced by itself."""
+        return adapting(planned)
 
     def _priced(self, planned: Planned) -> Iterator[Work]:
         """Yield the pieces of work that are left of a job, after making sure that each has its price."""

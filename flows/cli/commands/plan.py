@@ -51,9 +51,11 @@ def plan(
     refuse_unfit(todo, store.home)
     refuse_unpublishable(todo, store.home)
     predictions = Predictions()
-    total = predictions.of_all(todo) if todo.stale else None
+    total = predictions.of_all(todo) if todo.work else None
     if as_json:
-        rows = [row_of(planned, predictions) for planned in todo.jobs] + list(map(adapter_row, todo.adapters))
+        rows = [row_of(planned, predictions) for planned in todo.jobs] + [
+            adapter_row(planned, predictions) for planned in todo.adapters
+        ]
         left_out = {"left_out": [str(fault) for fault in absent]} if absent else {}
         print_json({"jobs": rows, "predicted": total and _figures(total), **left_out})
         raise typer.Exit(EnvironmentFault.exit_code if absent else 0)
@@ -87,9 +89,10 @@ def row_of(planned: Planned, predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def adapter_row(planned: PlannedAdapter) -> dict[str, Any]:
-    """Return the same of an adapter; what training costs is not predicted."""
+def adapter_row(planned: PlannedAdapter, predictions: Predictions) -> dict[str, Any]:
+    """Return the same of an adapter."""
     job = planned.job
+    cost = predictions.of_adapter(planned) if planned.state == "stale" else None
     return {
         "release": job.release,
         "manifest": str(job.manifest.path),
@@ -99,7 +102,7 @@ def adapter_row(planned: PlannedAdapter) -> dict[str, Any]:
         "steps": list(planned.steps),
         "why": planned.why,
         "key": job.publish.key if job.base else None,
-        "predicted": None,
+        "predicted": cost and _figures(cost),
     }
 
 
@@ -113,7 +116,10 @@ def _figures(cost: Cost) -> dict[str, Any]:
 
 def every_job(plan: Plan, predictions: Predictions) -> Iterator[RenderableType]:
     """Yield the jobs of each model and namespace, then what will run for which of them."""
-    told = [*(row_of(planned, predictions) for planned in plan.jobs), *map(adapter_row, plan.adapters)]
+    told = [
+        *(row_of(planned, predictions) for planned in plan.jobs),
+        *(adapter_row(planned, predictions) for planned in plan.adapters),
+    ]
     for model, rows in by_model(told, lambda row: (row["release"], row["target"])).items():
         made = Rows(("target", "~recipe", "state", ">memory", ">disk", ">time", "~why"), title=model)
         for row in rows:

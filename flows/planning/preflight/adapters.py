@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from flows.files.headers import Tensor
 from flows.manifest.errors import choices, nearest
 from flows.manifest.yaml_source import Key
 from flows.planning.adapter_jobs import AdapterJob
 from flows.planning.preflight import subject_of
 from flows.planning.preflight.files import Subject
 from flows.planning.preflight.finding import Finding
+from flows.planning.preflight.memory import check_training_memory
 from flows.planning.preflight.planned import reading
 from flows.planning.preflight.texts import Reading, apart, trouble
 from flows.planning.preflight.tokenizer import load
@@ -26,6 +26,7 @@ _ENOUGH = 8
 def check_adapters(jobs: Sequence[AdapterJob], store: Store) -> None:
     """Raise ManifestError for what of some adapters would be refused once work has begun."""
     for job in jobs:
+        check_training_memory(job)
         finding, key = Finding(job.manifest), ("adapters", job.name)
         for at, problem in _problems(job, store):
             raise finding.error((*key, *at), problem)
@@ -50,28 +51,19 @@ def _problems(job: AdapterJob, store: Store) -> Iterator[tuple[Key, str]]:
 
 def _of_linears(job: AdapterJob) -> Iterator[tuple[Key, str]]:
     """Yield modules that end the name of no linear, and a rank that is no lower than a linear's own."""
-    adapter = job.adapter
-    linears = {
-        name.removesuffix(".weight"): tensor
-        for name, tensor in job.on.job.original.tensors.items()
-        if name.endswith(".weight") and len(tensor.shape) == 2 and "embed" not in name
-    }
-    chosen: dict[str, Tensor] = {}
-    for number, wanted in enumerate(adapter.target_modules):
-        own = {name: each for name, each in linears.items() if name == wanted or name.endswith(f".{wanted}")}
-        if not own:
-            ends = sorted({name.rpartition(".")[2] for name in linears})
+    for number, wanted in enumerate(job.adapter.target_modules):
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in job.linears):
+            ends = sorted({name.rpartition(".")[2] for name in job.linears})
             yield (
                 ("target_modules", number),
                 f"{wanted!r} ends the name of no linear{choices(ends)}{nearest(wanted, ends)}",
             )
-        chosen |= own
-    for name, tensor in (chosen or linears).items():
-        if adapter.rank > min(tensor.shape):
+    for name, tensor in job.updated.items():
+        if job.adapter.rank > min(tensor.shape):
             shape = " × ".join(map(str, tensor.shape))
             yield (
                 ("rank",),
-                f"is {adapter.rank}, more than the rank of {name}, which is {shape}; {min(tensor.shape)} at most",
+                f"is {job.adapter.rank}, more than the rank of {name}, which is {shape}; {min(tensor.shape)} at most",
             )
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from catalog.formats import FORMATS
+from flows.manifest.model import Manifest
+from flows.planning.adapter_cost import judging, training
+from flows.planning.adapter_jobs import AdapterJob
 from flows.planning.cost import gating, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held
@@ -28,12 +31,26 @@ def check_memory(job: Job) -> None:
     if budget is None:
         return
     for needed, what, instead in _steps(job):
-        if needed > _ERROR * budget:
-            raise Finding(job.manifest).error(
-                ("memory",),
-                f"is {budget / 1e6:.0f} MB, and {what} takes about {needed / 1e6:.0f} MB{instead}; give that at least, or leave "
-                "memory out",
-            )
+        _refuse_over(job.manifest, budget, needed, what, instead)
+
+
+def check_training_memory(job: AdapterJob) -> None:
+    """Raise ManifestError when training or judging an adapter needs more than the budget."""
+    if (budget := job.manifest.memory_bytes) is None:
+        return
+    recipe = job.adapter.recipe
+    at_once = f" ({recipe.processes} × micro_batch {recipe.micro_batch} × {recipe.tokens} tokens at a time)"
+    _refuse_over(job.manifest, budget, training(job).memory_bytes, f"training adapter {job.name}", at_once)
+    _refuse_over(job.manifest, budget, judging(job).memory_bytes, f"judging adapter {job.name}", "")
+
+
+def _refuse_over(manifest: Manifest, budget: int, needed: int, what: str, instead: str) -> None:
+    if needed > _ERROR * budget:
+        raise Finding(manifest).error(
+            ("memory",),
+            f"is {budget / 1e6:.0f} MB, and {what} takes about {needed / 1e6:.0f} MB{instead}; give that at least, or leave "
+            "memory out",
+        )
 
 
 def _steps(job: Job) -> Iterator[tuple[int, str, str]]:
