@@ -13,16 +13,16 @@ from gates.clients import transformers, unpacked
 from gates.evaluation.lengths import STOCK_ROWS, STOCK_TOKENS
 from gates.evidence import Check
 
-NAME = "stock"
 ROUNDINGS = 1.0
 """Steps of the dtype, relative, that logits may be apart by, root mean square. The same products are made of the same numbers:
 those of the demo are equal to the last bit."""
 
 
-def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Check:
+def agrees(name: str, path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Check:
     """Load the first blocks with the stock loader, then stream them, and hold their logits against each other.
 
     Args:
+        name: of the check.
         path: of the artifact.
         loader: full name of the stock class.
         blocks: how many the stock loader can hold.
@@ -46,7 +46,7 @@ def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Chec
         detail = f"{loader} loads with quantization {method or 'none'}, where {model.method} is streamed"
     elif not alike:
         detail = detail.replace("gives the logits that are streamed", "does not give the logits that are streamed")
-    return Check(name=NAME, passed=alike, detail=detail)
+    return Check(name=name, passed=alike, detail=detail)
 
 
 def _stock(path: Path, loader: str, config: object, rows: Sequence[Tensor]) -> tuple[list[Tensor], str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from catalog import architectures, libraries
 from catalog.formats import LOADABLE
 from catalog.tasks import TASKS
-from gates.checks import behaviour, files, names, stock, weights
+from gates.checks import behaviour, files, names, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
 from gates.evaluation import baseline, drafting, readers, speed, tasks, texts
@@ -26,6 +26,9 @@ from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks
 from gates.tasks import measured
 from gates.tasks.contract import Asked, NotFinite, Stored
+
+STOCK = "stock"
+"""The check that the stock loader says what is streamed."""
 
 
 def run(request: EvidenceRequest, out: Path) -> Evidence:
@@ -134,7 +137,7 @@ def _examine(
     beside = _beside(request, original, limit, findings)
     if request.streamed:
         # Before the other is loaded, which would be held beside it.
-        with findings.attempt(stock.NAME):
+        with findings.attempt(STOCK):
             findings.add(_stock(request, request.streamed.stock_blocks, previous))
     loaded = None
     with findings.attempt("loads"):
@@ -173,11 +176,13 @@ def _examine(
 
 def _stock(request: EvidenceRequest, blocks: int, previous: Evidence | None) -> Check:
     """Hold what is streamed against the stock loader, with as many blocks as that can hold, at the first look."""
+    from gates.checks import stock
+
     if previous:
-        return next(check for check in previous.checks if check.name == stock.NAME)
+        return next(check for check in previous.checks if check.name == STOCK)
     stored = Stored(request.baseline / "documents")
     rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
-    return stock.agrees(request.artifact, _loader(request), blocks, rows)
+    return stock.agrees(STOCK, request.artifact, _loader(request), blocks, rows)
 
 
 def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:

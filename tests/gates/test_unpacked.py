@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from catalog.runtime import RuntimeOptions
 from gates.checks import stock
 from gates.clients import client, unpacked
+from gates.evaluation.compare import STOCK
 from gates.evidence import Evidence
 from gates.request import Streamed
 from tests.gates.artifacts import edit_tensors
@@ -33,7 +34,7 @@ def test_the_figures_are_those_of_the_stock_loader(both: tuple[Evidence, Evidenc
     assert whole.summary and read.summary and all(check.passed for check in read.checks), read.checks
     for name, value in whole.summary.values.items():
         assert read.summary.values[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
-    assert {check.name for check in read.checks} - {check.name for check in whole.checks} == {stock.NAME}
+    assert {check.name for check in read.checks} - {check.name for check in whole.checks} == {STOCK}
     assert read.runtime["weights"] == "unpacked from the files when they are needed" and not read.samples
 
 
@@ -45,7 +46,7 @@ def test_weights_stay_packed_in_the_files(bench: Bench) -> None:
 
 def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [torch.arange(24), torch.arange(7, 90)]
-    assert stock.agrees(bench.artifact, LOADER, 1, rows).passed
+    assert stock.agrees(STOCK, bench.artifact, LOADER, 1, rows).passed
     read = unpacked.Unpacked.__getitem__
 
     def other(self: unpacked.Unpacked, name: str) -> torch.Tensor:
@@ -53,7 +54,7 @@ def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: p
         return tensor * 1.05 if name.endswith("layers.0.mlp.down_proj.weight") else tensor
 
     monkeypatch.setattr(unpacked.Unpacked, "__getitem__", other)
-    check = stock.agrees(bench.artifact, LOADER, 1, rows)
+    check = stock.agrees(STOCK, bench.artifact, LOADER, 1, rows)
     assert not check.passed and "the first 1 of" in check.detail and "does not give" in check.detail
 
 
