@@ -25,13 +25,13 @@ from transformers import (
 from adapters import base, rows
 from adapters.backends import BACKENDS, Backend, is_here, missing
 from adapters.launch import FAULT, Told, cores
-from adapters.progress import progress
 from adapters.recipe import Recipe
 from adapters.request import LIBRARIES, REQUEST, Base, Trained, TrainRequest
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import as_fault
 from catalog.libraries import versions
 from catalog.processes import die_with, return_freed_memory
+from catalog.progress import report
 
 WHOLE = "whole"
 """File that says of a checkpoint that all of it is written."""
@@ -54,7 +54,7 @@ class Followed(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A step is done."""
         if state.is_world_process_zero:
-            progress("training", state.global_step, state.max_steps)
+            report("training", state.global_step, state.max_steps)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A checkpoint is written; of several processes by the first, once each has written its part."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog import libraries
 from catalog.formats import ADAPTER
+from catalog.progress import report
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 from gates.adapters.evidence import SANITY, AdapterEvidence
@@ -20,7 +21,6 @@ from gates.evaluation import baseline, probes, readers, texts
 from gates.evaluation.findings import Findings
 from gates.evidence import Check, Document, Sample
 from gates.judging.summary import summarize
-from gates.progress import report
 from gates.request import AdapterRequest, Evaluation
 from gates.results import EvidenceResult
 from gates.statistics.sequential import FIRST

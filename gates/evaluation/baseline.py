@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
+from catalog.progress import report
 from catalog.task import DOMAIN
 from catalog.tasks import TASKS
 from gates.clients.client import Loaded, load_original
@@ -17,7 +18,6 @@ from gates.errors import GateError
 from gates.evaluation import readers, tasks, texts
 from gates.evidence import Activations
 from gates.measurements import measurement
-from gates.progress import report
 from gates.request import BaselineRequest
 from gates.results import Baseline
 from gates.tasks import measured

@@ -8,6 +8,7 @@ from typing import Any
 
 from catalog import architectures, libraries
 from catalog.formats import LOADABLE
+from catalog.progress import report
 from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, weights
 from gates.clients.client import Loaded, client_of, load
@@ -20,7 +21,6 @@ from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
 from gates.kinds.acceptance import NAME as ACCEPTANCE
 from gates.measurements import measurement
-from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks

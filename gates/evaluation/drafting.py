@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from catalog.formats import LOADABLE
+from catalog.progress import report
 from gates.errors import GateError
 from gates.evidence import Document
-from gates.progress import report
 from gates.request import EvidenceRequest
 from gates.tasks.contract import Stored
 

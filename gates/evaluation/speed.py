@@ -18,9 +18,9 @@ from typing import IO, Any
 from catalog.errors import EnvironmentFault
 from catalog.foreign_errors import machine_fault
 from catalog.formats import ORIGINAL
+from catalog.progress import report
 from catalog.runtime import RuntimeOptions
 from gates.evidence import Speed
-from gates.progress import report
 
 TURNS = 9
 NEW_TOKENS = 32

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from scipy.stats import binomtest
 
 from catalog.foreign_errors import machine_fault
+from catalog.progress import report
 from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.evidence import TaskScores
-from gates.progress import report
 from gates.request import TaskRequest
 
 

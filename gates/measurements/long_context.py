@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from catalog.progress import report
 from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.errors import GateError
@@ -22,7 +23,6 @@ from gates.evaluation.findings import Findings
 from gates.evaluation.scoring import POSITIONS
 from gates.evidence import Document
 from gates.kinds.long_context import NAME, LongRows
-from gates.progress import report
 from gates.tasks.contract import Asked, Data, NotFinite, Row, Stored, finite
 
 

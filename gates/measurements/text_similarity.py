@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from catalog import sentence_transformers as layout
+from catalog.progress import report
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
 from gates.evaluation import probes, readers
 from gates.evaluation.findings import Findings
 from gates.evidence import Document
 from gates.kinds.text_similarity import NAME, Continuations, divergence
-from gates.progress import report
 from gates.tasks.contract import Asked, Data
 from gates.tasks.encoders import output, tokenized
 from gates.tasks.feature_extraction import steps_of

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.progress import report
 from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.errors import GateError
@@ -20,7 +21,6 @@ from gates.evaluation import probes, sounds
 from gates.evaluation.findings import Findings
 from gates.evaluation.words import word_errors
 from gates.evidence import Sample
-from gates.progress import report
 from gates.tasks.contract import Asked, Data, Row, Stored
 from gates.tasks.sequences import SequenceTask, Written, text_of, tokenizer_of
 

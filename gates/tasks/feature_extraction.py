@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from catalog import sentence_transformers as layout
+from catalog.progress import report
 from gates.clients.client import Loaded
 from gates.evidence import Document
 from gates.judging.gate import Embedded
-from gates.progress import report
 from gates.tasks.contract import Asked, Data, MeasuredTask, Row, Stored
 from gates.tasks.encoders import output, tokenized
 from gates.tasks.pooling import Step, embed, steps

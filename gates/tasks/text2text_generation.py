@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.progress import report
 from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.errors import GateError
 from gates.evaluation import probes
 from gates.evaluation.findings import Findings
-from gates.progress import report
 from gates.tasks.contract import Asked, Data, Row
 from gates.tasks.encoders import tokenized
 from gates.tasks.sequences import SequenceTask, Written, text_of

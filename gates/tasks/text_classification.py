@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from catalog.progress import report
 from gates.clients.client import Loaded
 from gates.evidence import Document
 from gates.judging.gate import Positions
-from gates.progress import report
 from gates.tasks.classes import distributions, target
 from gates.tasks.contract import Asked, Data, DistributionTask, Row, Stored
 from gates.tasks.encoders import output, tokenized

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog.progress import report
 from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.evaluation import chats, probes
 from gates.evaluation.findings import Findings
-from gates.progress import report
 from gates.tasks.contract import Asked, Data, DistributionTask, Row
 
 

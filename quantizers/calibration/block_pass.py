@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from catalog.progress import report
 from quantizers.artifact.target import Target
 from quantizers.calibration import resume
 from quantizers.calibration.activations import Activations
@@ -29,7 +30,6 @@ from quantizers.hardware.threads import cores, pieces, side_by_side
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
-from quantizers.progress import progress
 from quantizers.request import Request
 from quantizers.transforms.fold import present
 
@@ -70,7 +70,7 @@ def calibrate(
         if start > blocks.first:
             resume.load(work, start, stream)
         for index in range(start - blocks.first, blocks.count):
-            progress(f"block {blocks.first + index + 1} of {blocks.total}", blocks.first + index, blocks.total)
+            report(f"block {blocks.first + index + 1} of {blocks.total}", blocks.first + index, blocks.total)
             _block(index, checkpoint, skeleton, blocks, stream, targets, compute(request))
             yield f"{stack.path}.{index}."
             # All blocks of a decoder read what the encoder left.
@@ -99,7 +99,7 @@ def _block(
     moments = advance(block, index, blocks, groups, stream, on, quantized)
 
     def tell(target: str) -> None:
-        progress(f"block {done + 1} of {blocks.total}: {target}", done, blocks.total)
+        report(f"block {done + 1} of {blocks.total}: {target}", done, blocks.total)
 
     solve(targets, block, prefix, groups, moments, check, tell)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from catalog.progress import report
 from quantizers.artifact.target import Target
 from quantizers.calibration.batches import BATCH_TOKENS
 from quantizers.calibration.blocks import watched
@@ -26,7 +27,6 @@ from quantizers.hardware.threads import one_thread_each
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
-from quantizers.progress import progress
 
 
 @dataclass
@@ -55,7 +55,7 @@ def calibrate_calls(
     solved: list[str] = []
 
     def tell(target: str) -> None:
-        progress(f"block {len(solved) + 1} of {len(family.calls)}: {target}", len(solved), len(family.calls))
+        report(f"block {len(solved) + 1} of {len(family.calls)}: {target}", len(solved), len(family.calls))
 
     def call(path: str, arguments: dict[str, Any]) -> Any:
         if path not in family.calls:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from catalog.foreign_errors import machine_fault
+from catalog.progress import report
 from quantizers.discovery.forward import block_paths, run_model
 from quantizers.discovery.groups import find_groups, reading_together
 from quantizers.discovery.probe import Probe
@@ -21,7 +22,6 @@ from quantizers.families.family import Called, Family, Group
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
-from quantizers.progress import progress
 
 
 def family_by_calls(checkpoint: Checkpoint, skeleton: Skeleton, rows: Tensor) -> Family:
@@ -41,7 +41,7 @@ def family_by_calls(checkpoint: Checkpoint, skeleton: Skeleton, rows: Tensor) ->
         block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
         kind = (*kind_of(block), frozenset(name for name, value in arguments.items() if value is not None))
         if kind not in kinds:
-            progress(f"finding the groups of {path}", len(calls), len(paths))
+            report(f"finding the groups of {path}", len(calls), len(paths))
             kinds[kind] = groups_of(block, arguments)
         before = calls.pop(path, None)
         calls[path] = Called(before.groups, before.times + 1) if before else Called(kinds[kind])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from catalog.foreign_errors import machine_fault
+from catalog.progress import report
 from quantizers.discovery.calls import family_by_calls, groups_of, kind_of
 from quantizers.discovery.structure import TOKENS, Structure, block_calls, find_structure
 from quantizers.errors import QuantizeError
@@ -17,7 +18,6 @@ from quantizers.families.family import Family, Group, Stack
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton, blocks_of
 from quantizers.model.values import materialize
-from quantizers.progress import progress
 from quantizers.transforms.fold import hidden_states
 
 
@@ -66,7 +66,7 @@ def find_chain(checkpoint: Checkpoint, skeleton: Skeleton, row: Tensor) -> Famil
         path = f"{structure.blocks}.{number}"
         kind = kind_of(skeleton.model.get_submodule(path))
         if kind not in kinds:
-            progress(f"finding the groups of block {number + 1} of {count}", number, count)
+            report(f"finding the groups of block {number + 1} of {count}", number, count)
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
             _takes_rows(path, block, structure.hidden, calls[number])
             kinds[kind] = groups_of(block, calls[number])

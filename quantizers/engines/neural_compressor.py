@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from catalog.dtypes import Grid
 from catalog.errors import EnvironmentFault
+from catalog.progress import report
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration.text import read_rows
 from quantizers.dtypes import Codes
@@ -28,7 +29,6 @@ from quantizers.families.experts import unstack
 from quantizers.families.family import Family, Group, Rows
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
-from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
@@ -49,7 +49,7 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
     targets = [prepare(n, recipe, skeleton, checkpoint, out / ".work" / n) for n, recipe in recipes.items()]
     made = {}
     for done, target in enumerate(targets):
-        progress(f"{target.name}: neural-compressor {target.recipe.transform or 'rtn'}", done, len(targets))
+        report(f"{target.name}: neural-compressor {target.recipe.transform or 'rtn'}", done, len(targets))
         rows = _rows(request, skeleton, target)
         model = quantized(skeleton, checkpoint, target.recipe, tuple(target.linears), rows)
         target.begin(skeleton, ())

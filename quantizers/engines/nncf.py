@@ -30,6 +30,7 @@ from optimum import intel
 from torch import Tensor
 
 from catalog.dtypes import DTYPES
+from catalog.progress import report
 from catalog.tasks import TASKS
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError
@@ -42,7 +43,6 @@ from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.nncf_options import NncfOptions
-from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
@@ -67,7 +67,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
             pass
     made = {}
     for done, (target, recipe) in enumerate(recipes.items()):
-        progress(f"{target}: OpenVINO export", done, len(recipes))
+        report(f"{target}: OpenVINO export", done, len(recipes))
         scratch = out / ".work" / target
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)

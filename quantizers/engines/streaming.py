@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from catalog.formats import FORMATS
+from catalog.progress import report
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration import resume
 from quantizers.discovery.family import family_for
@@ -23,7 +24,6 @@ from quantizers.hardware.threads import cores, one_thread_each
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.skeleton import Skeleton, blocks, build
 from quantizers.parts import exporter_of
-from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
@@ -51,7 +51,7 @@ def stream(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
     made = _write_targets(request, checkpoint, skeleton, targets, work)
     directories = {target.name: target.directory for target in targets}
     for done, (name, exporter) in enumerate(exporters.items()):
-        progress(f"{name}: {recipes[name].format} export", done, len(exporters))
+        report(f"{name}: {recipes[name].format} export", done, len(exporters))
         source, directories[name] = next(t for t in targets if t.name == sources[name]), work / "exported" / name
         asked = made[source.name].model_copy(update={"recipe": recipes[name]})
         made[name] = exporter.export(source, asked, skeleton, checkpoint, directories[name])
@@ -85,8 +85,8 @@ def _write_targets(
             target.note_uncalibrated(finished)
         rest = [name for name in skeleton.source if not skeleton.model_name(name).startswith(finished)]
         for done, name in enumerate(copy_tensors(checkpoint, skeleton, rest, targets), 1):
-            progress(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
-        progress("weights written", len(rest), len(rest))
+            report(f"tensor {done} of {len(rest)}: {name}", done, len(rest))
+        report("weights written", len(rest), len(rest))
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
     known = {"found": found(family) if family else None}
     return made | {target.name: made[target.name].model_copy(update=known) for target in calibrated}

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from catalog.dtypes import DTYPES
+from catalog.progress import report
 from quantizers.artifact.target import prepare
 from quantizers.calibration.activations import Activations
 from quantizers.calibration.block_pass import advance
@@ -37,7 +38,6 @@ from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.model.values import materialize
 from quantizers.parts import RANGES
-from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityRequest
 from quantizers.rounding.nearest import nearest
@@ -126,7 +126,7 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
     one = torch.cat(list(hidden))
     damages, on = [], compute(request)
     for index in range(blocks.count):
-        progress(f"sensitivity of block {index + 1} of {blocks.count}", index, blocks.count + 1)
+        report(f"sensitivity of block {index + 1} of {blocks.count}", index, blocks.count + 1)
         prefix = f"{blocks.stack.path}.{index}"
         module = materialize(skeleton.model.get_submodule(prefix), prefix, checkpoint, skeleton)
         groups = present(module, blocks.stack.groups)
@@ -138,7 +138,7 @@ def _measure(request: SensitivityRequest, work: Path) -> tuple[tuple[GroupCost, 
         damage, one = _damage(block, blocks, takers, one, streams)
         damages.append(damage)
         del block, module, moments
-    progress("divergence", blocks.count, blocks.count + 1)
+    report("divergence", blocks.count, blocks.count + 1)
     kld = divergences(checkpoint, skeleton, family, one, streams)
     bytes_of = {dtype: {name: slot.bytes for name, slot in target.slots.items()} for dtype, target in targets.items()}
     linears = targets[dtypes[0]].linears

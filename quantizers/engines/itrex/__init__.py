@@ -16,6 +16,7 @@ from typing import Any
 from catalog.errors import EnvironmentFault, KilledFault
 from catalog.foreign_errors import last_words
 from catalog.interpreters import environment, python_of
+from catalog.progress import report
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError, some
 from quantizers.formats.itrex import legacy
@@ -24,7 +25,6 @@ from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
-from quantizers.progress import progress
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 
@@ -45,7 +45,7 @@ def compress(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[st
     skeleton = build(checkpoint, request.task)
     made = {}
     for done, (target, recipe) in enumerate(recipes.items()):
-        progress(f"{target}: itrex {recipe.transform or 'rtn'}", done, len(recipes))
+        report(f"{target}: itrex {recipe.transform or 'rtn'}", done, len(recipes))
         names = select_linears(skeleton, recipe, target)
         scratch = out / ".work" / target
         shutil.rmtree(scratch, ignore_errors=True)
