@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gates.sizes import in_words
+from catalog.sizes import in_words
 
 STYLES = {
     "released": "green",

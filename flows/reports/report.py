@@ -12,6 +12,7 @@ import jinja2
 
 from catalog.errors import EnvironmentFault, Fault
 from catalog.foreign_errors import machine_fault
+from catalog.sizes import in_words
 from flows.files.durable import write_durably
 from flows.planning.kinds import Judged
 from flows.planning.plan import Plan
@@ -21,7 +22,6 @@ from flows.reports.outcomes import figures, headings, outcomes
 from flows.step import Step
 from flows.store import Store
 from gates.pages.plots import Point, drift, quality_against_size
-from gates.sizes import in_words
 from gates.spec import KINDS, harm_gate
 
 

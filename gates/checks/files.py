@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.format import Format
+from catalog.sizes import in_words
 from gates.evidence import Check, Sizes
-from gates.sizes import in_words
 
 NAMES = frozenset({"LICENSE", "NOTICE", "USE_POLICY", ".gitattributes"})
 SLACK = 0.02, 65_536

@@ -9,12 +9,12 @@ from typing import Any
 
 import jinja2
 
+from catalog.sizes import in_words
 from catalog.tasks import TASKS
 from gates.evidence import Evidence
 from gates.kinds import text_similarity
 from gates.pages.plots import Point, per_document, quality_against_size
 from gates.results import GateVerdict, Verdict
-from gates.sizes import in_words
 from gates.spec import KINDS, Gates, harm_gate
 from gates.statistics.estimate import Estimate
 

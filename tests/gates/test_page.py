@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 from markupsafe import escape
 
+from catalog.sizes import in_words
 from gates.evidence import Sizes
 from gates.judging.verdict import judge
 from gates.pages.page import Attempt, Reference, render
-from gates.sizes import in_words
 from gates.spec import Gates
 from tests.gates.conftest import Bench
 from tests.gates.test_verdict import SOUND, documents, evidence, task

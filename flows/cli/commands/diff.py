@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from catalog.sizes import in_words
 from flows.cli.console import out, print_json
 from flows.cli.options import At, Home, Json, ReleaseName
 from flows.cli.release_names import find_home, open_at, split
 from flows.cli.tables import Rows, leaves
-from gates.sizes import in_words
 
 
 def diff(

@@ -39,9 +39,9 @@ def install_engine(name: Name, home: Home = None, as_json: Json = False) -> None
 def list_engines(home: Home = None, as_json: Json = False) -> None:
     """List engines that have an interpreter of their own, and whether it is here."""
     from catalog.interpreters import engines_of
+    from catalog.sizes import in_words
     from flows.cli.tables import Rows
     from flows.interpreters import listed
-    from gates.sizes import in_words
 
     rows = listed(engines_of(find_home(home)))
     if as_json:
@@ -58,8 +58,8 @@ def list_engines(home: Home = None, as_json: Json = False) -> None:
 def remove_engine(name: Name, home: Home = None, as_json: Json = False) -> None:
     """Remove an engine's interpreter; releases made with it stay."""
     from catalog.interpreters import engines_of
+    from catalog.sizes import in_words
     from flows.interpreters import named, remove
-    from gates.sizes import in_words
 
     size = remove(named(name), engines_of(find_home(home)))
     if as_json:

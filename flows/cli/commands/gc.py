@@ -23,12 +23,12 @@ def gc(
     removes them.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # what was resolved last counts: nothing newer is in the store
+    from catalog.sizes import in_words
     from flows.cli.bars import bars
     from flows.cli.tables import Rows
     from flows.execution.garbage import garbage, remove
     from flows.execution.lock import heavy, refuse_while_others_work
     from flows.store import Store
-    from gates.sizes import in_words
 
     store = Store(find_home(home))
     refuse_while_others_work(store)

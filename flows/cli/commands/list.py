@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from catalog.sizes import in_words
 from flows.cli.console import out, print_json
 from flows.cli.options import At, Home, Json
 from flows.cli.release_names import find_home, open_at
 from flows.cli.tables import Rows
-from gates.sizes import in_words
 
 if TYPE_CHECKING:
     from publishers.destinations.destination import Destination, Release

@@ -11,11 +11,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from catalog.errors import EnvironmentFault
+from catalog.sizes import in_words
 from flows.cli.console import err, out, print_json
 from flows.cli.options import AllowPath, Everything, Home, Json, Manifests, OnlyTargets
 from flows.cli.release_names import find_home
 from flows.cli.tables import STYLES, Rows, by_model, duration, fits_a_screen
-from gates.sizes import in_words
 
 if TYPE_CHECKING:
     from flows.planning.adapter_plan import PlannedAdapter

@@ -13,10 +13,10 @@ def rm(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
     RELEASE reads namespace/model-target, or …@v2 for one version; main goes to the newest that is left. No version's name is
     given again. What the release was made of stays in the store until `quantmill gc`.
     """
+    from catalog.sizes import in_words
     from flows.cli.bars import bars
     from flows.execution.removal import remove
     from flows.store import Store
-    from gates.sizes import in_words
 
     store, name = Store(find_home(home)), split(release)
     with bars(err if as_json else out):
