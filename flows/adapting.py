@@ -21,7 +21,7 @@ from flows.store import DamagedEntry, Record, Store
 from flows.tasks import isolated, local_step, network_step
 from gates.adapters.evidence import AdapterEvidence
 from gates.adapters.limits import judge
-from gates.contamination import overlap
+from gates.safeguards.contamination import overlap
 
 
 def adapt(todo: Sequence[PlannedAdapter], store: Store, failed: list[Fault], *, retry: bool) -> None:

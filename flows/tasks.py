@@ -32,9 +32,9 @@ from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.scrubbing import in_our_words
 from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
-from gates.contamination import overlap
 from gates.judging.verdict import judge, slipped
 from gates.results import Baseline, EvidenceResult, Overlap
+from gates.safeguards.contamination import overlap
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)

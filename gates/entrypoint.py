@@ -6,11 +6,11 @@ from pathlib import Path
 
 from gates.adapters import scoring
 from gates.adapters.evidence import AdapterEvidence
-from gates.control import planted
 from gates.evaluation import baseline, compare
 from gates.evidence import Evidence
 from gates.request import AdapterRequest, Asked, BaselineRequest
 from gates.results import Baseline
+from gates.safeguards.control import planted
 
 
 def run(request: Asked, out: Path) -> Baseline | Evidence | AdapterEvidence:

@@ -110,7 +110,7 @@ class EvidenceRequest(BaseModel):
     draft: Draft | None = None
     """Whose guesses it is to accept, if it has a draft."""
     control: bool = False
-    """Whether to spoil a copy of the artifact and score that (`gates.control`): a gate that sees anything refuses it."""
+    """Whether to spoil a copy of the artifact and score that (`gates.safeguards.control`): gates that see anything refuse it."""
 
 
 class AdapterRequest(BaseModel):

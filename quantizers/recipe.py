@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from catalog.dtypes import DTYPES, DtypeName, Grid
 from catalog.engines import ENGINES, EngineName
 from catalog.formats import FORMATS, FormatName
-from quantizers.nncf_options import NncfOptions
+from quantizers.engines.nncf_options import NncfOptions
 
 Transform = Literal["awq", "teq"]
 Range = Literal["minmax", "mse"]

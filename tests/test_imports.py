@@ -15,7 +15,7 @@ LIGHT = [
     "gates.spec",
     "gates.judging.verdict",
     "gates.statistics.sequential",
-    "gates.contamination",
+    "gates.safeguards.contamination",
     "publishers.request",
     "publishers.destinations.local",
     "flows.planning.plan",

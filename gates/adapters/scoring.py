@@ -15,7 +15,6 @@ from catalog.tasks import TASKS
 from gates.adapters.evidence import SANITY, AdapterEvidence
 from gates.checks import behaviour, files
 from gates.clients.client import Loaded, client_of, load
-from gates.control import spoil
 from gates.errors import GateError
 from gates.evaluation import baseline, probes, readers, texts
 from gates.evaluation.findings import Findings
@@ -23,6 +22,7 @@ from gates.evidence import Check, Document, Sample
 from gates.judging.summary import summarize
 from gates.request import AdapterRequest, Evaluation
 from gates.results import EvidenceResult
+from gates.safeguards.control import spoil
 from gates.statistics.sequential import FIRST
 from gates.tasks import measured
 from gates.tasks.contract import Asked, NotFinite, Row, Stored

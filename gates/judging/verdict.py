@@ -50,7 +50,7 @@ def conclude(rows: tuple[GateVerdict, ...], taken: float, left: int = 0) -> Verd
 
 
 def slipped(verdict: Verdict) -> str | None:
-    """Return what a spoiled copy (`gates.control`) got past; None when it was refused, and not by checks of its files alone.
+    """Return what a spoiled copy (`gates.safeguards.control`) got past; None when it was refused, and not for its files alone.
 
     Where text is judged, something that it is judged by must have refused it.
     """

@@ -33,6 +33,7 @@ from catalog.dtypes import DTYPES
 from catalog.progress import report
 from catalog.tasks import TASKS
 from quantizers.calibration.text import read_rows
+from quantizers.engines.nncf_options import NncfOptions
 from quantizers.errors import QuantizeError
 from quantizers.families import routers
 from quantizers.families.experts import of, stacked, stacks
@@ -42,7 +43,6 @@ from quantizers.model.checkpoint import open_checkpoint
 from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
-from quantizers.nncf_options import NncfOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Made, Request
 

@@ -7,7 +7,7 @@ from itertools import chain
 from catalog.formats import FORMATS
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import of, stacks
-from quantizers.linears import Linears, Misfit, heads, quantized
+from quantizers.model.linears import Linears, Misfit, heads, quantized
 from quantizers.model.loadable import never_quantized
 from quantizers.model.skeleton import Skeleton
 from quantizers.parts import layout_of

@@ -102,7 +102,7 @@ def test_a_training_that_is_cut_short_goes_on_to_the_same_bits(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("adapters.worker.progress", cut)
+        patched.setattr("adapters.worker.report", cut)
         run(request_, out)
     checkpoints = out / ".work/checkpoints"
     (checkpoints / f"checkpoint-{STEPS - 1}").mkdir()  # one that was being written

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gates.contamination import overlap
 from gates.errors import GateError
+from gates.safeguards.contamination import overlap
 from tests.gates.conftest import DEMO
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklm" for b in "aeiou" for c in "nprst"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from gates.control import spoil
 from gates.errors import GateError
 from gates.judging.verdict import judge, slipped
+from gates.safeguards.control import spoil
 from gates.spec import Gates
 from tests.gates.conftest import Bench
 

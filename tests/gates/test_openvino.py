@@ -11,10 +11,10 @@ import torch
 from catalog.errors import EnvironmentFault
 from catalog.runtime import RuntimeOptions
 from gates.clients import client, optimum_intel
-from gates.control import spoil
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
 from gates.kinds.acceptance import Acceptance
+from gates.safeguards.control import spoil
 from gates.spec import Gates
 from tests.gates.conftest import Bench
 

@@ -196,6 +196,8 @@ def test_speed() -> None:
 
 
 def test_judging_imports_no_torch() -> None:
-    modules = "gates.spec, gates.judging.verdict, gates.evidence, gates.contamination, gates.statistics.sequential"
+    modules = (
+        "gates.spec, gates.judging.verdict, gates.evidence, gates.safeguards.contamination, gates.statistics.sequential"
+    )
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -186,7 +186,7 @@ def test_an_interrupted_run_over_two_stacks_goes_on_at_its_block(last, tmp_path,
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("quantizers.calibration.block_pass.progress", until)
+        patched.setattr("quantizers.calibration.block_pass.report", until)
         with pytest.raises(Killed):
             run(wanted, tmp_path / "out")
     run(wanted, tmp_path / "out")

@@ -12,7 +12,7 @@ from flows.planning.preflight.structure import stored_as
 from quantizers.families import family_of
 from quantizers.families.limits import TRANSPOSED
 from quantizers.families.tensors import LAYOUTS, is_tied, tensors
-from quantizers.linears import Linears
+from quantizers.model.linears import Linears
 from quantizers.recipe import Recipe
 
 _PASSED_OVER = ("embed", "wte", "wpe", "relative_attention_bias", "router", "gate.weight", ".experts.")

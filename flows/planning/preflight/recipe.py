@@ -19,7 +19,7 @@ from quantizers.families import FAMILIES, family_of
 from quantizers.families.limits import refusal
 from quantizers.formats import limits
 from quantizers.formats.limits import Facts
-from quantizers.linears import Linears, Misfit, heads, quantized, unmatched
+from quantizers.model.linears import Linears, Misfit, heads, quantized, unmatched
 from quantizers.recipe import Recipe
 
 

@@ -246,7 +246,7 @@ def packed(evaluation: Reading, name: str, gate: MeasuredGate, subject: Subject)
 
 def apart(calibration: Reading, evaluation: Reading) -> Trouble | None:
     """Return which passage both texts share."""
-    from gates.contamination import overlap  # brings numpy
+    from gates.safeguards.contamination import overlap  # brings numpy
 
     try:
         overlap(calibration.documents(), evaluation.documents())

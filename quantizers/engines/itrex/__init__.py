@@ -20,9 +20,9 @@ from catalog.progress import report
 from quantizers.calibration.text import read_rows
 from quantizers.errors import QuantizeError, some
 from quantizers.formats.itrex import legacy
-from quantizers.linears import Misfit
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
 from quantizers.model.companions import copy_companions
+from quantizers.model.linears import Misfit
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.recipe import Recipe

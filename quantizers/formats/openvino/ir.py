@@ -12,9 +12,9 @@ from optimum.intel import OVConfig, OVWeightQuantizationConfig
 from catalog.dtypes import DTYPES
 from catalog.task import Task
 from catalog.tasks import TASKS
+from quantizers.engines.nncf_options import NncfOptions
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
-from quantizers.nncf_options import NncfOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Made
 

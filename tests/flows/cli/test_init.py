@@ -12,7 +12,7 @@ from flows.cli.app import main
 from flows.files.documents import documents
 from flows.manifest.load import load
 from flows.planning.first_manifest import first_gates, task_of_directory
-from gates.contamination import overlap
+from gates.safeguards.contamination import overlap
 from gates.spec import Gates
 from tests import translators
 from tests.flows.conftest import ROOT, quantmill

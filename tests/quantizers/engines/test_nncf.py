@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from catalog.engines import ENGINES
 from quantizers.engines.nncf import settings
+from quantizers.engines.nncf_options import NncfOptions
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
-from quantizers.nncf_options import NncfOptions
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result
 from tests.quantizers.models import DEMO, make_llama, request

@@ -11,7 +11,7 @@ from bench import tiny
 from quantizers.families.heads import task_of
 from quantizers.families.limits import OF_ITS_OWN, TRANSPOSED, UNREADABLE, refusal
 from quantizers.formats.compressed_tensors import _unreadable
-from quantizers.linears import heads
+from quantizers.model.linears import heads
 
 READABLE = ("llama", "gemma2", "olmo2", "granite", "bloom", "mpt", "phi3", "stablelm", "beit", "swin", "convnext")
 
