@@ -13,19 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catalog.progress import report
-from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.errors import GateError
-from gates.evaluation import probes, sounds
+from gates.evaluation import sounds
 from gates.evaluation.findings import Findings
 from gates.evaluation.words import word_errors
-from gates.evidence import Sample
-from gates.tasks.contract import Asked, Data, Row, Stored
+from gates.tasks.contract import Asked, Data, Row
 from gates.tasks.sequences import SequenceTask, Written, text_of, tokenizer_of
-
-SHOWN = 8
-"""Rows whose transcripts are looked at for a collapse, and shown."""
 
 
 @dataclass(frozen=True)
@@ -111,27 +105,8 @@ class AutomaticSpeechRecognition(SequenceTask):
         return Heard(**own, same=same, errors_original=before.errors, errors=now.errors, words=before.words)
 
     def examine(self, loaded: Loaded, asked: Asked, findings: Findings) -> None:
-        """Look for a collapse into repetition in what is written of the first rows, which are shown."""
-        report("artifact: generating", 0, 1)
-        with findings.attempt("generates"):
-            stored = Stored(asked.baseline / "documents")
-            rows = [stored.read(index) for index in range(min(SHOWN, len(stored)))]
-            theirs = tuple(tuple(row.get("written", row["targets"]).tolist()) for row in rows)
-            ours = tuple(self.write(loaded, row) for row in rows)
-            silent = sum(not each for each in ours) > sum(not each for each in theirs)
-            whose = "the original's" if "written" in rows[0] else "the transcripts'"
-            findings.add(behaviour.collapse(ours, theirs, silent, whose))
-            findings.samples = tuple(
-                Sample(
-                    prompt=f"sound {index}",
-                    original=text_of(loaded, before) if "written" in row else None,
-                    artifact=text_of(loaded, after),
-                    tokens=len(before) + 1 if "written" in row else 0,
-                    same=probes.alike(before, after) if "written" in row else 0,
-                )
-                for index, (row, before, after) in enumerate(zip(rows, theirs, ours, strict=True))
-            )
-        report("artifact: generating", 1, 1)
+        """Look for a collapse into repetition in what is written of the first sounds, which is shown."""
+        self.look_at_written(loaded, asked, findings, "the transcripts'", lambda index, row: f"sound {index}")
 
 
 def _tokens(asked: Asked, text: str) -> Tensor:

@@ -12,13 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catalog.progress import report
-from gates.checks import behaviour
 from gates.clients.client import Loaded
-from gates.evaluation import probes
 from gates.evaluation.findings import Findings
-from gates.evidence import Sample
-from gates.tasks.contract import Asked, Data, Row, Stored, finite
+from gates.tasks.contract import Asked, Data, Row, finite
 from gates.tasks.images import opened
 from gates.tasks.sequences import SequenceTask, Written, text_of
 
@@ -26,8 +22,6 @@ GIVEN = "given."
 """How the names begin of what the processor made: a row keeps each tensor with all its dimensions."""
 WRITTEN = 64
 """Tokens that are written about an image at the most."""
-SHOWN = 8
-"""Rows whose answers are looked at for a collapse, and shown."""
 
 
 class ImageTextToText(SequenceTask):
@@ -85,26 +79,13 @@ class ImageTextToText(SequenceTask):
 
     def examine(self, loaded: Loaded, asked: Asked, findings: Findings) -> None:
         """Look for a collapse into repetition in what is written of the first images, which is shown."""
-        report("artifact: generating", 0, 1)
-        with findings.attempt("generates"):
-            stored = Stored(asked.baseline / "documents")
-            rows = [stored.read(index) for index in range(min(SHOWN, len(stored)))]
-            theirs = tuple(tuple(row.get("written", row["targets"]).tolist()) for row in rows)
-            ours = tuple(self.write(loaded, row) for row in rows)
-            silent = sum(not each for each in ours) > sum(not each for each in theirs)
-            whose = "the original's" if "written" in rows[0] else "the answers'"
-            findings.add(behaviour.collapse(ours, theirs, silent, whose))
-            findings.samples = tuple(
-                Sample(
-                    prompt=text_of(loaded, self.begins(loaded, row).tolist()),
-                    original=text_of(loaded, before) if "written" in row else None,
-                    artifact=text_of(loaded, after),
-                    tokens=len(before) + 1 if "written" in row else 0,
-                    same=probes.alike(before, after) if "written" in row else 0,
-                )
-                for row, before, after in zip(rows, theirs, ours, strict=True)
-            )
-        report("artifact: generating", 1, 1)
+        self.look_at_written(
+            loaded,
+            asked,
+            findings,
+            "the answers'",
+            lambda index, row: text_of(loaded, self.begins(loaded, row).tolist()),
+        )
 
 
 def prompt(processor: Any, text: str) -> str:

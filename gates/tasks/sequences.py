@@ -6,7 +6,7 @@ A row without a target has the original's own greedy output for one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,10 +14,18 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from catalog.progress import report
+from gates.checks import behaviour
 from gates.clients.client import Loaded
 from gates.errors import GateError
+from gates.evaluation import probes
+from gates.evaluation.findings import Findings
+from gates.evidence import Sample
 from gates.judging.gate import Positions
-from gates.tasks.contract import DistributionTask, Row, finite
+from gates.tasks.contract import Asked, DistributionTask, Row, Stored, finite
+
+SHOWN = 8
+"""Rows of which what is written is looked at for a collapse, and shown."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,39 @@ class SequenceTask(DistributionTask):
         before, after = tuple(stored["written"].tolist()), self.write(loaded, stored)
         same = float(before == after)
         return self.scored(own, same, loaded, stored, after) if "reference" in stored else Written(**own, same=same)
+
+    def look_at_written(
+        self, loaded: Loaded, asked: Asked, findings: Findings, whose: str, prompt: Callable[[int, Row], str]
+    ) -> None:
+        """Look for a collapse into repetition in what is written of the first rows, and show it.
+
+        Args:
+            loaded: the artifact.
+            asked: where the baseline is.
+            findings: take the check `generates`, and the samples.
+            whose: what targets are called, where the original wrote nothing.
+            prompt: what is shown of a row, by its number.
+        """
+        report("artifact: generating", 0, 1)
+        with findings.attempt("generates"):
+            stored = Stored(asked.baseline / "documents")
+            rows = [stored.read(index) for index in range(min(SHOWN, len(stored)))]
+            theirs = tuple(tuple(row.get("written", row["targets"]).tolist()) for row in rows)
+            ours = tuple(self.write(loaded, row) for row in rows)
+            silent = sum(not each for each in ours) > sum(not each for each in theirs)
+            wrote = "written" in rows[0]
+            findings.add(behaviour.collapse(ours, theirs, silent, "the original's" if wrote else whose))
+            findings.samples = tuple(
+                Sample(
+                    prompt=prompt(index, row),
+                    original=text_of(loaded, before) if wrote else None,
+                    artifact=text_of(loaded, after),
+                    tokens=len(before) + 1 if wrote else 0,
+                    same=probes.alike(before, after) if wrote else 0,
+                )
+                for index, (row, before, after) in enumerate(zip(rows, theirs, ours, strict=True))
+            )
+        report("artifact: generating", 1, 1)
 
 
 def tokenizer_of(loaded: Loaded) -> Any:
