@@ -191,15 +191,15 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     """
     shape, evaluation, made = scored_shape(job), job.manifest.evaluation, FORMATS[rung.recipe.format]
     documents, tokens = _rows(job.manifest, shape_of(job.original))
+    read = (scored or looks(job, rung, documents)[0]) * tokens
+    if job.streams(rung):
+        return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
     scoring = measured.ARTIFACTS[made.client.module]
     packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
     # The original's weights are mapped to be compared with, a part of them at a time.
     memory = scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + _compared(scoring, shape)
     memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
     memory += job.draft.bytes if job.draft else 0
-    read = (scored or looks(job, rung, documents)[0]) * tokens
-    if job.streams(rung):
-        return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
     seconds = _scoring_seconds(scoring, shape, job, read, 2) + _long_seconds(scoring, shape, job)
     return Cost(memory, 0, seconds)
 

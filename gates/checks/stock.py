@@ -9,44 +9,42 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from gates.clients import transformers, unpacked
+from gates.clients import transformers
 from gates.evaluation.lengths import STOCK_ROWS, STOCK_TOKENS
 from gates.evidence import Check
 
+NAME = "stock"
 ROUNDINGS = 1.0
 """Steps of the dtype, relative, that logits may be apart by, root mean square. The same products are made of the same numbers:
 those of the demo are equal to the last bit."""
 
 
-def agrees(name: str, path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Check:
+def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Check:
     """Load the first blocks with the stock loader, then stream them, and hold their logits against each other.
 
     Args:
-        name: of the check.
         path: of the artifact.
         loader: full name of the stock class.
         blocks: how many the stock loader can hold.
         rows: token ids, int64 (tokens,) each.
     """
+    from gates.clients import unpacked  # with the library that unpacks, which others do without
+
     given = [row[:STOCK_TOKENS] for row in rows[:STOCK_ROWS]]
     config = unpacked.cut(path, blocks)
-    text = config.get_text_config()
-    whole = unpacked.cut(path, None).get_text_config().num_hidden_layers
+    run, whole = (each.get_text_config().num_hidden_layers for each in (config, unpacked.cut(path, None)))
     theirs, method = _stock(path, loader, config, given)
-    model = unpacked.load(path, loader, 0, text.num_hidden_layers)
-    ours = [model.logits(row).float() for row in given]
-    apart = max(_apart(own, other) for own, other in zip(ours, theirs, strict=True))
-    unit = apart / torch.finfo(config.dtype or torch.float32).eps
-    alike = unit <= ROUNDINGS and method == model.method
-    detail = (
-        f"{loader} with the first {text.num_hidden_layers} of {whole} blocks gives the logits that are streamed, "
-        f"{unit:.2g} steps of its dtype apart"
-    )
+    model = unpacked.load(path, loader, 0, run)
     if method != model.method:
         detail = f"{loader} loads with quantization {method or 'none'}, where {model.method} is streamed"
-    elif not alike:
-        detail = detail.replace("gives the logits that are streamed", "does not give the logits that are streamed")
-    return Check(name=name, passed=alike, detail=detail)
+        return Check(name=NAME, passed=False, detail=detail)
+    ours = [model.logits(row).float() for row in given]
+    apart = max(_apart(own, other) for own, other in zip(ours, theirs, strict=True))
+    steps = apart / torch.finfo(config.dtype or torch.float32).eps
+    alike = steps <= ROUNDINGS
+    said = f"{'gives' if alike else 'does not give'} the logits that are streamed"
+    detail = f"{loader} with the first {run} of {whole} blocks {said}, {steps:.2g} steps of its dtype apart"
+    return Check(name=NAME, passed=alike, detail=detail)
 
 
 def _stock(path: Path, loader: str, config: object, rows: Sequence[Tensor]) -> tuple[list[Tensor], str | None]:

@@ -163,33 +163,30 @@ def load(path: Path, loader: str, hold_bytes: int) -> Model:
         loader: full name of the stock class that loads it.
         hold_bytes: of weights, in float32, that may stay in memory.
     """
-    model = skeleton(loader, AutoConfig.from_pretrained(path, local_files_only=True), torch.float32)
-    if (path / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(path)
+    model = skeleton(path, loader, AutoConfig.from_pretrained(path, local_files_only=True), torch.float32)
     stored = StoredTensors(path)
-    misfits = faults(model, stored, sources(model, stored))
-    return Model(
-        model,
-        {"dtype": "float32", "weights": "read from the files when they are needed"},
-        misfits,
-        read={} if misfits else brought(model, stored, hold_bytes),
-    )
+    found = sources(model, stored)
+    misfits = faults(model, stored, found)
+    told = {"dtype": "float32", "weights": "read from the files when they are needed"}
+    return Model(model, told, misfits, read={} if misfits else brought(model, stored, found, hold_bytes))
 
 
-def skeleton(loader: str, config: Any, dtype: torch.dtype) -> Any:
-    """Return a model of no weights. Buffers are computed, and have to be real."""
+def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
+    """Return the model of a directory without its weights. Buffers are computed, and have to be real."""
     with init_empty_weights(include_buffers=False):
         model = stock_class(loader).from_config(config, dtype=dtype).eval()
     for word, kept in model._get_dtype_plan(dtype).items():
         for name, module in model.named_modules():
             if f".{word}." in f".{name}.":
                 module.to(kept)
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path)
     return model
 
 
-def brought(model: Any, stored: Stored, hold_bytes: int) -> Weights:
-    """Have a model's weights brought whenever they are needed, and return these."""
-    weights = Weights(model, stored, sources(model, stored), hold_bytes)
+def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes: int) -> Weights:
+    """Have a model's weights brought from their sources whenever they are needed, and return these."""
+    weights = Weights(model, stored, found, hold_bytes)
     for name in dict(model.named_buffers()).keys() & weights.keys():
         set_module_tensor_to_device(model, name, "cpu", value=weights[name])
     # A block's code may use the weights of what is in it without calling that.

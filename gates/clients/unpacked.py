@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from torch import Tensor
-from transformers import AutoConfig, GenerationConfig
+from transformers import AutoConfig
 from transformers.quantizers import AutoHfQuantizer
 
 from gates.clients import streamed
@@ -63,17 +63,17 @@ def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) ->
     """
     config = cut(path, blocks)
     dtype, stored = config.dtype or torch.float32, StoredTensors(path)
-    packed = _packed(loader, config, dtype)
+    packed = _packed(path, loader, config, dtype)
     tensors = streamed.sources(packed, stored)
     schemes = {name: scheme for name in tensors if (scheme := _scheme(packed, name)) is not None}
     misfits = streamed.faults(packed, stored, tensors, schemes)
-    model = streamed.skeleton(loader, config, dtype)
-    if (path / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(path)
-    by_module = {tensors[name].keys[0][1].rpartition(".")[0]: scheme for name, scheme in schemes.items()}
+    model = streamed.skeleton(path, loader, config, dtype)
+    read: Mapping[str, Tensor] = {}
     # What is left over belongs to the blocks that are not run.
-    whole = blocks is not None or not misfits
-    read = streamed.brought(model, Unpacked(stored, by_module), hold_bytes) if whole else {}
+    if blocks is not None or not misfits:
+        by_module = {tensors[name].keys[0][1].rpartition(".")[0]: scheme for name, scheme in schemes.items()}
+        unpacked = Unpacked(stored, by_module)
+        read = streamed.brought(model, unpacked, streamed.sources(model, unpacked), hold_bytes)
     named = str(dtype).removeprefix("torch.")
     told = {"dtype": named, "weights": "unpacked from the files when they are needed"}
     return streamed.Model(model, told, misfits, method=method_of(packed), read=read)
@@ -93,10 +93,10 @@ def cut(path: Path, blocks: int | None) -> Any:
     return config
 
 
-def _packed(loader: str, config: Any, dtype: torch.dtype) -> Any:
+def _packed(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
     """The model as transformers prepares it before it loads the tensors: no weights, the names and shapes of the packed ones."""
     config = copy.deepcopy(config)
-    model = streamed.skeleton(loader, config, dtype).to("meta")
+    model = streamed.skeleton(path, loader, config, dtype).to("meta")
     quantizer = AutoHfQuantizer.from_config(config.quantization_config, pre_quantized=True)
     with torch.device("meta"):
         quantizer.preprocess_model(model, dtype=dtype)

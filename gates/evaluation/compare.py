@@ -10,7 +10,7 @@ from catalog import architectures, libraries
 from catalog.formats import LOADABLE
 from catalog.progress import report
 from catalog.tasks import TASKS
-from gates.checks import behaviour, files, names, weights
+from gates.checks import behaviour, files, names, stock, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
 from gates.evaluation import baseline, drafting, readers, speed, tasks, texts
@@ -26,9 +26,6 @@ from gates.results import Baseline, EvidenceResult
 from gates.statistics.sequential import interim_looks
 from gates.tasks import measured
 from gates.tasks.contract import Asked, NotFinite, Stored
-
-STOCK = "stock"
-"""The check that the stock loader says what is streamed."""
 
 
 def run(request: EvidenceRequest, out: Path) -> Evidence:
@@ -137,7 +134,7 @@ def _examine(
     beside = _beside(request, original, limit, findings)
     if request.streamed:
         # Before the other is loaded, which would be held beside it.
-        with findings.attempt(STOCK):
+        with findings.attempt(stock.NAME):
             findings.add(_stock(request, request.streamed.stock_blocks, previous))
     loaded = None
     with findings.attempt("loads"):
@@ -176,13 +173,11 @@ def _examine(
 
 def _stock(request: EvidenceRequest, blocks: int, previous: Evidence | None) -> Check:
     """Hold what is streamed against the stock loader, with as many blocks as that can hold, at the first look."""
-    from gates.checks import stock
-
     if previous:
-        return next(check for check in previous.checks if check.name == STOCK)
+        return next(check for check in previous.checks if check.name == stock.NAME)
     stored = Stored(request.baseline / "documents")
     rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
-    return stock.agrees(STOCK, request.artifact, _loader(request), blocks, rows)
+    return stock.agrees(request.artifact, _loader(request), blocks, rows)
 
 
 def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:

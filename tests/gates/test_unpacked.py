@@ -10,8 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from catalog.runtime import RuntimeOptions
 from gates.checks import stock
-from gates.clients import client, unpacked
-from gates.evaluation.compare import STOCK
+from gates.clients import client, streamed, unpacked
 from gates.evidence import Evidence
 from gates.request import Streamed
 from tests.gates.artifacts import edit_tensors
@@ -34,8 +33,21 @@ def test_the_figures_are_those_of_the_stock_loader(both: tuple[Evidence, Evidenc
     assert whole.summary and read.summary and all(check.passed for check in read.checks), read.checks
     for name, value in whole.summary.values.items():
         assert read.summary.values[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
-    assert {check.name for check in read.checks} - {check.name for check in whole.checks} == {STOCK}
+    assert {check.name for check in read.checks} - {check.name for check in whole.checks} == {stock.NAME}
     assert read.runtime["weights"] == "unpacked from the files when they are needed" and not read.samples
+
+
+def test_rows_are_run_together(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, batches = streamed.Model._run, []
+
+    def counted(model: streamed.Model, rows: list[torch.Tensor]) -> list[torch.Tensor]:
+        batches.append(len(rows))
+        return run(model, rows)
+
+    monkeypatch.setattr(streamed.Model, "_run", counted)
+    evidence = bench.evidence(bench.artifact, tmp_path / "out", streamed=STREAMED)
+    # 12 documents, 8 conversations, 8 prompts: each reading of the weights serves as many tokens as are run at once.
+    assert sum(batches) == len(evidence.documents) + len(evidence.chat) + 8 and len(batches) <= 5, batches
 
 
 def test_weights_stay_packed_in_the_files(bench: Bench) -> None:
@@ -46,7 +58,7 @@ def test_weights_stay_packed_in_the_files(bench: Bench) -> None:
 
 def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [torch.arange(24), torch.arange(7, 90)]
-    assert stock.agrees(STOCK, bench.artifact, LOADER, 1, rows).passed
+    assert stock.agrees(bench.artifact, LOADER, 1, rows).passed
     read = unpacked.Unpacked.__getitem__
 
     def other(self: unpacked.Unpacked, name: str) -> torch.Tensor:
@@ -54,7 +66,7 @@ def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: p
         return tensor * 1.05 if name.endswith("layers.0.mlp.down_proj.weight") else tensor
 
     monkeypatch.setattr(unpacked.Unpacked, "__getitem__", other)
-    check = stock.agrees(STOCK, bench.artifact, LOADER, 1, rows)
+    check = stock.agrees(bench.artifact, LOADER, 1, rows)
     assert not check.passed and "the first 1 of" in check.detail and "does not give" in check.detail
 
 

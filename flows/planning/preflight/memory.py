@@ -61,8 +61,8 @@ def _steps(job: Job) -> Iterator[tuple[int, str, str]]:
         yield quantizing([(tight, rung)]).memory_bytes, f"target {job.target.name}", on_disk
     yield scoring_original(tight).memory_bytes, "scoring the original", on_disk
     for rung in job.target.rungs:
-        job = tight if job.streams(rung) else job
-        format_, needed = FORMATS[rung.recipe.format], gating(job, rung, weights_bytes(job.original, rung)).memory_bytes
+        format_, asked = FORMATS[rung.recipe.format], tight if job.streams(rung) else job
+        needed = gating(asked, rung, weights_bytes(job.original, rung)).memory_bytes
         unpacks = "" if format_.small_in_memory else f", because {format_.client.module} unpacks {format_.name}"
         if unpacks and not job.streams(rung):
             unpacks += " (`judge: streamed` unpacks a block at a time)"
