@@ -10,99 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from quantizers.families import block_tensors as stored
+from quantizers.families.block_tensors import Shapes
 from quantizers.families.family import Heads
 from quantizers.families.mixture import MATRICES, experts_of
 
 Config = Mapping[str, Any]
-Shapes = Mapping[str, tuple[str, ...]]
-"""Tensor, its name within its block, to the names of its extents in `Layout.sizes`."""
-
-_ATTENTION: Shapes = {
-    "self_attn.q_proj.weight": ("queries", "hidden"),
-    "self_attn.k_proj.weight": ("values", "hidden"),
-    "self_attn.v_proj.weight": ("values", "hidden"),
-    "self_attn.o_proj.weight": ("hidden", "queries"),
-}
-_BIASED_QKV: Shapes = {
-    "self_attn.q_proj.bias": ("queries",),
-    "self_attn.k_proj.bias": ("values",),
-    "self_attn.v_proj.bias": ("values",),
-}
-_BIASED_O: Shapes = {"self_attn.o_proj.bias": ("hidden",)}
-_QK_NORM: Shapes = {"self_attn.q_norm.weight": ("head",), "self_attn.k_norm.weight": ("head",)}
-_RMS: Shapes = {"input_layernorm.weight": ("hidden",), "post_attention_layernorm.weight": ("hidden",)}
-_GATED: Shapes = {
-    "mlp.gate_proj.weight": ("inner", "hidden"),
-    "mlp.up_proj.weight": ("inner", "hidden"),
-    "mlp.down_proj.weight": ("hidden", "inner"),
-}
-_BIASED_GATED: Shapes = {
-    "mlp.gate_proj.bias": ("inner",),
-    "mlp.up_proj.bias": ("inner",),
-    "mlp.down_proj.bias": ("hidden",),
-}
-_PHI3: Shapes = {
-    **_RMS,
-    "self_attn.qkv_proj.weight": ("qkv", "hidden"),
-    "self_attn.o_proj.weight": ("hidden", "queries"),
-    "mlp.gate_up_proj.weight": ("twice_inner", "hidden"),
-    "mlp.down_proj.weight": ("hidden", "inner"),
-}
-_GPT2: Shapes = {
-    **{f"{norm}.{part}": ("hidden",) for norm in ("ln_1", "ln_2") for part in ("weight", "bias")},
-    "attn.c_attn.weight": ("hidden", "qkv"),
-    "attn.c_attn.bias": ("qkv",),
-    "attn.c_proj.weight": ("hidden", "hidden"),
-    "attn.c_proj.bias": ("hidden",),
-    "mlp.c_fc.weight": ("hidden", "inner"),
-    "mlp.c_fc.bias": ("inner",),
-    "mlp.c_proj.weight": ("inner", "hidden"),
-    "mlp.c_proj.bias": ("hidden",),
-}
-_NEOX: Shapes = {
-    **{
-        f"{norm}.{part}": ("hidden",)
-        for norm in ("input_layernorm", "post_attention_layernorm")
-        for part in ("weight", "bias")
-    },
-    "attention.query_key_value.weight": ("qkv", "hidden"),
-    "attention.dense.weight": ("hidden", "hidden"),
-    "mlp.dense_h_to_4h.weight": ("inner", "hidden"),
-    "mlp.dense_h_to_4h.bias": ("inner",),
-    "mlp.dense_4h_to_h.weight": ("hidden", "inner"),
-    "mlp.dense_4h_to_h.bias": ("hidden",),
-}
-_BIASED_NEOX: Shapes = {"attention.query_key_value.bias": ("qkv",), "attention.dense.bias": ("hidden",)}
-_PHI: Shapes = {
-    **{name: shape for name, shape in _ATTENTION.items() if "o_proj" not in name},
-    **_BIASED_QKV,
-    "input_layernorm.weight": ("hidden",),
-    "input_layernorm.bias": ("hidden",),
-    "self_attn.dense.weight": ("hidden", "queries"),
-    "self_attn.dense.bias": ("hidden",),
-    "mlp.fc1.weight": ("inner", "hidden"),
-    "mlp.fc1.bias": ("inner",),
-    "mlp.fc2.weight": ("hidden", "inner"),
-    "mlp.fc2.bias": ("hidden",),
-}
-_PHI_NORMED: Shapes = {
-    f"self_attn.{norm}.{part}": ("head",) for norm in ("q_layernorm", "k_layernorm") for part in ("weight", "bias")
-}
-_OPT: Shapes = {
-    **{f"self_attn.{name}.weight": ("hidden", "hidden") for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
-    "fc1.weight": ("inner", "hidden"),
-    "fc2.weight": ("hidden", "inner"),
-}
-_BIASED_OPT: Shapes = {
-    **{f"self_attn.{name}.bias": ("hidden",) for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
-    "fc1.bias": ("inner",),
-    "fc2.bias": ("hidden",),
-}
-_OPT_NORMS: Shapes = {
-    f"{norm}.{part}": ("hidden",)
-    for norm in ("self_attn_layer_norm", "final_layer_norm")
-    for part in ("weight", "bias")
-}
 
 
 @dataclass(frozen=True)
@@ -200,24 +113,30 @@ def _opt_sizes(config: Config) -> dict[str, int]:
 
 
 def _llama(config: Config, index: int) -> Shapes:
-    biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
-    return {**_RMS, **_ATTENTION, **_GATED, **biased, **(_BIASED_GATED if config.get("mlp_bias") else {})}
+    biased = {**stored.BIASED_QKV, **stored.BIASED_O} if config.get("attention_bias") else {}
+    return {
+        **stored.RMS,
+        **stored.ATTENTION,
+        **stored.GATED,
+        **biased,
+        **(stored.BIASED_GATED if config.get("mlp_bias") else {}),
+    }
 
 
 def _plain(config: Config, index: int) -> Shapes:
-    return {**_RMS, **_ATTENTION, **_GATED}
+    return {**stored.RMS, **stored.ATTENTION, **stored.GATED}
 
 
 def _qwen2(config: Config, index: int) -> Shapes:
-    return {**_plain(config, index), **_BIASED_QKV}
+    return {**_plain(config, index), **stored.BIASED_QKV}
 
 
 def _qwen3(config: Config, index: int) -> Shapes:
-    return {**_llama(config, index), **_QK_NORM}
+    return {**_llama(config, index), **stored.QK_NORM}
 
 
 def _mixtral(config: Config, index: int) -> Shapes:
-    return {**_RMS, **_ATTENTION, **_routed(config, "block_sparse_moe")}
+    return {**stored.RMS, **stored.ATTENTION, **_routed(config, "block_sparse_moe")}
 
 
 def _routed(config: Config, path: str) -> Shapes:
@@ -236,9 +155,9 @@ def _sparse(config: Config, index: int) -> bool:
 
 
 def _qwen2_moe(config: Config, index: int) -> Shapes:
-    shapes = {**_RMS, **_ATTENTION, **(_BIASED_QKV if config.get("qkv_bias", True) else {})}
+    shapes = {**stored.RMS, **stored.ATTENTION, **(stored.BIASED_QKV if config.get("qkv_bias", True) else {})}
     if not _sparse(config, index):
-        return {**shapes, **_GATED}
+        return {**shapes, **stored.GATED}
     shared = {
         "mlp.shared_expert.gate_proj.weight": ("shared", "hidden"),
         "mlp.shared_expert.up_proj.weight": ("shared", "hidden"),
@@ -249,22 +168,22 @@ def _qwen2_moe(config: Config, index: int) -> Shapes:
 
 
 def _qwen3_moe(config: Config, index: int) -> Shapes:
-    biased = {**_BIASED_QKV, **_BIASED_O} if config.get("attention_bias") else {}
-    mlp = _routed(config, "mlp") if _sparse(config, index) else _GATED
-    return {**_RMS, **_ATTENTION, **_QK_NORM, **biased, **mlp}
+    biased = {**stored.BIASED_QKV, **stored.BIASED_O} if config.get("attention_bias") else {}
+    mlp = _routed(config, "mlp") if _sparse(config, index) else stored.GATED
+    return {**stored.RMS, **stored.ATTENTION, **stored.QK_NORM, **biased, **mlp}
 
 
 def _neox(config: Config, index: int) -> Shapes:
-    return {**_NEOX, **(_BIASED_NEOX if config.get("attention_bias", True) else {})}
+    return {**stored.NEOX, **(stored.BIASED_NEOX if config.get("attention_bias", True) else {})}
 
 
 def _phi(config: Config, index: int) -> Shapes:
-    return {**_PHI, **(_PHI_NORMED if config.get("qk_layernorm") else {})}
+    return {**stored.PHI, **(stored.PHI_NORMED if config.get("qk_layernorm") else {})}
 
 
 def _opt(config: Config, index: int) -> Shapes:
-    biased = _BIASED_OPT if config.get("enable_bias", True) else {}
-    return {**_OPT, **biased, **(_OPT_NORMS if config.get("layer_norm_elementwise_affine", True) else {})}
+    biased = stored.BIASED_OPT if config.get("enable_bias", True) else {}
+    return {**stored.OPT, **biased, **(stored.OPT_NORMS if config.get("layer_norm_elementwise_affine", True) else {})}
 
 
 def _opt_outside(config: Config) -> Shapes:
@@ -304,7 +223,7 @@ LAYOUTS: dict[str, Layout] = {
     "qwen2": _decoder(_qwen2, _dense_sizes),
     "qwen3": _decoder(_qwen3, lambda config: _dense_sizes(config, 128)),
     "gemma": _decoder(_llama, lambda config: _dense_sizes(config, 256), tied=True),
-    "phi3": _decoder(lambda config, index: _PHI3, _dense_sizes),
+    "phi3": _decoder(lambda config, index: stored.PHI3, _dense_sizes),
     "mixtral": _decoder(_mixtral, _mixture_sizes),
     "qwen2_moe": _decoder(_qwen2_moe, _mixture_sizes),
     "qwen3_moe": _decoder(_qwen3_moe, _mixture_sizes),
@@ -312,7 +231,7 @@ LAYOUTS: dict[str, Layout] = {
         _gpt2_sizes,
         "n_layer",
         "transformer.h",
-        lambda config, index: _GPT2,
+        lambda config, index: stored.GPT2,
         _outside(
             ("transformer.wte.weight", ("vocab", "hidden")),
             ("transformer.wpe.weight", ("positions", "hidden")),
