@@ -13,9 +13,10 @@ from tests.flows.manifest.wrong.case import GOOD, Wrong
 from tests.flows.manifest.wrong.documents import DOCUMENTS
 from tests.flows.manifest.wrong.files import FILES
 from tests.flows.manifest.wrong.keys import KEYS
+from tests.flows.manifest.wrong.running import RUNNING
 from tests.flows.manifest.wrong.targets import TARGETS_AND_NAMES
 
-ALL = DOCUMENTS + KEYS + TARGETS_AND_NAMES + FILES
+ALL = DOCUMENTS + KEYS + TARGETS_AND_NAMES + RUNNING + FILES
 
 
 def write(room: Path, text: str | bytes) -> Path:

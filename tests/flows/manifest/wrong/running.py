@@ -1,0 +1,118 @@
+"""How a target is run, and what the client of its format, or its device, cannot do of that."""
+
+from tests.flows.manifest.wrong.case import Wrong, target
+
+RUNNING = (
+    Wrong(
+        "an unknown device",
+        target("{preset: ov-w4-g64, device: cpu}"),
+        5,
+        "targets.t.device",
+        ("CPU, cuda, xpu, GPU, NPU",),
+    ),
+    Wrong(
+        "a device the format does not run on",
+        target("{preset: w4-rtn-g32, device: NPU}"),
+        5,
+        "targets.t.device",
+        ("compressed-tensors", "allowed: CPU"),
+    ),
+    Wrong(
+        "an asymmetric grid for an NPU",
+        target("{preset: ov-w4-rtn-asym-g64, device: NPU}"),
+        5,
+        "targets.t.device",
+        ("is NPU", "give symmetric: true and group_size: -1 or 128, or take a preset such as ov-w4-rtn-cw"),
+    ),
+    Wrong(
+        "a mix for an NPU",
+        target("{preset: ov-w4-g128-r0.8, device: NPU}"),
+        5,
+        "targets.t.device",
+        ("give ratio: 1, or take",),
+    ),
+    Wrong(
+        "an NPU on a ladder",
+        target("{ladder: [ov-w4-rtn-cw, ov-w4-rtn-g64], device: NPU}"),
+        5,
+        "targets.t.device",
+        ("give group_size: -1 or 128",),
+    ),
+    Wrong(
+        "properties of another client",
+        target("{preset: w4-rtn-g32, ov_config: {PERFORMANCE_HINT: LATENCY}}"),
+        5,
+        "targets.t.ov_config",
+        ("is for format openvino",),
+    ),
+    Wrong(
+        "properties that are none",
+        target("{preset: ov-w4-g64, ov_config: LATENCY}"),
+        5,
+        "targets.t.ov_config",
+        ("such as {PERFORMANCE_HINT: LATENCY}",),
+    ),
+    Wrong(
+        "a property that is a list",
+        target("{preset: ov-w4-g64, ov_config: {PERFORMANCE_HINT: [LATENCY]}}"),
+        5,
+        "targets.t.ov_config.PERFORMANCE_HINT",
+        ("a word, a whole number or a truth",),
+    ),
+    Wrong(
+        "a directory of this machine",
+        target("{preset: ov-w4-g64, ov_config: {CACHE_DIR: /var/cache}}"),
+        5,
+        "targets.t.ov_config.CACHE_DIR",
+        ("is the path /var/cache", "give a relative path"),
+    ),
+    Wrong(
+        "products that the client has not",
+        target("{preset: w4-rtn-g32, runtime: {compute: int8}}"),
+        5,
+        "targets.t.runtime.compute",
+        ("is int8", "allowed: auto, bf16, fp32"),
+    ),
+    Wrong(
+        "products of bitsandbytes",
+        target("{preset: nf4, runtime: {compute: bf16}}"),
+        5,
+        "targets.t.runtime.compute",
+        ("multiplies in the dtype that its config.json names",),
+    ),
+    Wrong(
+        "products in a dtype that is none",
+        target("{preset: w4-rtn-g32, runtime: {compute: fp16}}"),
+        5,
+        "targets.t.runtime.compute",
+        ("is 'fp16'", "bf16"),
+    ),
+    Wrong(
+        "products of a GPU",
+        target("{preset: ov-w4-g64, device: GPU, runtime: {compute: bf16}}"),
+        5,
+        "targets.t.runtime.compute",
+        ("is for device CPU", "INFERENCE_PRECISION_HINT"),
+    ),
+    Wrong(
+        "products decided twice",
+        target("{preset: ov-w4-g64, ov_config: {INFERENCE_PRECISION_HINT: f32}, runtime: {compute: bf16}}"),
+        5,
+        "targets.t.runtime.compute",
+        ("decides INFERENCE_PRECISION_HINT, which ov_config gives, too",),
+    ),
+    Wrong(
+        "a runtime of unknown words",
+        target("{preset: w4-rtn-g32, runtime: {dtype: bf16}}"),
+        5,
+        "targets.t.runtime.dtype",
+        ("compute",),
+    ),
+    Wrong(
+        "a rung with a device",
+        target("{ladder: [{preset: nf4, device: CPU}]}"),
+        5,
+        "targets.t.ladder[0].device",
+        ("is not a key",),
+    ),
+)
