@@ -34,12 +34,17 @@ def measure(request: EvidenceRequest) -> tuple[Document, ...]:
 
     Raises:
         ValueError: the draft's tokens are others.
-        GateError: no document has as many tokens as are to be read.
+        GateError: the draft is gone, or no document has as many tokens as are to be read.
     """
+    assert request.draft
+    if not request.draft.directory.is_dir():
+        raise GateError(
+            f"{request.draft.directory}: the draft is no longer there, so nobody can say what is accepted of it. Release it "
+            "again, or take `draft` out of the target."
+        )
     import openvino
     import openvino_genai
 
-    assert request.draft
     properties = request.runtime.arguments(LOADABLE[request.format]).get("ov_config", {})
     device = request.runtime.device
     _require_same_tokens(request.artifact, request.draft.directory)

@@ -11,6 +11,8 @@ import torch
 from catalog.errors import EnvironmentFault
 from catalog.runtime import RuntimeOptions
 from gates.clients import client, optimum_intel
+from gates.errors import GateError
+from gates.evaluation import drafting
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
 from gates.kinds.acceptance import Acceptance
@@ -173,3 +175,9 @@ def test_a_draft_that_says_something_else_is_refused_by_its_gate_alone(
         rates[name] = sum(row.sums["accepted"] for row in rows) / sum(row.tokens for row in rows)
         assert len(rows) == 12 and evidence.tools["openvino-genai"] != "absent"
     assert rates["twin"] > 0.85 and rates["spoiled"] < 0.3, rates
+
+
+def test_a_draft_that_is_gone_is_nobodys_verdict(bench: Bench, exported: Path, tmp_path: Path) -> None:
+    request = bench.request(exported, format="openvino", draft={"directory": tmp_path / "gone", "candidates": 4})
+    with pytest.raises(GateError, match="no longer there"):
+        drafting.measure(request)
