@@ -14,8 +14,8 @@ from quantizers.recipe import Recipe
 Quality = Literal["near-lossless", "high", "good", "low", "poor"]
 Making = Literal["fast", "medium", "slow"]
 
-# Measured on the demo model, KL divergence in nats per token (bench/results/presets.json): near-lossless below 0.001,
-# high below 0.006, good below 0.02, low below 0.1. By bits, and whether rounding is compensated.
+# Measured on the demo model, KL divergence in nats per token (`python -m bench.presets`): near-lossless below 0.001, high below
+# 0.006, good below 0.02, low below 0.1. By bits, and whether rounding is compensated.
 _QUALITY: dict[tuple[int, bool], Quality] = {
     (8, False): "near-lossless",
     (8, True): "near-lossless",
@@ -26,6 +26,9 @@ _QUALITY: dict[tuple[int, bool], Quality] = {
     (2, True): "low",
     (2, False): "poor",
 }
+_QUALITY_BY_CHANNEL: dict[tuple[int, bool], Quality] = {(4, True): "good", (4, False): "low"}
+"""The same of engine streaming where a scale is shared by a whole channel. NNCF's own scales, which have the sign of the largest
+weight and so reach one step farther, lose less there."""
 _INPUTS = 4096
 """Inputs of a typical linear: what a scale for each output channel is shared by."""
 
@@ -52,7 +55,7 @@ def choice(recipe: Recipe) -> Choice:
     slow = recipe.transform == "teq" or (recipe.calibrated and not ENGINES[recipe.engine].streams)
     return Choice(
         bits_per_weight(recipe),
-        _QUALITY[recipe.bits, recipe.rounding == "compensated"],
+        _quality(recipe),
         "slow" if slow else "medium" if recipe.calibrated else "fast",
         format_.small_in_memory,
         format_.devices,
@@ -62,6 +65,12 @@ def choice(recipe: Recipe) -> Choice:
 
 def _vllm(recipe: Recipe) -> str:
     return vllm.refusal(recipe.bits, recipe.group_size) or vllm.since(recipe.symmetric) or "yes"
+
+
+def _quality(recipe: Recipe) -> Quality:
+    of = recipe.bits, recipe.rounding == "compensated"
+    by_channel = recipe.group_size == -1 and ENGINES[recipe.engine].streams
+    return _QUALITY_BY_CHANNEL.get(of, _QUALITY[of]) if by_channel else _QUALITY[of]
 
 
 def bits_per_weight(recipe: Recipe, inputs: int = _INPUTS) -> float:
