@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,13 @@ from flows.reports.report import render
 from flows.store import Store
 from publishers.destinations.destination import Release
 from publishers.destinations.local import Local
+from publishers.request import Draft, Source
+from publishers.stage import stage
 from publishers.verify import verify
 from tests.flows.conftest import room
 from tests.flows.results import artifact, milled, release, repository
+from tests.publishers.conftest import EVIDENCE as MEASURED
+from tests.publishers.conftest import SUMMARY, subject_of
 
 
 @pytest.fixture
@@ -332,6 +337,48 @@ def test_rm_takes_a_version_away_and_its_name_is_not_given_again(
     assert main(["rm", job.release, "--home", str(store.home)]) == 0
     assert not list((repository(store, job) / "blobs").iterdir())
     assert main(["rm", job.release, "--home", str(store.home)]) == 2
+
+
+def drafted(release: Release) -> dict[str, Any]:
+    return {"draft": Draft(name=release.name, commit=release.commit, written="small", candidates=4)}
+
+
+def adapted(release: Release) -> dict[str, Any]:
+    assert release.directory
+    of = Source(name=release.name, id=release.name, revision=release.commit, directory=release.directory)
+    told = dict.fromkeys(("held_out_summary", "general_summary"), SUMMARY)
+    texts = {"held_out": [{}], "general": [{}], "base_bytes": 2, "adapter_bytes": 1}
+    return {
+        "format": "peft",
+        "source": of,
+        "evidence": {**MEASURED, **told, **texts},
+        "recipe": {"rank": 4, "compute": "float32"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("by", "how"), [(drafted, "has it as its draft"), (adapted, "is an adapter of it")], ids=["draft", "base"]
+)
+def test_what_another_release_runs_with_is_removed_after_that(
+    by: Callable[[Release], dict[str, Any]],
+    how: str,
+    store: Store,
+    job: Job,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = tmp_path / "weights"
+    files.mkdir()
+    (files / "config.json").write_text("{}")
+    subject = subject_of(files, files, name="demo/large", **by(find(store.home, job.release)))
+    Local("", store.home).publish(stage(subject, tmp_path / "stage", store.home))
+    assert main(["gc", "--yes", "--home", str(store.home)]) == 0
+    assert main(["rm", job.release, "--home", str(store.home)]) == 2
+    said = capsys.readouterr().err
+    assert f"demo/large@v1 {how}" in said and "quantmill rm demo/large@v1" in said
+    assert plan_job(job, store).state == "released"
+    assert main(["rm", "demo/large", "--home", str(store.home)]) == 0
+    assert main(["rm", job.release, "--home", str(store.home)]) == 0
 
 
 def test_a_release_whose_publishing_left_no_record_is_kept_and_mended(manifest: Path, store: Store, job: Job) -> None:

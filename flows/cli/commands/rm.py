@@ -11,7 +11,8 @@ def rm(release: ReleaseName, home: Home = None, as_json: Json = False) -> None:
     """Remove a release from the local hub.
 
     RELEASE reads namespace/model-target, or …@v2 for one version; main goes to the newest that is left. No version's name is
-    given again. What the release was made of stays in the store until `quantmill gc`.
+    given again. What the release was made of stays in the store until `quantmill gc`. What another release has as its draft, or
+    as the base of an adapter, is refused while that one is there.
     """
     from catalog.sizes import in_words
     from flows.cli.bars import bars
