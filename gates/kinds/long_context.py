@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import expm1
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -77,6 +77,13 @@ class LongRows(BaseModel):
         return tuple(sorted(set(planned)))
 
 
+class LongRequest(LongRows):
+    """What is asked of both models."""
+
+    recall: bool = True
+    """Whether an original that recalls none of the facts is refused: what is judged by recall needs one that does."""
+
+
 class LongContext(LongRows, MeasuredGate):
     """Recall of planted facts and loss by position in long rows, the artifact's over the original's."""
 
@@ -87,6 +94,10 @@ class LongContext(LongRows, MeasuredGate):
     """Of the facts that the original recalls, those that the artifact recalls, too, in rows of every length."""
     max_increase: Fraction | None = Field(0.05, gt=0)
     """Relative increase of perplexity in every octave of positions."""
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings; that recall is not judged is told only where it is not, so that keys stay what they were."""
+        return super().configuration() | ({} if self.min_recall is not None else {"recall": False})
 
     def reads(self, context: int | None, text: float) -> tuple[Read, ...]:
         """The rows of each length."""

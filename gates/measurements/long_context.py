@@ -22,7 +22,7 @@ from gates.errors import GateError
 from gates.evaluation.findings import Findings
 from gates.evaluation.scoring import POSITIONS
 from gates.evidence import Document
-from gates.kinds.long_context import NAME, LongRows
+from gates.kinds.long_context import NAME, LongRequest, LongRows
 from gates.tasks.contract import Asked, Data, NotFinite, Row, Stored, finite
 
 
@@ -70,9 +70,9 @@ class _Pieces:
 def original(loaded: Loaded, data: Sequence[Data], asked: Asked, settings: dict[str, Any]) -> None:
     """Store every row with the original's loss at its scored places, float32, and whether each token was the likeliest.
 
-    Raises GateError for a text that does not fill the rows, and where the original recalls none of the facts.
+    Raises GateError for a text that does not fill the rows, and where the original is to recall facts and recalls none.
     """
-    wanted, pieces = LongRows.model_validate(settings), _pieces(asked.tokenizer, data)
+    wanted, pieces = LongRequest.model_validate(settings), _pieces(asked.tokenizer, data)
     lengths = wanted.of(loaded.context, len(pieces.text))
     _refuse(wanted, lengths, len(pieces.text), loaded.context)
     stored = Stored(asked.baseline / NAME)
@@ -87,10 +87,11 @@ def original(loaded: Loaded, data: Sequence[Data], asked: Asked, settings: dict[
             recalled += float(_by_fact(row, hit.float()).eq(1).sum())
             count += 1
             report("original: long rows", count, len(lengths) * wanted.rows)
-        if not recalled:
+        if wanted.recall and not recalled:
             raise GateError(
                 f"The original recalls none of {wanted.rows * wanted.facts} facts in rows of {length:,} tokens, so there is "
-                "nothing that an artifact could lose. Name shorter `lengths` in the gate long_context, or leave it out."
+                "nothing that an artifact could lose. Name shorter `lengths` in the gate long_context, or write "
+                "`min_recall: null` there, which leaves the loss by position."
             )
 
 

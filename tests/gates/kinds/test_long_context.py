@@ -103,6 +103,24 @@ def test_a_text_too_short_and_facts_too_many_are_refused(bench: Bench, tmp_path:
             )
 
 
+def test_an_original_that_recalls_nothing_is_refused_only_where_recall_is_judged(bench: Bench, tmp_path: Path) -> None:
+    rows = {"lengths": [128], "rows": 5, "facts": 2}
+    evaluation = Evaluation(documents=bench.evaluation, tokens=16, max_documents=2)
+    for number, asked in enumerate(({}, {"min_recall": None})):
+        gate = Gates.model_validate({"long_context": {**rows, **asked}}).measured()["long_context"]
+        request = BaselineRequest(
+            model=bench.model, evaluation=evaluation, measured={"long_context": gate.configuration()}
+        )
+        out = tmp_path / str(number)
+        out.mkdir()
+        if not asked:
+            with pytest.raises(GateError, match=r"recalls none of 10 facts .* `min_recall: null`"):
+                entrypoint.run(request, out)
+            continue
+        entrypoint.run(request, out)
+        assert len(list((out / "long_context").iterdir())) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("recallers")
 def test_facts_are_recalled_until_the_scaling_of_positions_is_lost(
