@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from quantizers.artifact.target import Target
 from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacked, stacks, unknown
 from quantizers.families.mixture import MATRICES
-from quantizers.formats.openvino import compressed, ir, tokenizer, vision, weights
+from quantizers.formats.openvino import compressed, ir, tokenizer, weights
 from quantizers.formats.openvino import experts as openvino_experts
 from quantizers.formats.openvino.limits import not_kept, unexported
 from quantizers.formats.openvino.pending import Pending, kept
@@ -88,7 +87,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     large = _large(skeleton, stored, frozenset(target.linears))
     _trace(_filled(skeleton, stored, frozenset(target.linears) | large.keys()), skeleton.task, scratch)
     task = TASKS[skeleton.task]
-    read = {name: slot for name, slot in target.slots.items() if not _unread(name, skeleton)}
+    read = {name: slot for name, slot in target.slots.items() if not ir.unread(name, skeleton)}
     expected = sum(slot.bytes for name, slot in read.items() if not name.endswith(".weight_shape"))
     expected += _repeated(skeleton, target)
     seen: set[str] = set()
@@ -106,7 +105,7 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
         ir.save(graph, out / f"{name}.xml")
         del graph
         pending.write(out / f"{name}.xml")
-    if lost := {tensor for module, tensor in large.items() if not _unread(module, skeleton)} - seen:
+    if lost := {tensor for module, tensor in large.items() if not ir.unread(module, skeleton)} - seen:
         raise AssertionError(f"the exported graph has no weight {sorted(lost)[0]}, so it was made of zeros")
     shutil.rmtree(scratch)
     if task.tokenizes:
@@ -114,15 +113,6 @@ def export(target: Target, made: Made, skeleton: Skeleton, checkpoint: Checkpoin
     copy_companions(checkpoint.directory, out, checkpoint.config)
     ir.write_configuration(out, made.recipe)
     return made.model_copy(update={"expected_bytes": expected, "weights_bytes": ir.weighed(out, expected, task)})
-
-
-def _unread(name: str, skeleton: Skeleton) -> bool:
-    """Whether a module or tensor has no part in the task: a decoder without its encoder runs no cross-attention, and of a vision
-    tower what is behind the layer whose states are taken is not run."""
-    config, patterns = skeleton.model.config, TASKS[skeleton.task].unread
-    if TASKS[skeleton.task].graphs[2:]:
-        return any(fnmatchcase(name, pattern) for pattern in vision.unread(config))
-    return not config.is_encoder_decoder and any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _path(skeleton: Skeleton, module: nn.Module) -> str:
@@ -135,7 +125,7 @@ def _graphs(skeleton: Skeleton, target: Target) -> list[tuple[str, str, tuple[st
     """Of each graph of the task: its name, the path of the module it was exported from, empty for the model's own, and the
     quantized linears that are read there and are no experts."""
     task, left_out = TASKS[skeleton.task], stacked(skeleton.model)
-    linears = tuple(name for name in target.linears if name not in left_out and not _unread(name, skeleton))
+    linears = tuple(name for name in target.linears if name not in left_out and not ir.unread(name, skeleton))
     if len(task.graphs) == 1:
         return [(task.graphs[0], "", linears)]
     if task.graphs[2:]:

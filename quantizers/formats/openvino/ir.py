@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import openvino
@@ -13,6 +14,7 @@ from catalog.dtypes import DTYPES
 from catalog.task import Task
 from catalog.tasks import TASKS
 from quantizers.engines.nncf_options import NncfOptions
+from quantizers.formats.openvino import vision
 from quantizers.model.checkpoint import Checkpoint
 from quantizers.model.skeleton import Skeleton
 from quantizers.recipe import Recipe
@@ -38,6 +40,12 @@ def save(model: openvino.Model, path: Path) -> None:
     """Write xml and bin. What was numbered by a counter of the process is numbered by its place in the graph."""
     model.set_friendly_name("model")
     _compress_cache(model)
+    number(model)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def number(model: openvino.Model) -> None:
+    """Name by its place in the graph what is named by a counter of the process; in place."""
     for index, op in enumerate(model.get_ordered_ops()):
         if _COUNTED.fullmatch(op.get_friendly_name()):
             op.set_friendly_name(f"{op.get_type_name()}_{index}")
@@ -45,7 +53,6 @@ def save(model: openvino.Model, path: Path) -> None:
             names = output.get_names()
             if counted := {name for name in names if _COUNTED.fullmatch(name)}:
                 output.get_tensor().set_names(names - counted | {f"{op.get_type_name()}_{index}.{port}"})
-    openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def _compress_cache(model: openvino.Model) -> None:
@@ -118,6 +125,15 @@ def weighed(directory: Path, expected: int, task: Task) -> int:
     return written
 
 
+def unread(name: str, skeleton: Skeleton) -> bool:
+    """Whether a module or tensor has no part in the task: a decoder without its encoder runs no cross-attention, and of a vision
+    tower what is behind the layer whose states are taken is not run."""
+    config, patterns = skeleton.model.config, TASKS[skeleton.task].unread
+    if TASKS[skeleton.task].graphs[2:]:
+        return any(fnmatchcase(name, pattern) for pattern in vision.unread(config))
+    return not config.is_encoder_decoder and any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: set[str]) -> int:
     embeddings = {
         f"{name}.weight" for name, module in skeleton.model.named_modules() if isinstance(module, torch.nn.Embedding)
@@ -128,7 +144,7 @@ def _implied(recipe: Recipe, skeleton: Skeleton, checkpoint: Checkpoint, names: 
     )
     total = 0.0
     for tensor, key in skeleton.source.items():
-        if tensor.startswith(TASKS[skeleton.task].unread):
+        if unread(tensor, skeleton):
             continue
         shape, itemsize = checkpoint.tensors[key].shape, checkpoint.tensors[key].dtype.itemsize
         linear = skeleton.by_weight.get(tensor)

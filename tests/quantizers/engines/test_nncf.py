@@ -10,7 +10,7 @@ from typing import get_args
 import nncf
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
 
 from catalog.engines import ENGINES
 from quantizers.engines.nncf import settings
@@ -19,6 +19,7 @@ from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result
+from tests.encoders import SIZES, tokenizer
 from tests.quantizers.models import DEMO, make_llama, request
 
 pytestmark = pytest.mark.xdist_group("nncf")
@@ -182,6 +183,19 @@ def test_sizes_are_what_the_recipe_implies(made):
     assert targets["mixed"].weights_bytes < targets["int8"].weights_bytes
     for each in targets.values():
         assert abs(each.weights_bytes - each.expected_bytes) < 0.05 * each.expected_bytes
+
+
+def test_what_has_no_part_in_the_task_is_not_implied(tmp_path):
+    """The pooler of an encoder, a fifth of this one, is in its checkpoint and not in the graph of its embeddings."""
+    words = tokenizer(tmp_path)
+    config = {**SIZES, "hidden_size": 512, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": len(words)}
+    BertModel(BertConfig(**config)).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    recipe = Recipe(**RECIPES["int8"])
+    (made,) = run(
+        Request(model=tmp_path, task="feature-extraction", targets={"t": recipe}), tmp_path / "out"
+    ).targets.values()
+    assert made.weights_bytes == pytest.approx(made.expected_bytes, rel=0.02)
 
 
 @pytest.mark.slow
