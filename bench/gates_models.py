@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from catalog.reading import rows as reading
 from gates.clients.client import Loaded, load_original
-from gates.evaluation import readers, scoring, texts
+from gates.evaluation import readers, scoring
 from gates.evidence import Document
 from gates.tasks import measured
 from gates.tasks.contract import Asked
@@ -21,7 +22,7 @@ def rows(documents: int | None = None) -> list[torch.Tensor]:
     """Tokenize the demo's evaluation texts, 256 tokens each at most."""
     model = DEMO / "model"
     asked = Asked(model, readers.load(model, "text-generation").tokenizer, 256, model)
-    data = texts.read(DEMO / "evaluation.jsonl")[:documents]
+    data = reading.read(DEMO / "evaluation.jsonl")[:documents]
     return [row["ids"] for row in TASK.rows(data, asked) if row is not None]
 
 

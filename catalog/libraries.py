@@ -16,11 +16,12 @@ COMPUTING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "sci
 """Of every step that runs a model."""
 
 
-def making(engine: str, format_: str) -> tuple[str, ...]:
-    """Libraries that decide what an artifact is."""
+def making(engine: str, format_: str, task: str | None = None) -> tuple[str, ...]:
+    """Libraries that decide what an artifact is; with a task, those that read its files besides."""
     made_from = FORMATS[format_].made_from if ENGINES[engine].streams else None
     source = FORMATS[made_from].libraries if made_from else ()
-    return (*COMPUTING, *FORMATS[format_].libraries, *ENGINES[engine].libraries, *source)
+    reading = TASKS[task].libraries if task else ()
+    return (*COMPUTING, *FORMATS[format_].libraries, *ENGINES[engine].libraries, *source, *reading)
 
 
 def scoring(format_: str = ORIGINAL.name, task: str | None = None) -> tuple[str, ...]:

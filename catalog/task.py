@@ -76,7 +76,7 @@ class Task:
     rows: str
     """What a row of evaluation is, in the plural: bounds are over these."""
     columns: tuple[Column, ...]
-    """Its values. The first, unless it is a file, is what calibrated recipes read."""
+    """Its values. The first, unless it is a file, is what calibrated recipes read, if `reads` does not say otherwise."""
     gates: tuple[str, ...]
     """Kinds of gates that a manifest may ask (`gates.spec.KINDS`)."""
     defaults: tuple[str, ...]
@@ -93,6 +93,8 @@ class Task:
     """What a card says first: `{tokens}` and the names of quantities are filled in."""
     sanity: tuple[str, ...]
     """Checks that every piece of evidence must hold, in the order they are made; an absent one counts as failed."""
+    reads: tuple[Column, ...] = ()
+    """Columns of the rows that calibrated recipes run a model on, the first a file; empty: they read text."""
     lone: Mapping[str, Usage] = field(default_factory=dict)
     """As `clients`, of an encoder without its decoder, where the classes of these load both."""
     lone_mapping: str | None = None
@@ -135,8 +137,14 @@ class Task:
 
     @property
     def calibrates(self) -> bool:
-        """Whether its models are always given text, so that recipes are calibrated on text."""
-        return any(column.required and not column.is_file for column in self.columns)
+        """Whether recipes are calibrated for it: on rows such as it is judged by, or on text that its models always read."""
+        return bool(self.reads) or any(column.required and not column.is_file for column in self.columns)
+
+    @property
+    def calibration(self) -> tuple[Column, ...]:
+        """Columns of the rows that calibrated recipes read."""
+        first = self.columns[0]
+        return self.reads or ((TEXT,) if first.is_file else (first,))
 
     @property
     def processes(self) -> bool:

@@ -18,6 +18,7 @@ from catalog.errors import FAULTS, Fault, InputError, StepFault
 from catalog.foreign_errors import as_fault
 from flows.execution import requests
 from flows.execution.child import Network
+from flows.execution.contamination import compared
 from flows.execution.equals import equal_of
 from flows.execution.steps import known, note, perform, perform_together
 from flows.manifest.model import Rung
@@ -26,7 +27,7 @@ from flows.planning.cost import looks
 from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
-from flows.planning.preflight.planned import check_calibration, check_fetched, held_out_text, reading
+from flows.planning.preflight.planned import check_calibration, check_fetched
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.scrubbing import in_our_words
@@ -34,7 +35,6 @@ from flows.step import Entry, Kind, Step
 from flows.store import DamagedEntry, Record, Store
 from gates.judging.verdict import judge, slipped
 from gates.results import Baseline, EvidenceResult, Overlap
-from gates.safeguards.contamination import overlap
 from quantizers.request import SensitivityResult
 
 log = logging.getLogger(__name__)
@@ -121,12 +121,9 @@ def contamination(job: Job, step: Step[Overlap], store: Store) -> None:
     """
     if store.complete(step):
         return
-    assert job.calibration
-    read, held_out = reading(job.manifest.calibration, job.calibration, store), held_out_text(job, store)
-    assert read
     try:
         check_calibration(job, store)
-        shared = overlap(read.documents(), held_out.documents() if held_out else ())
+        shared = compared(job, store)
     except InputError as error:
         store.fail(step, error)
         raise

@@ -9,23 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.dtypes import DtypeName
 from catalog.libraries import making, versions
-from catalog.tasks import TaskName
+from catalog.tasks import TASKS, TaskName
 from quantizers.families.found import Found
 from quantizers.hardware.compute_dtype import ComputeDtype
 from quantizers.recipe import Recipe
 
 
 class Calibration(BaseModel):
-    """Text the calibrated recipes read. Documents are concatenated into `samples` rows of `tokens` tokens each."""
+    """What calibrated recipes read. Documents are concatenated into `samples` rows of `tokens` tokens; rows may name files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     documents: Path
-    """JSON Lines, one object per document with the key `text`."""
+    """JSON Lines, one object per document with the key `text`, or per row with those of the task (`Task.reads`)."""
     samples: int = Field(128, ge=1)
     """Rows at the most."""
     tokens: int = Field(512, ge=2)
-    """Tokens per row."""
+    """Tokens per row; of what is said of a file, at the most."""
     seed: int = 0
     """Which rows are drawn when the documents hold more than `samples` rows."""
     device: Literal["cpu", "cuda", "xpu"] = "cpu"
@@ -141,4 +141,6 @@ class Result(BaseModel):
 def tools(request: Request | SensitivityRequest) -> dict[str, str]:
     """Installed version of every library that has a hand in the bits of a request."""
     recipes = request.targets.values() if isinstance(request, Request) else (request.recipe,)
-    return versions(tuple({name for recipe in recipes for name in making(recipe.engine, recipe.format)}))
+    reads = request.calibration is not None and TASKS[request.task].reads
+    task = request.task if reads else None
+    return versions(tuple({name for recipe in recipes for name in making(recipe.engine, recipe.format, task)}))

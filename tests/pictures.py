@@ -63,11 +63,17 @@ ROWS: list[dict[str, Any]] = [{"image": f"pictures/{n:03}.png", "label": name} f
 """Held out: each names a file, as `datasets` has it, and what that shows."""
 
 
+READ = pictures(48, 6)
+CALIBRATION: list[dict[str, Any]] = [{"image": f"read/{n:03}.png"} for n in range(len(READ))]
+"""What recipes are calibrated on: files, and nothing of what they show."""
+
+
 def write_files(directory: Path) -> None:
     """Write the files that the rows name below a directory."""
-    (directory / "pictures").mkdir(parents=True, exist_ok=True)
-    for row, (image, _) in zip(ROWS, SHOWN, strict=True):
-        image.save(directory / row["image"])
+    for rows, shown in ((ROWS, SHOWN), (CALIBRATION, READ)):
+        for row, (image, _) in zip(rows, shown, strict=True):
+            (directory / row["image"]).parent.mkdir(parents=True, exist_ok=True)
+            image.save(directory / row["image"])
 
 
 SIZES: dict[str, Any] = {
@@ -82,9 +88,9 @@ SIZES: dict[str, Any] = {
 }
 
 
-def vit(directory: Path) -> None:
+def vit(directory: Path, steps: int = 100) -> None:
     """A ViT that tells colour and shape, which transformers loads from no compressed-tensors."""
-    classifier(directory, ViTForImageClassification, ViTConfig(**SIZES))
+    classifier(directory, ViTForImageClassification, ViTConfig(**SIZES), steps)
 
 
 def beit(directory: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from catalog.destinations import kind_of, path_of
 from catalog.formats import FORMATS
-from catalog.task import DOMAIN, TEXT, Task
+from catalog.task import DOMAIN, Column, Task
 from catalog.tasks import TASKS
 from flows.manifest import drafts
 from flows.manifest.adapters import Adapter, refuse_unfit
@@ -42,14 +42,14 @@ def load(path: Path | str, *, allow_path: bool = False) -> Manifest:
     except ValidationError as error:
         raise explain(source, error, Form) from error
     absolute = path.parent.resolve() / path.name
-    room, (first, *_) = ManifestDirectory(source, absolute.parent, allow_path), TASKS[form.model.task].columns
+    room, task = ManifestDirectory(source, absolute.parent, allow_path), TASKS[form.model.task]
     manifest = Manifest(
         path=absolute,
         model=form.model,
         directory=_directory(room, form.model),
-        calibration=placed(room, ("calibration",), read_by(TEXT if first.is_file else first, form.calibration)),
-        evaluation=placed(room, ("evaluation",), read_by(first, form.evaluation)),
-        targets=targets(source, presets_for(absolute.parent).of_task(TASKS[form.model.task])),
+        calibration=placed(room, ("calibration",), read_by(task.calibration[0], form.calibration)),
+        evaluation=placed(room, ("evaluation",), read_by(task.columns[0], form.evaluation)),
+        targets=targets(source, presets_for(absolute.parent).of_task(task)),
         adapters={name: _adapter(room, name, each) for name, each in form.adapters.items()},
         gates=form.gates.of_task(form.model.task),
         publish=_destined(room, form.publish),
@@ -91,11 +91,9 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
     for kind in KINDS.keys() - set(task.gates):
         if kind in written.model_fields_set and getattr(written, kind):
             raise source.error(("gates", kind), f"is no gate of {task.name}{choices(task.gates)}")
-    others = [column.name for column in task.columns[1:]]
-    for name in manifest.evaluation.columns:
-        if name not in others:
-            allowed = choices(others) if others else "; it reads one, which column names"
-            raise source.error(("evaluation", "columns", name), f"is no column of {task.name}{allowed}")
+    _columns(source, "evaluation", manifest.evaluation.columns, task.columns, f"is no column of {task.name}")
+    words = f"is no column that recipes for {task.name} are calibrated on"
+    _columns(source, "calibration", manifest.calibration.columns, task.calibration, words)
     for kind, gate in manifest.gates.asked():
         if getattr(gate, "every_domain", None) and DOMAIN.name not in manifest.columns:
             remedy = f"name its key, evaluation: {{columns: {{{DOMAIN.name}: KEY}}}}"
@@ -107,9 +105,28 @@ def _of_task(source: Source, written: Gates, manifest: Manifest) -> None:
             raise source.error(*refused)
 
 
+def _columns(source: Source, section: str, named: Iterable[str], columns: Sequence[Column], wrong: str) -> None:
+    """Refuse a key for a column that is none, or the first."""
+    others = [column.name for column in columns[1:]]
+    for name in named:
+        if name not in others:
+            allowed = choices(others) if others else "; it reads one, which column names"
+            raise source.error((section, "columns", name), f"{wrong}{allowed}")
+
+
 def _named(source: Source, manifest: Manifest) -> None:
-    """Refuse the default text of evaluation for a task whose rows begin with a file."""
-    first = TASKS[manifest.model.task].columns[0]
+    """Refuse the default text for a task whose rows begin with a file."""
+    task = TASKS[manifest.model.task]
+    first, *_ = task.columns
+    if task.reads and manifest.calibration.source == WIKITEXT["source"]:
+        for target in manifest.targets.values():
+            if any(rung.recipe.calibrated for rung in target.rungs):
+                raise source.error(
+                    ("targets", target.name),
+                    f"is calibrated, for {task.words} on rows that begin with the {first.words}; name them, such as "
+                    "calibration: {files: [calibration.jsonl]}, or use a recipe without transform, with nearest rounding and "
+                    "without activations",
+                )
     if first.is_file and manifest.evaluation.source == WIKITEXT["source"]:
         raise source.error(
             ("model", "task"),

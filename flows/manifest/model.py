@@ -17,7 +17,7 @@ from catalog.dtypes import DTYPES, DtypeName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS, TaskName
 from flows.manifest.adapters import Adapter
-from flows.manifest.texts import Part, Texts, as_tuple, filled
+from flows.manifest.texts import Part, Rows, as_tuple, filled
 from gates.judging.fraction import Fraction
 from gates.spec import Gates
 from quantizers.recipe import Recipe
@@ -59,13 +59,13 @@ class Model(Part):
         return data
 
 
-class Calibration(Texts):
-    """Text that calibrated recipes read: `samples` rows of `tokens` tokens each."""
+class Calibration(Rows):
+    """What calibrated recipes read: `samples` rows of `tokens` tokens of text each, or rows that name files, by the task."""
 
     samples: int = Field(128, ge=1, le=65536)
     """Rows at the most; 128 is what AWQ and GPTQ are published with."""
     tokens: int = Field(512, ge=2, le=1 << 20)
-    """Tokens per row."""
+    """Tokens per row; of what is said of a file, at the most."""
     seed: int = Field(0, ge=0, lt=1 << 32)
     """Which rows are drawn when there are more than `samples`."""
     device: Literal["cpu", "cuda", "xpu"] = "cpu"
@@ -82,14 +82,12 @@ class Calibration(Texts):
     @property
     def reading(self) -> dict[str, Any]:
         """How the text is read, whichever it is."""
-        return self.model_dump(mode="json", exclude=set(Texts.model_fields))
+        return self.model_dump(mode="json", exclude=set(Rows.model_fields))
 
 
-class Evaluation(Texts):
+class Evaluation(Rows):
     """Held-out text that the artifact is compared with the original on; must not overlap the calibration text."""
 
-    columns: dict[str, str] = Field({})
-    """Keys of a row that hold what else the task reads, by the task's name for it, such as `label: stars`. Default: its name."""
     tokens: int = Field(512, ge=2, le=1 << 20)
     """Tokens of a document that are scored, at the most."""
     documents: int | None = Field(None, ge=1)
@@ -99,9 +97,6 @@ class Evaluation(Texts):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         return filled(data, "test")
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
 
 
 class Publish(Part):
@@ -222,6 +217,15 @@ class Manifest(Part):
         named = self.evaluation.columns
         read = [each.name for each in others if not each.named or each.name in named]
         return {first.name: self.evaluation.column, **{name: named.get(name, name) for name in read}}
+
+    @property
+    def calibrated(self) -> dict[str, str]:
+        """The keys of rows of calibration, likewise: `text` alone where text is read, under whatever key."""
+        first, *others = TASKS[self.model.task].calibration
+        named, read = self.calibration.columns, self.calibration.column
+        if not first.is_file:
+            return {"text": read}
+        return {first.name: read, **{each.name: named.get(each.name, each.name) for each in others}}
 
     @property
     def made(self) -> list[tuple[str, str]]:

@@ -45,6 +45,16 @@ class Texts(Part):
         return " ".join(part for part in (self.source, self.name, self.split) if part)
 
 
+class Rows(Texts):
+    """The same of what a task reads: besides texts, files that rows name, and what is said of these."""
+
+    columns: dict[str, str] = Field({})
+    """Keys of a row that hold what else the task reads, by the task's name for it, such as `label: stars`. Default: its name."""
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
 def filled(data: Any, split: str) -> Any:
     """Fill in a Hub data set's defaults; refuse a mix of data set and files."""
     if not isinstance(data, dict):

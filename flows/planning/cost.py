@@ -17,6 +17,7 @@ from flows.manifest.model import Evaluation, Manifest, Rung
 from flows.manifest.texts import Texts
 from flows.planning import coefficients as measured
 from flows.planning.artifact_memory import streaming
+from flows.planning.calibrated_rows import calibrated_rows
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held, longest_row, read_besides, scored_shape
@@ -137,9 +138,12 @@ def measuring_sensitivity(job: Job) -> Cost:
 
 
 def _calibrated_memory(shape: Shape, work: Sequence[tuple[Job, Recipe]]) -> int:
-    manifest = work[0][0].manifest
-    stream = 4 * manifest.calibration.samples * manifest.calibration.tokens * shape.hidden
-    if manifest.memory_bytes is not None:
+    manifest, rows = work[0][0].manifest, calibrated_rows(work[0][0])
+    stream = 4 * rows.count * rows.tokens * shape.hidden
+    if rows.held:
+        # Read, stacked, and what a block makes of all of them beside what it was given.
+        stream += 4 * rows.count * (2 * rows.held + rows.tokens * shape.hidden)
+    elif manifest.memory_bytes is not None:
         stream = min(stream, manifest.memory_bytes)
     # The moments of a block's inputs, and the factor of the widest.
     squares = 3 * shape.hidden**2 + 2 * shape.widest**2
@@ -157,8 +161,8 @@ def _further_batches(shape: Shape) -> int:
 
 
 def _pass_seconds(shape: Shape, job: Job) -> float:
-    calibration = job.manifest.calibration
-    operations = 3 * calibration.samples * calibration.tokens * shape.run
+    rows = calibrated_rows(job)
+    operations = 3 * rows.count * rows.tokens * shape.run
     return operations / measured.BLOCK_RATE / cores() + measured.PER_BLOCK * len(shape.blocks)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from catalog.destinations import kind_of
 from catalog.formats import FORMATS
 from catalog.runtime import RuntimeOptions
+from catalog.tasks import TASKS
 from flows.manifest.model import Manifest, Rung, Search, Target
 from flows.planning.budgets import budgeted
 from flows.planning.drafts import Draft, pinned
@@ -113,12 +114,13 @@ class Job:
         return self._once(QUANTIZE, rung, self._quantize)
 
     def _quantize(self, rung: Rung) -> dict[str, Any]:
-        recipe = rung.recipe
+        recipe, task = rung.recipe, self.original.task
+        reader = task if recipe.calibrated and TASKS[task].reads else None
         inputs = {
             "model": self.original.identity,
             "recipe": recipe.model_dump(mode="json"),
             "calibration": self._text() if recipe.calibrated else None,
-            "tools": versions("quantize", format=recipe.format, engine=recipe.engine),
+            "tools": versions("quantize", format=recipe.format, engine=recipe.engine, task=reader),
         }
         # Nothing is ever stored under the keys of a recipe that is not known yet.
         return inputs if self.recipes_known else {**inputs, "recipe": None}
@@ -263,7 +265,7 @@ def jobs(manifest: Manifest, sources: Sources, endpoint: str) -> list[Job]:
     evaluation = TEXTS.step({"source": sources.rows(manifest), "tools": tools})
     calibration = None
     if any(map(reads_calibration, manifest.targets.values())):
-        calibration = TEXTS.step({"source": sources.texts(manifest.calibration), "tools": tools})
+        calibration = TEXTS.step({"source": sources.calibration(manifest), "tools": tools})
     # Artifacts are asked what the original was asked, so that the baseline's key says it for all.
     asked = sources.measured(manifest)
     baseline = BASELINE.step(

@@ -115,20 +115,27 @@ class Sources:
 
     def rows(self, manifest: Manifest) -> dict[str, Any]:
         """Return the identity of the rows of evaluation: what of it goes into keys."""
-        identity = self.texts(manifest.evaluation)
-        # Of texts alone the key says all.
-        if list(manifest.columns) == ["text"]:
-            return identity
-        named = self._beside(manifest)
-        return {**identity, "columns": manifest.columns, **({"beside": named} if named else {})}
+        return self._rows(manifest.model.task, manifest.evaluation, manifest.columns)
 
-    def _beside(self, manifest: Manifest) -> str | None:
+    def calibration(self, manifest: Manifest) -> dict[str, Any]:
+        """Return the identity of the rows of calibration."""
+        return self._rows(manifest.model.task, manifest.calibration, manifest.calibrated)
+
+    def _rows(self, task: str, texts: Texts, columns: dict[str, str]) -> dict[str, Any]:
+        identity = self.texts(texts)
+        # Of texts alone the key says all.
+        if list(columns) == ["text"]:
+            return identity
+        named = self._beside(task, texts, columns)
+        return {**identity, "columns": columns, **({"beside": named} if named else {})}
+
+    def _beside(self, task: str, texts: Texts, keys: dict[str, str]) -> str | None:
         """Return one hash over names and contents of the files that local rows name. Raises DocumentError."""
-        columns = {column.name: column for column in TASKS[manifest.model.task].columns}
-        read = [(columns[name], key) for name, key in manifest.columns.items()]
+        columns = {column.name: column for column in TASKS[task].columns}
+        read = [(columns[name], key) for name, key in keys.items()]
         named = {
             f"{number}/{each.name}": self.hashes.file(each.path)
-            for number, path in enumerate(manifest.evaluation.files)
+            for number, path in enumerate(texts.files)
             for _, each in besides(path, read)
             if each.path
         }

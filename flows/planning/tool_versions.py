@@ -17,7 +17,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 3,
     "sensitivity": 6,
-    "quantize": 14,
+    "quantize": 15,
     "evidence": 5,
     "verdict": 6,
     "train": 1,
@@ -46,6 +46,6 @@ def versions(
     if step in _OF_ITS_OWN:
         libraries = _OF_ITS_OWN[step]
     else:
-        libraries = making(engine, format) if engine and format else scoring(format or ORIGINAL.name, task)
+        libraries = making(engine, format, task) if engine and format else scoring(format or ORIGINAL.name, task)
     own = {"quantmill": f"{step} {STEP_VERSIONS[step]}", "python": platform.python_version()}
     return own | installed_versions(libraries)

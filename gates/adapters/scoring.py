@@ -10,13 +10,14 @@ from typing import Any
 from catalog import libraries
 from catalog.formats import ADAPTER
 from catalog.progress import report
+from catalog.reading import rows as reading
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TASKS
 from gates.adapters.evidence import SANITY, AdapterEvidence
 from gates.checks import behaviour, files
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, probes, readers, texts
+from gates.evaluation import baseline, probes, readers
 from gates.evaluation.findings import Findings
 from gates.evidence import Check, Document, Sample
 from gates.judging.summary import summarize
@@ -57,7 +58,7 @@ def _base(request: AdapterRequest, scratch: Path) -> probes.Probes:
     kept: dict[str, list[Row]] = {}
     for name in TEXTS:
         asked: Evaluation = getattr(request, name)
-        data = texts.read(asked.documents, TASKS[request.task].columns)[: asked.max_documents]
+        data = reading.read(asked.documents, TASKS[request.task].columns)[: asked.max_documents]
         rows = task.rows(data, Asked(request.base, tokenizer, asked.tokens, scratch))
         kept[name] = [row for row in rows if row is not None]
         if not kept[name]:

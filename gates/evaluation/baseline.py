@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from catalog import libraries
 from catalog.formats import LOADABLE, ORIGINAL
 from catalog.progress import report
+from catalog.reading import rows as reading
 from catalog.task import DOMAIN
 from catalog.tasks import TASKS
 from gates.clients.client import Loaded, load_original
 from gates.errors import GateError
-from gates.evaluation import readers, tasks, texts
+from gates.evaluation import readers, tasks
 from gates.evidence import Activations
 from gates.measurements import measurement
 from gates.request import BaselineRequest
@@ -34,7 +35,7 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
     evaluation, task = request.evaluation, measured(request.task)
     beside = readers.load(request.model, request.task)
     asked = Asked(request.model, beside.tokenizer, evaluation.tokens, out, beside.processor)
-    data = texts.read(evaluation.documents, TASKS[request.task].columns)[: evaluation.max_documents]
+    data = reading.read(evaluation.documents, TASKS[request.task].columns)[: evaluation.max_documents]
     made = task.rows(data, asked)
     rows = [{**row, **_domain(each)} for row, each in zip(made, data, strict=True) if row is not None]
     if not rows:

@@ -9,11 +9,12 @@ from typing import Any
 from catalog import architectures, libraries
 from catalog.formats import LOADABLE
 from catalog.progress import report
+from catalog.reading import rows as reading
 from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, stock, weights
 from gates.clients.client import Loaded, client_of, load
 from gates.errors import GateError
-from gates.evaluation import baseline, drafting, readers, speed, tasks, texts
+from gates.evaluation import baseline, drafting, readers, speed, tasks
 from gates.evaluation.findings import Findings
 from gates.evaluation.lengths import STOCK_ROWS
 from gates.evaluation.readers import Readers
@@ -209,8 +210,8 @@ def _same_tokens(
         if "chat-template" in TASKS[request.task].sanity:
             with findings.attempt("chat-template"):
                 findings.add(names.chat_template(theirs, own))
-        rows = texts.read(request.evaluation.documents, TASKS[request.task].columns)[:limit]
-        documents = [text for row in rows for text in texts.strings(row)]
+        rows = reading.read(request.evaluation.documents, TASKS[request.task].columns)[:limit]
+        documents = [text for row in rows for text in reading.strings(row)]
         for name, check in client_of(request.format).TOKENIZERS.items():
             with findings.attempt(name):
                 findings.add(check(request.artifact, theirs, documents))

@@ -1,4 +1,4 @@
-"""Refuse evaluation text that shares content with calibration text. Imports no torch.
+"""Refuse evaluation rows that share content with those of calibration. Imports no torch.
 
 A quantizer that has read the examination passes it. Equal files are the crude case; passages that occur in both are the
 common one. Shared content is found by word n-grams (13 words, as in Brown et al. 2020, appendix C), which no two
@@ -31,7 +31,7 @@ Hashes = NDArray[np.uint64]
 
 
 Located = tuple[str, str]
-"""Where a document is, for a person, and its text."""
+"""Where a document is, for a person, and its text, or a digest of the file that it stands for."""
 
 
 def overlap(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Overlap:
@@ -59,6 +59,21 @@ def overlap(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Ov
                 "text for one of the two."
             )
     return Overlap(documents=len(shares), touched=sum(share > 0 for share in shares), share=max(shares, default=0.0))
+
+
+def twins(calibration: Iterable[Located], evaluation: Iterable[Located]) -> Overlap:
+    """Compare two sets of files, each given by a digest of what it shows or how it sounds.
+
+    Raises `GateError`, naming both, when one of evaluation is in calibration, too.
+    """
+    read, count = _distinct(calibration), 0
+    for count, (where, digest) in enumerate(evaluation, 1):  # noqa: B007  counted
+        if digest in read:
+            raise GateError(
+                f"{where} holds what a row of calibration ({read[digest]}) does, whatever the files are called. A model judged "
+                "on what it was calibrated on looks better than it is: leave it out of one of the two."
+            )
+    return Overlap(documents=count, touched=0, share=0.0)
 
 
 def _distinct(documents: Iterable[Located]) -> dict[str, str]:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.reading import sounds
 from gates.clients.client import Loaded
 from gates.errors import GateError
-from gates.evaluation import sounds
+from gates.evaluation import readers
 from gates.evaluation.findings import Findings
 from gates.evaluation.words import word_errors
 from gates.tasks.contract import Asked, Data, Row
@@ -44,7 +45,7 @@ class AutomaticSpeechRecognition(SequenceTask):
 
     def rows(self, data: Sequence[Data], asked: Asked) -> list[Row | None]:
         """Read sounds at the rate of the original's feature extractor, and tokenize transcripts."""
-        extractor = sounds.extractor(asked.model)
+        extractor = readers.extractor(asked.model)
         return [self._row(asked, extractor, each) for each in data]
 
     def _row(self, asked: Asked, extractor: Any, data: Data) -> Row | None:
@@ -61,9 +62,9 @@ class AutomaticSpeechRecognition(SequenceTask):
     def given(self, loaded: Loaded, row: Row) -> Mapping[str, Tensor]:
         """What the feature extractor beside the model makes of the sound."""
         if "extractor" not in loaded.beside:
-            loaded.beside["extractor"] = sounds.extractor(loaded.path)
+            loaded.beside["extractor"] = readers.extractor(loaded.path)
         extractor = loaded.beside["extractor"]
-        made = extractor(row["samples"].numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        made = sounds.heard(row["samples"].numpy(), extractor)
         return {name: torch.as_tensor(value) for name, value in made.items()}
 
     def begins(self, loaded: Loaded, row: Row) -> Tensor:

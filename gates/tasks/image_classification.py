@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from catalog.reading import images
 from gates.clients.client import Loaded
 from gates.tasks.classes import distributions, target
 from gates.tasks.contract import Asked, Data, DistributionTask, Row, finite
-from gates.tasks.images import opened
 
 
 class ImageClassification(DistributionTask):
@@ -27,7 +27,7 @@ class ImageClassification(DistributionTask):
         config = AutoConfig.from_pretrained(asked.model, local_files_only=True)
         made: list[Row | None] = []
         for row in data:
-            pixels = asked.processor(images=opened(row["image"]), return_tensors="pt")["pixel_values"][0]
+            pixels = images.pixels(row["image"], asked.processor)
             known = target(config, row.get("label"))
             made.append({"pixel_values": pixels} | ({} if known is None else {"targets": torch.tensor([known])}))
         return made

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.reading.images import opened
 from gates.clients.client import Loaded
 from gates.evaluation.findings import Findings
 from gates.tasks.contract import Asked, Data, Row, finite
-from gates.tasks.images import opened
 from gates.tasks.sequences import SequenceTask, Written, text_of
 
 GIVEN = "given."

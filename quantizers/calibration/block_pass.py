@@ -22,12 +22,11 @@ from quantizers.calibration.blocks import PROBE_TOKENS, Blocks, Read, first_inpu
 from quantizers.calibration.call_pass import calibrate_calls
 from quantizers.calibration.moments import Moments
 from quantizers.calibration.solving import check_of, solve, unfolded, within
-from quantizers.calibration.text import read_rows
-from quantizers.errors import QuantizeError
 from quantizers.families.family import Family, Group
 from quantizers.hardware.device import Compute, compute
 from quantizers.hardware.threads import cores, pieces, side_by_side
 from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.given import Given
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
 from quantizers.request import Request
@@ -35,7 +34,13 @@ from quantizers.transforms.fold import present
 
 
 def calibrate(
-    request: Request, checkpoint: Checkpoint, skeleton: Skeleton, family: Family, targets: list[Target], work: Path
+    request: Request,
+    checkpoint: Checkpoint,
+    skeleton: Skeleton,
+    family: Family,
+    given: Given,
+    targets: list[Target],
+    work: Path,
 ) -> Iterator[str]:
     """Write the blocks of every calibrated target; yield the prefix of each block's tensors when it is through.
 
@@ -43,25 +48,19 @@ def calibrate(
     calibration text, the decoder the same rows shifted right, beside what the encoder made of them.
 
     Raises:
-        QuantizeError: the text, the family or the memory budget is at fault, or the text drives the model out of range.
+        QuantizeError: the family or the memory budget is at fault, or the rows drive the model out of range.
     """
-    calibration = request.calibration
-    if calibration is None:
-        names = ", ".join(target.name for target in targets)
-        raise QuantizeError(
-            f"target {names}: the recipe reads calibration text, and the request has none. Name a calibration set, "
-            "or use a recipe without transform and with nearest rounding."
-        )
-    rows = read_rows(calibration, checkpoint.directory, skeleton.vocabulary)
     # Two stacks hold two streams at a time: the decoder's, and the encoder's output.
     budget = None if request.memory_bytes is None else request.memory_bytes // max(1, len(family.stacks))
     encoded = None
     if family.calls:
         if not resume.finished(work):
-            calibrate_calls(checkpoint, skeleton, family, rows, targets, compute(request))
+            calibrate_calls(checkpoint, skeleton, family, given, targets, compute(request))
             resume.save(work, len(family.calls), [], targets, keep=0)
         yield from (f"{path}." for path in family.calls)
         return
+    rows = given.ids
+    assert rows is not None, "a chain of blocks reads text"
     for stack_index, stack in enumerate(family.stacks):
         stream = Activations(work / f"stream-{stack_index}", budget)
         blocks = first_inputs(checkpoint, skeleton, family, stack_index, rows, stream, encoded)

@@ -15,18 +15,21 @@ from torch.utils._pytree import tree_map_only
 
 from catalog.progress import report
 from quantizers.artifact.target import Target
-from quantizers.calibration.batches import BATCH_TOKENS
 from quantizers.calibration.blocks import watched
 from quantizers.calibration.moments import Moments
-from quantizers.calibration.rows import by_rows, countable
+from quantizers.calibration.rows import by_rows, countable, one_row
 from quantizers.calibration.solving import Check, check_of, solve, unfolded, within
 from quantizers.discovery.forward import block_paths, end_forward, run_model
 from quantizers.families.family import Family
 from quantizers.hardware.device import Compute
 from quantizers.hardware.threads import one_thread_each
 from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.given import Given
 from quantizers.model.skeleton import Skeleton
 from quantizers.model.values import materialize
+
+COUNTED = "tokens of its own"
+"""Beside the arguments of a block: which tokens are counted."""
 
 
 @dataclass
@@ -41,16 +44,17 @@ class _Open:
 
 
 def calibrate_calls(
-    checkpoint: Checkpoint, skeleton: Skeleton, family: Family, rows: Tensor, targets: list[Target], on: Compute
+    checkpoint: Checkpoint, skeleton: Skeleton, family: Family, given: Given, targets: list[Target], on: Compute
 ) -> None:
-    """Write every block of the family for every target, each after its last call in the forward of int64 `[rows, tokens]`.
+    """Write every block of the family for every target, each after its last call in the forward of all rows.
 
     Raises:
         QuantizeError: the forward fails, or a fold changes what a block computes.
     """
-    told_apart = countable(rows, skeleton.model, checkpoint.config)
-    rows, count = (rows, None) if told_apart is None else (told_apart, len(told_apart))
-    step = BATCH_TOKENS // rows.shape[1]
+    told_apart = countable(given, skeleton.model, checkpoint.config)
+    given, count = (given, None) if told_apart is None else (told_apart, len(told_apart))
+    # Told with the call, so that it is cut as the rows are.
+    counted = {} if given.counted is None else {COUNTED: given.counted}
     called: dict[str, _Open] = {}
     solved: list[str] = []
 
@@ -61,20 +65,22 @@ def calibrate_calls(
         if path not in family.calls:
             block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton).to(on.device)
             with on.autocast():
-                return by_rows(block, arguments, count, step, on)
+                return by_rows(block, arguments, count, given.step, on)
         if path not in called:
-            called[path] = _opened(checkpoint, skeleton, family, path, targets, arguments)
+            one = one_row(arguments, count, on)
+            called[path] = _opened(checkpoint, skeleton, family, path, targets, one)
         each = called[path]
         each.block.to(on.device)
         with watched(each.block, each.moments) as read, on.autocast(), one_thread_each():
 
             def run(**part: Any) -> Any:
+                own = part.pop(COUNTED, None)
                 output = each.block(**part)
                 for moments, name, batch in read():
-                    moments.see(name, batch)
+                    moments.see(name, batch if own is None or batch.shape[:2] != own.shape else batch[own])
                 return output
 
-            output = by_rows(run, arguments, count, step, on)
+            output = by_rows(run, {**arguments, **counted}, count, given.step, on)
         each.block.cpu()
         each.left -= 1
         if not each.left:
@@ -87,7 +93,7 @@ def calibrate_calls(
                 end_forward()
         return output
 
-    run_model(checkpoint, skeleton, block_paths(skeleton.model), rows, call)
+    run_model(checkpoint, skeleton, block_paths(skeleton.model), given.tensors, call)
 
 
 def _opened(

@@ -14,20 +14,23 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from quantizers.hardware.device import Compute
+from quantizers.model.given import Given
 
 LEAST = 3
 """Fewer rows are not taken apart."""
 
 
-def countable(rows: Tensor, model: nn.Module, config: dict[str, Any]) -> Tensor | None:
-    """As many of int64 `[rows, tokens]` as can be told from every other size; None where no such number is."""
-    tokens = rows.shape[1]
-    others = {tokens, 2 * tokens, 2 * tokens - 1, tokens - 1, tokens + 1, *_integers(config)}
+def countable(given: Given, model: nn.Module, config: dict[str, Any]) -> Given | None:
+    """As many of the rows as can be told from every other size; None where no such number is."""
+    own = {size for value in given.tensors.values() for size in value.shape[1:]}
+    others = {each for size in own for each in (size, 2 * size, 2 * size - 1, size - 1, size + 1)} | set(
+        _integers(config)
+    )
     for value in (*model.parameters(), *model.buffers()):
         others.update(value.shape)
-    for count in range(len(rows), LEAST - 1, -1):
+    for count in range(len(given), LEAST - 1, -1):
         if all(size % count for size in others if size):
-            return rows[:count]
+            return given.first(count)
     return None
 
 
@@ -58,6 +61,13 @@ def by_rows(block: Callable[..., Any], arguments: dict[str, Any], rows: int | No
         parts.append(tree_flatten(block(**part)))
     joined = [_joined(each) for each in zip(*(leaves for leaves, _ in parts), strict=True)]
     return tree_unflatten(joined, parts[0][1])
+
+
+def one_row(arguments: dict[str, Any], rows: int | None, on: Compute) -> dict[str, Any]:
+    """The arguments of a call for its first row alone, where rows are told apart."""
+    if rows is None or not all(map(_plain, arguments.values())):
+        return arguments
+    return tree_map_only(Tensor, lambda leaf: _cut(leaf, rows, 0, 1, on), arguments)  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> bool:

@@ -40,11 +40,15 @@ def read_rows(calibration: Calibration, model: Path, vocabulary: int) -> Tensor:
             f"{model}: the tokenizer makes token {max(ids)}, but the model knows {vocabulary}. "
             "Tokenizer and weights are of different models: fetch the model again."
         )
-    rows = torch.tensor(ids[: count * calibration.tokens]).view(count, calibration.tokens)
+    return torch.tensor(ids[: count * calibration.tokens]).view(count, calibration.tokens)[drawn(count, calibration)]
+
+
+def drawn(count: int, calibration: Calibration) -> Tensor:
+    """Which of so many rows are read, int64 in their order: all, or `samples` of them."""
     if count <= calibration.samples:
-        return rows
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(calibration.seed))[: calibration.samples]
-    return rows[drawn.sort().values]
+        return torch.arange(count)
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(calibration.seed))[: calibration.samples]
+    return chosen.sort().values
 
 
 def _documents(path: Path) -> list[str]:

@@ -16,19 +16,26 @@ from quantizers.errors import QuantizeError
 from quantizers.families import FAMILIES, family_of
 from quantizers.families.family import Family, Group, Stack
 from quantizers.model.checkpoint import Checkpoint
+from quantizers.model.given import Given
 from quantizers.model.skeleton import Skeleton, blocks_of
 from quantizers.model.values import materialize
 from quantizers.transforms.fold import hidden_states
 
 
-def family_for(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
+def family_for(checkpoint: Checkpoint, skeleton: Skeleton, given: Given | None = None) -> Family:
     """Return what calibrating a model block by block needs to know of it.
 
     A found family is the same every time: all that is random in the search comes from fixed seeds.
 
+    Args:
+        given: rows that it is calibrated on, of which a model that reads more than text is run on the first.
+
     Raises:
-        QuantizeError: no table is for the model, and it cannot be run on text.
+        QuantizeError: no table is for the model, and it cannot be run on text, or on what it is given.
     """
+    if given is not None and given.ids is None:
+        with torch.no_grad():
+            return family_by_calls(checkpoint, skeleton, given.first(1).tensors)
     if str(checkpoint.config.get("model_type")) in FAMILIES:
         with suppress(QuantizeError):  # a head that the table does not know, or cross-attention
             return family_of(checkpoint.config)
@@ -47,7 +54,7 @@ def find_family(checkpoint: Checkpoint, skeleton: Skeleton) -> Family:
     try:
         return find_chain(checkpoint, skeleton, row)
     except QuantizeError:
-        return family_by_calls(checkpoint, skeleton, row)
+        return family_by_calls(checkpoint, skeleton, {"input_ids": row})
 
 
 @torch.no_grad()

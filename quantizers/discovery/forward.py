@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NoReturn
@@ -18,6 +18,8 @@ from quantizers.model.skeleton import Skeleton, linear_shape
 from quantizers.model.values import beside, real
 from quantizers.transforms.fold import bind
 
+Tensors = Mapping[str, Tensor]
+"""By the names of a forward's arguments, rows in the first dimension."""
 Call = Callable[[str, dict[str, Any]], Any]
 """Path of a block and keyword arguments of a call to it → what it returns."""
 
@@ -51,10 +53,11 @@ def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
         del module.forward
 
 
-def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str], rows: Tensor, call: Call) -> None:
-    """Run the model on int64 ids `[rows, tokens]` up to its head; `call` answers for the blocks.
+def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str], given: Tensors, call: Call) -> None:
+    """Run the model on what it is given up to its head; `call` answers for the blocks.
 
-    What is neither in the blocks nor in the head has its values. A decoder behind an encoder reads the same rows shifted right.
+    What is neither in the blocks nor in the head has its values. A decoder behind an encoder of text reads the same
+    rows shifted right, if it is given none of its own.
 
     Raises:
         QuantizeError: the forward fails.
@@ -74,15 +77,15 @@ def run_model(checkpoint: Checkpoint, skeleton: Skeleton, blocks: Sequence[str],
             stack.enter_context(replaced(model.get_submodule(path), end_forward))
             stack.enter_context(_ending(model.get_submodule(path)))
         try:
-            model(**_inputs(model, rows))
+            model(**_inputs(model, given))
         except _Enough:
             return
         except QuantizeError:
             raise
         except Exception as error:  # whatever the model's own code raises
             raise machine_fault(error) or QuantizeError(
-                f"model_type {model.config.model_type} cannot be run on text alone ({type(error).__name__}: {error}). A recipe "
-                "without transform and with nearest rounding runs no model."
+                f"model_type {model.config.model_type} cannot be run on {_what(given)} ({type(error).__name__}: {error}). A "
+                "recipe without transform and with nearest rounding runs no model."
             ) from error
 
 
@@ -120,11 +123,15 @@ def end_forward(*_: Any, **__: Any) -> NoReturn:
     raise _Enough
 
 
-def _inputs(model: Any, rows: Tensor) -> dict[str, Any]:
+def _what(given: Tensors) -> str:
+    return "text alone" if set(given) == {"input_ids"} else f"{', '.join(given)} alone"
+
+
+def _inputs(model: Any, given: Tensors) -> dict[str, Any]:
     takes = inspect.signature(model.forward).parameters
-    inputs: dict[str, Any] = {"input_ids": rows}
-    if "decoder_input_ids" in takes:
-        inputs["decoder_input_ids"] = shifted(model.config, rows)
+    inputs: dict[str, Any] = dict(given)
+    if "decoder_input_ids" in takes and "input_ids" in given:
+        inputs.setdefault("decoder_input_ids", shifted(model.config, given["input_ids"]))
     if "use_cache" in takes:
         inputs["use_cache"] = False
     return inputs

@@ -16,12 +16,15 @@ from catalog.formats import FORMATS
 from catalog.progress import report
 from quantizers.artifact.target import Target, prepare
 from quantizers.calibration import resume
+from quantizers.calibration.files import read_given
 from quantizers.discovery.family import family_for
+from quantizers.errors import QuantizeError
 from quantizers.families.experts import stacks
 from quantizers.families.family import Family
 from quantizers.families.found import found
 from quantizers.hardware.threads import cores, one_thread_each
 from quantizers.model.checkpoint import Checkpoint, open_checkpoint
+from quantizers.model.given import Given
 from quantizers.model.skeleton import Skeleton, blocks, build
 from quantizers.parts import exporter_of
 from quantizers.recipe import Recipe
@@ -67,16 +70,17 @@ def _write_targets(
     """Write all tensors of all targets, going on where an interrupted run left off."""
     calibrated = [target for target in targets if target.recipe.calibrated]
     data_free = [target for target in targets if not target.recipe.calibrated]
-    family = family_for(checkpoint, skeleton) if calibrated else None
+    given = _given(request, checkpoint, skeleton, calibrated) if calibrated else None
+    family = family_for(checkpoint, skeleton, given) if given else None
     resume.begin(work, resume.fingerprint(request, checkpoint), targets)
     with ExitStack() as stack:
         for target in targets:
             target.begin(skeleton, finished_prefixes(skeleton, family, resume.finished(work)))
             stack.enter_context(target.opened)
-        if family:
+        if family and given:
             from quantizers.calibration.block_pass import calibrate  # brings numba and its compiler
 
-            for prefix in calibrate(request, checkpoint, skeleton, family, calibrated, work):
+            for prefix in calibrate(request, checkpoint, skeleton, family, given, calibrated, work):
                 if data_free:
                     names = [name for name in skeleton.source if skeleton.model_name(name).startswith(prefix)]
                     deque(copy_tensors(checkpoint, skeleton, names, data_free), 0)
@@ -90,6 +94,16 @@ def _write_targets(
         made = {target.name: target.finish(checkpoint, skeleton) for target in targets}
     known = {"found": found(family) if family else None}
     return made | {target.name: made[target.name].model_copy(update=known) for target in calibrated}
+
+
+def _given(request: Request, checkpoint: Checkpoint, skeleton: Skeleton, targets: list[Target]) -> Given:
+    if request.calibration is None:
+        names = ", ".join(target.name for target in targets)
+        raise QuantizeError(
+            f"target {names}: the recipe reads calibration text, and the request has none. Name a calibration set, "
+            "or use a recipe without transform and with nearest rounding."
+        )
+    return read_given(request.calibration, checkpoint.directory, skeleton)
 
 
 def _source(name: str, recipes: dict[str, Recipe], skeleton: Skeleton) -> str:

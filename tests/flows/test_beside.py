@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from catalog.reading import rows as reading
 from catalog.task import Column
 from catalog.tasks import TASKS
 from flows.errors import DocumentError
@@ -23,10 +24,10 @@ from flows.planning.preflight.beside import check_beside
 from flows.planning.preflight.finding import Finding
 from flows.planning.sources import Sources
 from flows.store import Store
-from gates.evaluation import texts
 
 AUDIO = Column("audio", kind="audio")
 COLUMNS = (AUDIO, Column("transcript", required=False))
+NAMED = tuple((column, column.name) for column in COLUMNS)
 SOUND = b"RIFF\x24\0\0\0WAVEfmt "
 TASK = "text-classification"
 
@@ -69,9 +70,9 @@ def test_files_are_brought_along_under_the_hash_of_their_bytes(make: Callable[[P
     count = fetch_texts(asked, out).documents
     digest = hashlib.sha256(SOUND).hexdigest()
     assert [path.name for path in (out / "files").iterdir()] == [f"{digest}.wav"]
-    (row,) = texts.read(out / "documents.jsonl", COLUMNS)  # the same sound twice is one row
+    (row,) = reading.read(out / "documents.jsonl", COLUMNS)  # the same sound twice is one row
     assert row["audio"].read_bytes() == SOUND and row["transcript"] == "x" and count in (1, 2)
-    assert texts.strings(row) == ["x"]
+    assert reading.strings(row) == ["x"]
 
 
 @pytest.mark.usefixtures("listening")
@@ -88,7 +89,7 @@ def test_a_data_set_of_sounds_is_read_without_a_decoder(tmp_path: Path) -> None:
     )
     (tmp_path / "out").mkdir()
     fetch_texts(asked, tmp_path / "out")
-    (row,) = texts.read(tmp_path / "out" / "documents.jsonl", COLUMNS)
+    (row,) = reading.read(tmp_path / "out" / "documents.jsonl", COLUMNS)
     assert row["audio"].read_bytes() == SOUND and row["transcript"] == "x"
 
 
@@ -132,8 +133,8 @@ def test_plans_refuse_files_of_another_kind_and_from_elsewhere(manifest: Path, t
     (tmp_path / "out.wav").write_bytes(SOUND)
     key = ("evaluation", "files", 0)
     with pytest.raises(ManifestError, match=r"out\.wav, outside the manifest's directory"):
-        check_beside(Finding(load(manifest)), key, rows_file)
-    check_beside(Finding(load(manifest, allow_path=True), allow_path=True), key, rows_file)
+        check_beside(Finding(load(manifest)), key, rows_file, NAMED)
+    check_beside(Finding(load(manifest, allow_path=True), allow_path=True), key, rows_file, NAMED)
     (tmp_path / "out.wav").write_bytes(b"ID3\x04" + bytes(40))
     with pytest.raises(ManifestError, match=r"rows\.jsonl:2: \.\./out\.wav is no WAV file.*write it as one"):
-        check_beside(Finding(load(manifest, allow_path=True), allow_path=True), key, rows_file)
+        check_beside(Finding(load(manifest, allow_path=True), allow_path=True), key, rows_file, NAMED)

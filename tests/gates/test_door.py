@@ -12,9 +12,10 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import load_file
 
+from catalog.errors import InputError
+from catalog.reading import rows as reading
 from gates import entrypoint
 from gates.errors import GateError
-from gates.evaluation import texts
 from gates.evaluation.baseline import read_result
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
@@ -53,7 +54,7 @@ def test_evidence_is_what_the_model_does(bench: Bench, tmp_path: Path) -> None:
     ):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         total = count = 0
-        for row in texts.read(bench.evaluation):
+        for row in reading.read(bench.evaluation):
             ids = tokenizer(row["text"], truncation=True, max_length=TOKENS, return_tensors="pt")["input_ids"]
             with torch.no_grad():
                 total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
@@ -120,7 +121,7 @@ def test_texts_at_fault(content: str | None, message: str, bench: Bench, tmp_pat
     path = tmp_path / "evaluation.jsonl"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(GateError, match=message):
+    with pytest.raises(InputError, match=message):
         entrypoint.run(BaselineRequest(model=bench.model, evaluation=Evaluation(documents=path)), tmp_path)
 
 

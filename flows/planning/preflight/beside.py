@@ -1,12 +1,11 @@
-"""Whether the files that rows of evaluation stand for are there to be read, and are of the kind that the task reads."""
+"""Whether the files that rows stand for are there to be read, and are of the kind that the task reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from catalog.task import Kind
-from catalog.tasks import TASKS
+from catalog.task import Column, Kind
 from flows.files.beside import Beside
 from flows.files.documents import besides
 from flows.manifest.yaml_source import Key
@@ -40,14 +39,12 @@ CHECKS: dict[Kind, Check] = {"audio": _sound, "image": _image}
 """By the kind of a column."""
 
 
-def check_beside(finding: Finding, key: Key, file: Path) -> None:
+def check_beside(finding: Finding, key: Key, file: Path, columns: Sequence[tuple[Column, str]]) -> None:
     """Raise ManifestError for the first file that a row stands for and that is none of the kind, or lies elsewhere.
 
     Raises DocumentError for one that does not exist.
     """
-    manifest = finding.manifest
-    columns = {column.name: column for column in TASKS[manifest.model.task].columns}
-    for column, each in besides(file, [(columns[name], under) for name, under in manifest.columns.items()]):
+    for column, each in besides(file, columns):
         if each.path:
             finding.keep_named(key, each.name, each.path)
         check = CHECKS.get(column.kind)

@@ -19,6 +19,7 @@ from flows.planning.preflight.finding import Finding
 from flows.planning.preflight.memory import check_memory
 from flows.planning.preflight.tasks import check_tasks
 from flows.planning.preflight.texts import Reading, Trouble, apart, filled, packed, scored, trouble
+from flows.planning.text_size import rows_of
 from flows.step import Step
 from flows.store import Store
 
@@ -60,7 +61,9 @@ def check_scored(job: Job, store: Store) -> None:
 
 
 def check_calibration(job: Job, store: Store) -> None:
-    """Raise ManifestError for calibration text, if it is here, that is too short for what is asked."""
+    """Raise ManifestError for calibration text, if it is here, that is too short for what is asked, and for too few files."""
+    if TASKS[job.original.task].reads:
+        _raise(job.manifest, _few(job, store))
     if read := _calibration(job, store):
         asked, least = job.manifest.calibration, _rows(job.manifest)
         _raise(job.manifest, trouble(store.home, filled, read, asked, least, subject_of(job.original)))
@@ -81,7 +84,24 @@ def held_out_text(job: Job, store: Store) -> Reading | None:
 
 
 def _calibration(job: Job, store: Store) -> Reading | None:
-    return reading(job.manifest.calibration, job.calibration, store) if job.calibration else None
+    """The texts of calibration; None where they are not here, or rows begin with a file."""
+    if job.calibration is None or TASKS[job.original.task].reads:
+        return None
+    return reading(job.manifest.calibration, job.calibration, store)
+
+
+def _few(job: Job, store: Store) -> Trouble | None:
+    """Why rows that begin with a file are too few, if `samples` is written: then it is a demand."""
+    asked, step, (first, *_) = job.manifest.calibration, job.calibration, TASKS[job.original.task].reads
+    if step is None or "samples" not in asked.model_fields_set or not (asked.files or store.complete(step)):
+        return None
+    count = rows_of(asked, first, None) if asked.files else store.result(step).documents
+    if count >= asked.samples:
+        return None
+    return Trouble(
+        ("calibration", "samples"),
+        f"asks for {asked.samples} rows, and there are {count}; give more, or ask for {count}",
+    )
 
 
 def _rows(manifest: Manifest) -> int:

@@ -30,7 +30,11 @@ from gates.judging.gate import MeasuredGate
 _ENOUGH = 8
 """Characters for each token that is asked for, of which no tokenizer makes too few: they are not counted then."""
 
+_CALIBRATED = "; recipes for this task are calibrated on rows such as it is judged by"
+
 Mark = tuple[int, int]
+Columns = tuple[tuple[Column, str], ...]
+"""Of rows, each with the key that these hold it under."""
 
 
 def mark_of(path: Path) -> Mark:
@@ -41,22 +45,29 @@ def mark_of(path: Path) -> Mark:
 
 def check_files(finding: Finding, section: str, texts: Texts) -> None:
     """Raise ManifestError for the first data file that cannot be read or holds no document."""
-    check_documents(finding, (section, "files"), texts, _first(finding.manifest, section))
+    check_documents(finding, (section, "files"), texts, _columns(finding.manifest, section))
 
 
-def check_documents(finding: Finding, at: Key, texts: Texts, first: Column = TEXT) -> None:
-    """The same for the files of texts that are written at a key."""
+def check_documents(finding: Finding, at: Key, texts: Texts, columns: Columns = ()) -> None:
+    """The same for the files of texts that are written at a key; columns: of rows, none of texts alone."""
+    first = columns[0][0] if columns else TEXT
     for number, file in enumerate(texts.files):
         key = (*at, number)
         if not file.is_file():
             what = "is not a file" if file.exists() else "does not exist"
             raise finding.error(key, f"the data file {file} {what}")
+        if first.is_file and file.suffix == ".txt":
+            raise finding.error(
+                key,
+                f"is text, and models for {TASKS[finding.manifest.model.task].words} read rows that begin with the "
+                f"{first.words}; give them in JSON Lines or Parquet",
+            )
         try:
             contents = _contents(file, first, texts.column, mark_of(file))
-            if at[0] == "evaluation":
-                check_beside(finding, key, file)
+            check_beside(finding, key, file, columns)
         except DocumentError as error:
-            raise finding.error(key, str(error)) from error
+            said = _CALIBRATED if at[0] == "calibration" and first.is_file else ""
+            raise finding.error(key, f"{error}{said}") from error
         if at[0] == "evaluation":
             _check_rows(finding, key, file)
         if not contents:
@@ -90,9 +101,15 @@ def _lacking(file: Path, mark: Mark, task: str, keys: tuple[tuple[str, str], ...
     return frozenset(name for row in read for name in columns if name not in row)
 
 
-def _first(manifest: Manifest, section: str) -> Column:
-    """What the first value of rows is: text to calibrate on, and of evaluation what the task says."""
-    return TASKS[manifest.model.task].columns[0] if section == "evaluation" else TEXT
+def _columns(manifest: Manifest, section: str) -> Columns:
+    """What rows hold, each with its key: of evaluation what the task is judged by, else what recipes read."""
+    task = TASKS[manifest.model.task]
+    if section == "evaluation":
+        known = {column.name: column for column in task.columns}
+        return tuple((known[name], key) for name, key in manifest.columns.items())
+    if not task.reads:
+        return ((TEXT, manifest.calibration.column),)
+    return tuple(zip(task.reads, manifest.calibrated.values(), strict=True))
 
 
 @lru_cache(maxsize=256)
@@ -107,10 +124,10 @@ def check_disjoint(finding: Finding, manifest: Manifest) -> None:
     """Refuse evaluation documents that are calibration documents, too, word for word."""
     if not (manifest.calibration.files and manifest.evaluation.files):
         return
-    first, key = _first(manifest, "calibration"), manifest.calibration.column
+    (first, key), *_ = _columns(manifest, "calibration")
     read_by_recipes = [(path, _contents(path, first, key, mark_of(path))) for path in manifest.calibration.files]
     for number, file in enumerate(manifest.evaluation.files):
-        held_out = _contents(file, _first(manifest, "evaluation"), manifest.evaluation.column, mark_of(file))
+        held_out = _contents(file, *_columns(manifest, "evaluation")[0], mark_of(file))
         for other, known in read_by_recipes:
             if shared := len(held_out & known):
                 raise finding.error(

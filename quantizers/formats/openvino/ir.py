@@ -84,6 +84,7 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
     Raises:
         AssertionError: a file is missing, or the weights are not of the size the recipe implies.
     """
+    embeds = any(isinstance(module, torch.nn.Embedding) for module in skeleton.model.modules())
     expected = _implied(recipe, skeleton, checkpoint, set(names))
     written = weighed(directory, expected, TASKS[skeleton.task])
     return Made(
@@ -92,7 +93,7 @@ def check(directory: Path, recipe: Recipe, skeleton: Skeleton, checkpoint: Check
         weights_bytes=written,
         quantized=len(names),
         kept=len(skeleton.source) - len(names),
-        notes=(_of_embeddings(recipe),),
+        notes=(_of_embeddings(recipe),) if embeds else (),
     )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from catalog.reading.rows import read as texts_of
 from catalog.runtime import RuntimeOptions
 from gates.clients import client
 from gates.evaluation import probes, readers
 from gates.evaluation.findings import Findings
-from gates.evaluation.texts import read as texts_of
 from gates.evidence import Document
 from gates.judging.verdict import judge
 from gates.kinds.text_similarity import divergence, similarity, told

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from scipy.io import wavfile
 
-from gates.errors import GateError
-from gates.evaluation import sounds
+from catalog.errors import InputError
+from catalog.reading import sounds
 from gates.evaluation.words import edits, word_errors
 from gates.evidence import Document
 from gates.kinds.wer import increase
@@ -133,8 +133,8 @@ def test_sounds_of_any_rate_and_width_become_what_the_model_hears(tmp_path: Path
     assert len(one) == len(other) == 16000
     assert float(np.abs(one - other)[500:-500].max()) < 2e-3
     wavfile.write(tmp_path / "c.wav", 16000, np.zeros(40000, np.int16))
-    with pytest.raises(GateError, match=r"c\.wav lasts 2\.5 s, and the model hears 2 s at once; cut it"):
+    with pytest.raises(InputError, match=r"c\.wav lasts 2\.5 s, and the model hears 2 s at once; cut it"):
         sounds.read(tmp_path / "c.wav", extractor)
     (tmp_path / "d.wav").write_bytes(b"ID3")
-    with pytest.raises(GateError, match=r"d\.wav is no WAV file that scipy reads .* Write it as one"):
+    with pytest.raises(InputError, match=r"d\.wav is no WAV file that scipy reads .* Write it as one"):
         sounds.read(tmp_path / "d.wav", extractor)

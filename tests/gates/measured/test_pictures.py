@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gates.errors import GateError
+from catalog.errors import InputError
+from catalog.reading.images import opened
 from gates.judging.verdict import judge
 from gates.spec import Gates
 from gates.tasks.contract import Stored
-from gates.tasks.images import opened
 from tests import pictures
 from tests.gates.measured.room import Room, outcomes
 
@@ -83,5 +83,5 @@ def test_a_row_is_the_pixels_the_right_way_up(room: Room, tmp_path: Path) -> Non
 def test_a_picture_that_is_cut_short_is_told_of(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
-    with pytest.raises(GateError, match=r"a\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"a\.png: cannot be read as an image"):
         opened(tmp_path / "a.png")

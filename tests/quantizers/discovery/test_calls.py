@@ -17,6 +17,7 @@ from quantizers.discovery.probe import Probe
 from quantizers.entrypoint import run
 from quantizers.hardware.device import Compute
 from quantizers.model.checkpoint import open_checkpoint
+from quantizers.model.given import of_ids
 from quantizers.model.skeleton import build
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request
@@ -108,11 +109,11 @@ def test_rows_are_computed_a_few_at_a_time_wherever_they_are_counted() -> None:
 
 
 def test_rows_are_told_from_every_other_size() -> None:
-    rows = torch.zeros(9, 16, dtype=torch.int64)
+    rows = of_ids(torch.zeros(9, 16, dtype=torch.int64))
     nine, seven = (countable(rows, nn.Linear(32, 8), {"heads": heads}) for heads in (4, 18))
     assert nine is not None and len(nine) == 9
     assert seven is not None and len(seven) == 7
-    assert countable(rows[:2], nn.Linear(32, 8), {}) is None
+    assert countable(rows.first(2), nn.Linear(32, 8), {}) is None
 
 
 class Leaks(nn.Module):

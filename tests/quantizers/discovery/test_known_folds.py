@@ -127,5 +127,5 @@ def test_what_the_registry_of_another_tool_names_is_found_or_proven_to_be_none(k
                 assert not _proves(probe, plain, Group(group.linears, group.absorber, group.kind, None, followers))
         return block(**arguments)
 
-    run_model(checkpoint, skeleton, block_paths(skeleton.model), torch.arange(24)[None] + 5, call)
+    run_model(checkpoint, skeleton, block_paths(skeleton.model), {"input_ids": torch.arange(24)[None] + 5}, call)
     assert missed == NOT_FOLDABLE.get(kind, set())

@@ -170,14 +170,17 @@ TARGETS_AND_NAMES = (
         SEEN + "w4-awq-g128\n",
         5,
         "targets.t",
-        ("calibrated on text, and models for image classification read none", "such as w8-rtn, w4-rtn-asym-g64"),
+        (
+            "is calibrated, for image classification on rows that begin with the name of an image file",
+            "calibration: {files:",
+        ),
     ),
     Wrong(
-        "activations in int8 for what reads no text",
+        "activations in int8 of images that are not named",
         SEEN + "ov-w8a8\n",
         5,
         "targets.t",
-        ("calibrated on text", "without activations"),
+        ("is calibrated, for image classification on rows", "without activations"),
     ),
     Wrong(
         "token embeddings of what reads no text",

@@ -1,4 +1,4 @@
-"""Rows of evaluation as JSON Lines. Imports no torch."""
+"""Rows of calibration and evaluation as JSON Lines."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from catalog.errors import InputError
 from catalog.task import TEXT, Column
-from gates.errors import GateError
 
 
 def read(path: Path, columns: Sequence[Column] = (TEXT,)) -> list[dict[str, Any]]:
     """Return the values of `columns` of every line of `path`, in order, each distinct row once.
 
     A row that occurs twice would count as two independent ones and make intervals too narrow, so later copies are
-    left out. The value of a column that stands for a file is its path. Raises `GateError` for a file that is missing,
+    left out. The value of a column that stands for a file is its path. Raises `InputError` for a file that is missing,
     empty or not JSON Lines with the columns.
     """
     if not path.is_file():
-        raise GateError(f"{path}: no such file. The texts to score are JSON Lines, one object per document.")
+        raise InputError(f"{path}: no such file. The texts to score are JSON Lines, one object per document.")
     rows: dict[str, dict[str, Any]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -28,7 +28,7 @@ def read(path: Path, columns: Sequence[Column] = (TEXT,)) -> list[dict[str, Any]
                 rows.setdefault(json.dumps(row, sort_keys=True), row)
     if not rows:
         example = json.dumps({column.name: "..." for column in columns if column.required})
-        raise GateError(f"{path}: holds no document. Give at least one line such as {example}.")
+        raise InputError(f"{path}: holds no document. Give at least one line such as {example}.")
     named = [column.name for column in columns if column.is_file]
     return [row | {name: path.parent / row[name] for name in named if name in row} for row in rows.values()]
 
@@ -46,7 +46,7 @@ def _row(path: Path, number: int, line: str, columns: Sequence[Column]) -> dict[
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise GateError(
+        raise InputError(
             f"{path}:{number}: not JSON ({error.msg}). Every line is an object with the key {keys}."
         ) from None
     values = {}
@@ -56,7 +56,7 @@ def _row(path: Path, number: int, line: str, columns: Sequence[Column]) -> dict[
             continue
         if not column.fits(value):
             kind = column.words
-            raise GateError(
+            raise InputError(
                 f"{path}:{number}: no {kind} under the key {column.name}. Every line is one object with the key {keys}."
             )
         values[column.name] = value
