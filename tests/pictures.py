@@ -99,11 +99,13 @@ def beit(directory: Path) -> None:
     classifier(directory, BeitForImageClassification, BeitConfig(**SIZES, **options), 200)
 
 
-def classifier(directory: Path, built: type[PreTrainedModel], config: PreTrainedConfig, steps: int = 100) -> None:
-    """Train a model to tell colour and shape; saved with its processor."""
+def classifier(
+    directory: Path, built: type[PreTrainedModel], config: PreTrainedConfig, steps: int = 100, rate: float = 3e-3
+) -> None:
+    """Train a model to tell colour and shape, in pixels of its own size; saved with its processor."""
     torch.manual_seed(0)
     model = built(config)
-    processor = ViTImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    processor = ViTImageProcessorPil(size=dict.fromkeys(("height", "width"), config.image_size))
     shown = pictures(1024, 1)
     pixels = processor(images=[image for image, _ in shown], return_tensors="pt")["pixel_values"]
     labels = torch.tensor([NAMES.index(name) for _, name in shown])
@@ -113,7 +115,7 @@ def classifier(directory: Path, built: type[PreTrainedModel], config: PreTrained
         chosen = order[step * 64 % len(shown) :][:64]
         return {"pixel_values": pixels[chosen], "labels": labels[chosen]}
 
-    encoders.train(model, batch, steps, 3e-3)
+    encoders.train(model, batch, steps, rate)
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

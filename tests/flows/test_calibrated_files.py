@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows.execution import requests
+from flows.execution.contamination import compared
+from flows.execution.steps import perform
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
 from flows.planning.cost import quantizing
@@ -21,7 +23,6 @@ from flows.store import Store
 from gates.errors import GateError
 from gates.safeguards.contamination import twins
 from tests import encoders, pictures
-from tests.flows.conftest import quantmill
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +139,16 @@ def test_a_picture_in_both_sets_is_found_in_another_format_under_another_name(ro
     with Image.open(room / pictures.ROWS[5]["image"]) as image:
         image.save(room / "read/other.bmp")
     encoders.write_rows(room / "calibration.jsonl", [*pictures.CALIBRATION, {"image": "read/other.bmp"}])
-    path = write(room)
-    path.write_text(path.read_text().replace(", int8: ov-w8-rtn", ""))
+    path, store = write(room), Store(tmp_path / "home")
     check(load(path))
-    ran = quantmill("run", path, "--json", home=tmp_path / "home")
-    assert ran.code == 2, ran.stdout + ran.stderr
-    said = json.dumps(ran.json) + ran.stderr
-    assert "evaluation.jsonl: row 6 holds what a row of calibration (calibration.jsonl: row 49) does" in said, said
+    made = job(path, store.home)
+    assert made.calibration
+    for step, source in ((made.evaluation, made.manifest.evaluation), (made.calibration, made.manifest.calibration)):
+        perform(store, step, "rows", requests.texts(step, source, made.original.task, store))
+    with pytest.raises(
+        GateError, match=r"evaluation\.jsonl: row 6 holds what a row of calibration \(calibration\.jsonl: row 49\) does"
+    ):
+        compared(made, store)
 
 
 def test_files_apart_are_counted() -> None:
