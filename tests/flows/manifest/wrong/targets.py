@@ -4,6 +4,7 @@ from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, target, 
 
 LONG = "n" * 60
 SEEN = target("").replace("./model", "./model, task: image-classification").removesuffix("\n")
+UNNAMED = SEEN.replace("calibration: {files: calibration.jsonl}\n", "")
 
 TARGETS_AND_NAMES = (
     Wrong(
@@ -166,9 +167,9 @@ TARGETS_AND_NAMES = (
         ("client of format gguf (target t) shows none",),
     ),
     Wrong(
-        "calibration text for what reads none",
-        SEEN + "w4-awq-g128\n",
-        5,
+        "the default text for what reads none",
+        UNNAMED + "w4-awq-g128\n",
+        4,
         "targets.t",
         (
             "is calibrated, for image classification on rows that begin with the name of an image file",
@@ -177,8 +178,8 @@ TARGETS_AND_NAMES = (
     ),
     Wrong(
         "activations in int8 of images that are not named",
-        SEEN + "ov-w8a8\n",
-        5,
+        UNNAMED + "ov-w8a8\n",
+        4,
         "targets.t",
         ("is calibrated, for image classification on rows", "without activations"),
     ),
