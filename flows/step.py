@@ -22,6 +22,8 @@ class Kind(Generic[Result]):
     """What its records hold; one that does not parse as this counts as missing."""
     program: str = ""
     """Module that does it in a process of its own; empty for what is worked out in place."""
+    imports: bool = False
+    """Whether that imports what `flows.execution.template` has imported, and reads no variable while it does."""
 
     def at(self, key: str) -> Entry[Result]:
         """Return where the store keeps the step of that key."""

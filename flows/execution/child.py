@@ -19,6 +19,7 @@ from catalog.errors import FAULTS, Fault, KilledFault, StepFault
 from catalog.foreign_errors import last_words
 from catalog.interpreters import ENGINES_VARIABLE
 from catalog.secrets import without_tokens
+from flows.execution import warm
 from flows.execution.log import StepLog
 from flows.machine_memory import kills_for_memory
 
@@ -55,14 +56,15 @@ def run(
     *,
     progress: Progress,
     network: Network = "none",
-    python: str = sys.executable,
     engines: Path | None = None,
+    imports: bool = False,
 ) -> Ended:
     """Run `python -m module REQUEST.json OUT` in a child and wait for it.
 
     Writes `scratch/request.json` and `scratch/log.txt`; the door writes below `scratch/out`. A step runs offline
     unless it may use the `network`, and sees no token of the Hub unless that is why. It may start the
-    interpreters installed in `engines`. Raises the kind of Fault that the child ended with.
+    interpreters installed in `engines`. One that `imports` the heavy libraries is forked from a process that has them, if
+    it runs offline. Raises the kind of Fault that the child ended with.
     """
     # Sorted: cards list things in the order in which they are told of them.
     (scratch / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1, sort_keys=True))
@@ -72,29 +74,33 @@ def run(
         environment[ENGINES_VARIABLE] = str(engines)
     environment |= _OFFLINE if network == "none" else {name: os.environ.get(name, "0") for name in _SWITCHES}
     log = scratch / "log.txt"
-    command = [python, "-P", str(_LAUNCHER), module, str(scratch / "request.json"), str(scratch / "out")]
+    arguments = [module, str(scratch / "request.json"), str(scratch / "out")]
     start, kills = time.perf_counter(), kills_for_memory()
     with StepLog(log) as file:
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment
-        )
+        shared = imports and network == "none"
+        child = (warm.fork(arguments, environment) if shared else None) or _started(arguments, environment)
         assert child.stdout and child.stderr
         try:
             file.follow(child.stderr)
             told = _follow(child.stdout, file, progress)
-            child.wait()
+            code = child.wait()
         finally:
             if child.returncode is None:
                 child.kill()
                 child.wait()
             child.stdout.close()
-    if child.returncode != 0 or "error" in told:
+    if code != 0 or "error" in told:
         if error := told.get("error"):
             raise FAULTS[error["fault"]](error["message"], log=log)
-        raise _how_it_died(child.returncode, log, kills_for_memory() > kills)
+        raise _how_it_died(code, log, kills_for_memory() > kills)
     if not (scratch / "out" / "result.json").is_file():
         raise StepFault(f"{module} ended without a result; its log is {log}", log=log)
     return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
+
+
+def _started(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command, pipe = [sys.executable, "-P", str(_LAUNCHER), *arguments], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL, env=environment)
 
 
 def _follow(output: IO[bytes], log: StepLog, progress: Progress) -> dict[str, Any]:

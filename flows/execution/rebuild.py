@@ -96,6 +96,7 @@ def made_again(
                 Path(scratch),
                 progress=lambda *event: tell.moved(label, *event),
                 engines=engines_of(store.home),
+                imports=True,
             )
         except BaseException as error:
             tell.ended(label, str(error), ok=False)

@@ -18,7 +18,7 @@ from flows.execution.lock import heavy
 from flows.execution.progress import watcher
 from flows.files.fingerprint import fingerprint
 from flows.planning.kinds import Artifact
-from flows.step import Entry, Result, Step
+from flows.step import Entry, Kind, Result, Step
 from flows.store import DamagedEntry, Record, Store
 from quantizers.request import Result as Made
 
@@ -64,7 +64,7 @@ def perform(
         if record and record != before:  # another process did it while this one waited
             return record
         scratch = store.scratch(f"{RESUMED}{step.name}" if resume else step.name, resume=resume)
-        ended = _follow(store, [step], step.kind.program, label, request, scratch, network=network)
+        ended = _follow(store, [step], step.kind, label, request, scratch, network=network)
         result = step.kind.result.model_validate_json((scratch / "out" / "result.json").read_bytes())
         return store.seal(step, scratch, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
 
@@ -79,8 +79,7 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
         if all(known(store, step) for step in steps):  # another process did it while this one waited
             return
         scratch = store.scratch(f"{RESUMED}{together}", resume=True)
-        program = steps[0].kind.program
-        ended = _follow(store, steps if len(steps) == 1 else [], program, label, request, scratch)
+        ended = _follow(store, steps if len(steps) == 1 else [], steps[0].kind, label, request, scratch)
         made = Made.model_validate_json((scratch / "out" / "result.json").read_bytes())
         for number, step in enumerate(steps):
             own = store.scratch(step.name)
@@ -111,7 +110,7 @@ def note(store: Store, step: Step[Result], result: Result, files: dict[str, str]
 def _follow(
     store: Store,
     steps: list[Step[Any]],
-    program: str,
+    kind: Kind[Any],
     label: str,
     request: BaseModel,
     scratch: Path,
@@ -125,7 +124,15 @@ def _follow(
         tell.moved(label, what, done, total)
 
     try:
-        ended = child.run(program, request, scratch, progress=progress, network=network, engines=engines_of(store.home))
+        ended = child.run(
+            kind.program,
+            request,
+            scratch,
+            progress=progress,
+            network=network,
+            engines=engines_of(store.home),
+            imports=kind.imports,
+        )
     except Fault as error:
         for step in steps:
             store.fail(step, error)

@@ -13,7 +13,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Process:
-    """What a step's process takes before it touches a weight: its imports, most of all."""
+    """What a step's process takes before it touches a weight, its own imports most of all."""
 
     memory_bytes: int
     seconds: float
@@ -21,13 +21,17 @@ class Process:
 
 SMALL = Process(55 * MB, 0.6)
 """Those that import no torch."""
-STREAMING = Process(645 * MB, 7.5)
-SCORING = Process(565 * MB, 6.5)
+IMPORTS = 5.7
+"""Seconds that the first of the others waits for libraries; the others are forked with them (`flows.execution.template`)."""
+STREAMING = Process(645 * MB, 1.8)
+SCORING = Process(565 * MB, 0.8)
+ONE_LOOK = 6.5
+"""Documents that are scored within so many seconds are judged at once."""
 EXPORTED = Process(10 * MB, 0.5)
 """What tracing a block for the exporter takes."""
 WHOLE = {
-    "nncf": (Process(765 * MB, 15.0), EXPORTED, 2.0, 1.4e8),
-    "neural-compressor": (Process(730 * MB, 12.0), Process(0, 0.0), 3.0, 4.5e7),
+    "nncf": (Process(765 * MB, 9.3), EXPORTED, 2.0, 1.4e8),
+    "neural-compressor": (Process(730 * MB, 6.3), Process(0, 0.0), 3.0, 4.5e7),
     "itrex": (Process(1700 * MB, 25.0), Process(0, 0.5), 5.0, 4.5e6),
 }
 """Engines that hold the model whole: their process, each block, peak over the model's bytes, and bytes a second."""
@@ -121,7 +125,7 @@ class Unpacking:
 
 UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
-COMPILED = Process(725 * MB, 8.0)
+COMPILED = Process(725 * MB, 2.3)
 ARTIFACTS = {
     "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, at_once=0),
     "peft": Scoring(Process(565 * MB, 12.0), BFLOAT16_RATE, logit=1e-8, layer=1.5e-3),

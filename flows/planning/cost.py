@@ -227,8 +227,7 @@ def _streaming_seconds(shape: Shape, job: Job, tokens: float) -> float:
 
 
 def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:
-    """Return at how many of so many documents an artifact is judged: those that are scored sooner than another process starts are
-    one look.
+    """Return at how many of so many documents an artifact is judged: those that are scored within a few seconds are one look.
 
     The same on every machine, for what a look may risk follows from those before it: seconds are those of one core.
     """
@@ -236,7 +235,7 @@ def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:
     _, tokens = _rows(job.manifest, shape_of(job.original))
     each = tokens * (2 * shape.read / scoring.rate + scoring.logit * shape.vocabulary)
     planned = interim_looks(documents)
-    at_once = max((look for look in planned if look * each <= scoring.process.seconds), default=planned[0])
+    at_once = max((look for look in planned if look * each <= measured.ONE_LOOK), default=planned[0])
     return tuple(look for look in planned if look >= at_once)
 
 

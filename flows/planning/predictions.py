@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flows.planning.adapter_cost import adapting
 from flows.planning.adapter_plan import PlannedAdapter
 from flows.planning.batches import batches
+from flows.planning.coefficients import IMPORTS
 from flows.planning.cost import (
     NOTHING,
     Cost,
@@ -27,6 +28,7 @@ from flows.step import Step
 
 Work = tuple[str, ...]
 """What tells a piece of work from another: its kind, and its key as far as that is known before."""
+_FORKED = {kind.name for kind in (BASELINE, SENSITIVITY, QUANTIZE)} | {"gate"}
 
 
 class Predictions:
@@ -38,15 +40,16 @@ class Predictions:
 
     def of(self, planned: Planned) -> Cost:
         """Predict what is left of a job, were it the only one; of a ladder, up to the rung that is next."""
-        total = NOTHING
-        for work in self._priced(planned):
+        works = list(self._priced(planned))
+        total = _imports(works)
+        for work in works:
             total = total.then(self._prices[work])
         return total
 
     def of_all(self, plan: Plan) -> Cost:
         """Predict what is left of a plan: what several jobs need counts once, and the recipes of one pass together."""
         works = dict.fromkeys(work for planned in plan.stale for work in self._priced(planned))
-        total = NOTHING
+        total = _imports(works)
         for work in works:
             total = total.then(NOTHING if work[0] == QUANTIZE.name else self._prices[work])
         artifacts: dict[str, Planned] = {}
@@ -86,6 +89,11 @@ class Predictions:
         if "publish" in planned.steps:
             self._prices["publish", job.release] = publishing(size, job)
             yield ("publish", job.release)
+
+
+def _imports(works: Iterable[Work]) -> Cost:
+    """What steps share that are forked from one process."""
+    return Cost(0, 0, IMPORTS) if any(kind in _FORKED for kind, *_ in works) else NOTHING
 
 
 def _artifact(planned: Planned) -> str:

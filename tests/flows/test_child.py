@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 from catalog.errors import EnvironmentFault, Fault, InputError, KilledFault, StepFault
-from flows.execution import child
+from flows.execution import child, warm
+from flows.execution.warm import Forked
 
 ROOT = Path(__file__).parents[2]
 DOORS = {
@@ -32,6 +33,18 @@ DOORS = {
     "fat": "import sys; x = bytearray(300_000_000); open(sys.argv[2] + '/result.json', 'w').write('{}')",
     "sleeps": "import time; time.sleep(60)",
 }
+
+WAYS_TO_FAIL: list[tuple[str, type[Fault], str]] = [
+    ("breaks", StepFault, "RuntimeError: it broke"),
+    ("poses", StepFault, "Refusal: it is no error of ours"),
+    ("refuses", InputError, "the input is wrong"),
+    ("killed", KilledFault, "signal 9.*counts no process that it ended for want of memory"),
+    ("crashes", StepFault, "SIGSEGV"),
+    ("aborts", EnvironmentFault, "SIGABRT.*memory allocation of 9 bytes failed"),
+    ("starves", EnvironmentFault, "memory ran out"),
+    ("lacks", EnvironmentFault, "package is missing.*no_such_package"),
+    ("quiet", StepFault, "without a result"),
+]
 
 
 @pytest.fixture
@@ -67,20 +80,7 @@ def test_progress_is_passed_on_and_chatter_goes_to_the_log(scratch: Path) -> Non
     assert json.loads((scratch / "request.json").read_text()) == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("door", "kind", "words"),
-    [
-        ("breaks", StepFault, "RuntimeError: it broke"),
-        ("poses", StepFault, "Refusal: it is no error of ours"),
-        ("refuses", InputError, "the input is wrong"),
-        ("killed", KilledFault, "signal 9.*counts no process that it ended for want of memory"),
-        ("crashes", StepFault, "SIGSEGV"),
-        ("aborts", EnvironmentFault, "SIGABRT.*memory allocation of 9 bytes failed"),
-        ("starves", EnvironmentFault, "memory ran out"),
-        ("lacks", EnvironmentFault, "package is missing.*no_such_package"),
-        ("quiet", StepFault, "without a result"),
-    ],
-)
+@pytest.mark.parametrize(("door", "kind", "words"), WAYS_TO_FAIL)
 def test_every_way_to_fail_is_told_apart(scratch: Path, door: str, kind: type[Fault], words: str) -> None:
     with pytest.raises(Fault, match=words) as caught:
         run(scratch, door)
@@ -128,21 +128,67 @@ def test_a_child_that_the_kernel_ended_for_want_of_memory_says_so(
     assert "KilledFault: the step's process was killed by the kernel because memory ran out" in ran.stderr, ran.stderr
 
 
-def test_a_child_dies_with_its_parent(scratch: Path) -> None:
+@pytest.mark.parametrize("imports", [False, True])
+def test_a_child_dies_with_its_parent(scratch: Path, imports: bool) -> None:
     program = (
         "from pathlib import Path\nfrom pydantic import create_model\nfrom flows.execution import child\n"
         f"child._PATH = {child._PATH!r}\n"
-        f"child.run('door_sleeps', create_model('Nothing')(), Path({str(scratch)!r}), progress=lambda *event: None)"
+        f"child.run('door_sleeps', create_model('Nothing')(), Path({str(scratch)!r}), progress=lambda *event: None, "
+        f"imports={imports})"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     children: list[psutil.Process] = []
-    while not children and time.monotonic() < deadline:
+    while len(children) < 1 + imports and time.monotonic() < deadline:
         time.sleep(0.05)
-        children = psutil.Process(parent.pid).children()
+        children = psutil.Process(parent.pid).children(recursive=True)
     time.sleep(0.5)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
-    assert children
+    assert len(children) == 1 + imports
     assert alive == []
+
+
+def test_steps_that_import_much_are_forked_from_one_process(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked: list[Forked] = []
+
+    def noted(*asked: Any) -> Forked | None:
+        forked.append(fork(*asked))
+        return forked[-1]
+
+    fork: Any = warm.fork
+    monkeypatch.setattr(warm, "fork", noted)
+    (scratch / "door_imported.py").write_text(
+        "import sys, os, json\n"
+        "told = {'torch': 'torch' in sys.modules, 'parent': os.getppid(), **os.environ, 'directory': os.getcwd()}\n"
+        "print('chatter', file=sys.stderr)\n"
+        "open(sys.argv[2] + '/result.json', 'w').write(json.dumps(told))"
+    )
+    said = []
+    for value in ("1", "2"):
+        monkeypatch.setenv("PREFECT_SAID", value)
+        run(scratch, "imported", imports=True)
+        said.append(json.loads((scratch / "out" / "result.json").read_text()))
+    assert all(told["torch"] and told["directory"] == str(scratch) for told in said)
+    assert [told["PREFECT_SAID"] for told in said] == ["1", "2"]
+    assert said[0]["parent"] == said[1]["parent"] != os.getpid()
+    assert "QUANTMILL_PARENT" not in said[0]
+    assert (scratch / "log.txt").read_text().count("chatter") == 2
+    (scratch / "out" / "result.json").unlink()
+    for door, kind, words in WAYS_TO_FAIL:
+        with pytest.raises(Fault, match=words) as caught:
+            run(scratch, door, imports=True)
+        assert type(caught.value) is kind, door
+    assert all(forked)
+    os.kill(said[0]["parent"], signal.SIGKILL)
+    run(scratch, "imported", imports=True)
+    assert json.loads((scratch / "out" / "result.json").read_text())["parent"] != said[0]["parent"]
+
+
+def test_a_variable_that_libraries_read_is_read_anew(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = warm.Template({"HF_HOME": "a", "PREFECT_API_URL": "b"})
+    assert template.serves({"HF_HOME": "a", "QUANTMILL_PARENT": "1"})
+    assert not template.serves({"HF_HOME": "c", "PREFECT_API_URL": "b"})
+    template.close()
+    assert not template.serves({"HF_HOME": "a", "PREFECT_API_URL": "b"})

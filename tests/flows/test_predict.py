@@ -10,6 +10,7 @@ from flows.execution.steps import note
 from flows.files.headers import Tensor
 from flows.manifest.errors import ManifestError
 from flows.planning.artifact_memory import streaming
+from flows.planning.coefficients import IMPORTS
 from flows.planning.cost import Cost, gating, looks, quantizing, scoring_original, weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.original_memory import held
@@ -89,6 +90,8 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def close(cost: Cost, peak: float, seconds: float) -> bool:
+    """Whether a cost is near what a process took that imported its libraries itself."""
+    cost = cost.then(Cost(0, 0, IMPORTS))
     return peak / ERROR < cost.memory_bytes < ERROR * peak and seconds / ERROR < cost.seconds < ERROR * seconds
 
 
@@ -186,7 +189,7 @@ def test_a_search_is_predicted_until_its_outcome_is_known(tmp_path: Path) -> Non
     manifest.write_text(text.replace("int4: w4-rtn-g64", "int4: {preset: w4-rtn-g64, auto: {max_kld: 0.01}}"))
     jobs = {planned.job.target.name: planned for planned in plan(read([manifest]), store).jobs}
     plain = replace(jobs["int4"], left=tuple(step for step in jobs["int4"].left if step.kind.name != "sensitivity"))
-    assert Predictions().of(jobs["int4"]).seconds > Predictions().of(plain).seconds + 8
+    assert Predictions().of(jobs["int4"]).seconds > Predictions().of(plain).seconds + 3
 
 
 def planned(manifest: Path, store: Store) -> Plan:
