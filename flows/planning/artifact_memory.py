@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flows.manifest.model import Evaluation
 from flows.planning.coefficients import MAPPED, SCORING, UNPACKING
 from flows.planning.jobs import Job
-from flows.planning.original_memory import budget_of, longest_row, scored_shape
+from flows.planning.original_memory import FILLED, budget_of, longest_row, scored_shape
 from flows.planning.shape import Shape
 from gates.evaluation.lengths import LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
 
@@ -28,8 +28,7 @@ def streaming(job: Job) -> Streaming:
     shape, budget = scored_shape(job), budget_of(job)
     width = shape.bytes / max(1, shape.elements)
     least = _working(shape, job.manifest.evaluation, width) + longest_row(job, shape, 2)
-    # The heap is never without gaps: filled to the last byte, a step took 3 % more than its budget.
-    hold = min(int(0.85 * max(0, budget - least)), int(width * shape.elements))
+    hold = min(int(FILLED * max(0, budget - least)), int(width * shape.elements))
     # Packed as they are read, and unpacked.
     block = (width + 1) * max(shape.blocks, default=1)
     around = _stock(shape, width)
