@@ -194,7 +194,27 @@ def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes:
     attach_align_device_hook(
         model, torch.device("cpu"), offload=True, weights_map=weights, preload_module_classes=whole
     )
+    _say_where(model)
     return weights
+
+
+def _say_where(model: Any) -> None:
+    """Have the embeddings of tokens be on the CPU, without memory, while they are in their files.
+
+    Llama 4 brings token ids to where they are before it calls them. They are NaN, which none takes for weights.
+    """
+
+    def stand_in(module: torch.nn.Module, *_: Any) -> None:
+        for name, weight in module.named_parameters(recurse=False):
+            nothing = torch.full((), torch.nan, dtype=weight.dtype).expand(weight.shape)
+            module.register_parameter(name, torch.nn.Parameter(nothing, requires_grad=False))
+
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # what reads no tokens may have none
+        return
+    embeddings.register_forward_hook(stand_in)
+    stand_in(embeddings)
 
 
 def sources(model: Any, stored: Stored) -> dict[str, Source]:

@@ -15,6 +15,7 @@ import torch
 from compressed_tensors.compressors import BaseCompressor
 from torch import Tensor
 from transformers import AutoConfig
+from transformers.modeling_utils import local_torch_dtype
 from transformers.quantizers import AutoHfQuantizer
 
 from gates.clients import streamed
@@ -68,6 +69,9 @@ def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) ->
     schemes = {name: scheme for name in tensors if (scheme := _scheme(packed, name)) is not None}
     misfits = streamed.faults(packed, stored, tensors, schemes)
     model = streamed.skeleton(path, loader, config, dtype)
+    # Experts in stacks, of which it makes linears to load them (Llama 4).
+    with local_torch_dtype(dtype, type(model).__name__):
+        packed.hf_quantizer._convert_model_for_quantization(model)
     read: Mapping[str, Tensor] = {}
     # What is left over belongs to the blocks that are not run.
     if blocks is not None or not misfits:

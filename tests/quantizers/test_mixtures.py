@@ -97,6 +97,8 @@ def test_stacks_that_are_loaded_as_linears_are_quantized_and_held_against_the_or
         assert error("llama4_text", tmp_path / "out" / target, logits(plain, "llama4_text")) < off
     edit_tensors(model, lambda t: t["model.layers.1.feed_forward.experts.gate_up_proj"][2].neg_())
     assert weights(loaded, model).detail.startswith("model.layers.1.feed_forward.experts.2.gate_proj.weight: ")
+    streamed = client.load(tmp_path / "out" / "kept", "compressed-tensors", RuntimeOptions(), "text-generation", 0)
+    torch.testing.assert_close(streamed.logits(IDS[0]), loaded.logits(IDS[0]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("lost", ["experts.3.w1", "experts.0.w2"])
