@@ -118,6 +118,7 @@ class Meter:
             "peak_bytes": max((record["peak_memory_bytes"] for record in new), default=0),
             "predicted_seconds": predicted.seconds,
             "seconds": cpu if cost.cores() == 1 else wall,
+            "cpu_seconds": cpu,
             "wall_seconds": wall,
         }
         return row, returned

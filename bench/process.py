@@ -16,6 +16,8 @@ class Measured:
     seconds: float
     peak_bytes: int
     """Largest resident set of any process of the tree, mapped file pages included (`ru_maxrss`)."""
+    cpu_seconds: float
+    """Of all its cores, in its own code and in the kernel's."""
 
 
 # A process inherits the peak of the one it was forked from, and a bench that has made a model is large. A process
@@ -25,7 +27,7 @@ import json, os, subprocess, sys, time
 start = time.perf_counter()
 child = subprocess.Popen(sys.argv[2:])
 _, status, usage = os.wait4(child.pid, 0)
-found = [time.perf_counter() - start, usage.ru_maxrss * 1024]
+found = [time.perf_counter() - start, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime]
 open(sys.argv[1], "w").write(json.dumps(found))
 sys.exit(os.waitstatus_to_exitcode(status) != 0)
 """
@@ -45,5 +47,4 @@ def measured(module: str, *arguments: str | Path, log: Path) -> Measured:
     if failed:
         tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-15:])
         raise RuntimeError(f"{' '.join(command)} failed:\n{tail}")
-    seconds, peak = json.loads(figures.read_text("utf-8"))
-    return Measured(seconds, peak)
+    return Measured(*json.loads(figures.read_text("utf-8")))
