@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
 from gates.clients import transformers
+from gates.clients.client import Loaded
 from gates.evaluation.lengths import STOCK_ROWS, STOCK_TOKENS
 from gates.evidence import Check
 
@@ -30,7 +32,10 @@ def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Chec
     """
     from gates.clients import unpacked  # with the library that unpacks, which others do without
 
-    given = [row[:STOCK_TOKENS] for row in rows[:STOCK_ROWS]]
+    beginnings = [row[:STOCK_TOKENS] for row in rows[:STOCK_ROWS]]
+    real = pad_sequence([torch.ones_like(row) for row in beginnings], batch_first=True)
+    # All at once: each reading of the weights unpacks all of them.
+    given = {"input_ids": pad_sequence(beginnings, batch_first=True), "attention_mask": real}
     config = unpacked.cut(path, blocks)
     run, whole = (each.get_text_config().num_hidden_layers for each in (config, unpacked.cut(path, None)))
     theirs, method = _stock(path, loader, config, given)
@@ -38,8 +43,8 @@ def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Chec
     if method != model.method:
         detail = f"{loader} loads with quantization {method or 'none'}, where {model.method} is streamed"
         return Check(name=NAME, passed=False, detail=detail)
-    ours = [model.logits(row).float() for row in given]
-    apart = max(_apart(own, other) for own, other in zip(ours, theirs, strict=True))
+    ours = _logits(model, given)
+    apart = max(_apart(own[count], other[count]) for own, other, count in zip(ours, theirs, real.bool(), strict=True))
     steps = apart / torch.finfo(config.dtype or torch.float32).eps
     alike = steps <= ROUNDINGS
     said = f"{'gives' if alike else 'does not give'} the logits that are streamed"
@@ -47,8 +52,8 @@ def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Chec
     return Check(name=NAME, passed=alike, detail=detail)
 
 
-def _stock(path: Path, loader: str, config: object, rows: Sequence[Tensor]) -> tuple[list[Tensor], str | None]:
-    """Logits of the stock loader, float32 (tokens, vocabulary) each, and the quantization it loaded with."""
+def _stock(path: Path, loader: str, config: object, given: Mapping[str, Tensor]) -> tuple[Tensor, str | None]:
+    """Logits of the stock loader, and the quantization it loaded with."""
     verbosity = logging.get_verbosity()
     # It tells all tensors of the blocks that are left out.
     logging.set_verbosity_error()
@@ -56,7 +61,12 @@ def _stock(path: Path, loader: str, config: object, rows: Sequence[Tensor]) -> t
         loaded = transformers.load(path, loader, "CPU", config=config)
     finally:
         logging.set_verbosity(verbosity)
-    return [loaded.logits(row).float() for row in rows], loaded.method
+    return _logits(loaded, given), loaded.method
+
+
+def _logits(loaded: Loaded, given: Mapping[str, Tensor]) -> Tensor:
+    """What is said of all rows, float32 (rows, tokens, vocabulary)."""
+    return loaded.outputs(given)["logits"].float()
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:

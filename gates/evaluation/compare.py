@@ -28,6 +28,9 @@ from gates.statistics.sequential import interim_looks
 from gates.tasks import measured
 from gates.tasks.contract import Asked, NotFinite, Stored
 
+NOT_REACHED = "not reached"
+"""Detail of a check that an earlier one made meaningless."""
+
 
 def run(request: EvidenceRequest, out: Path) -> Evidence:
     """Score, check and write `evidence.json`, then `result.json`.
@@ -61,7 +64,7 @@ def run(request: EvidenceRequest, out: Path) -> Evidence:
     documents = (*(previous.documents if previous else ()), *findings.documents)
     chat = (*(previous.chat if previous else ()), *findings.chat)
     sanity = TASKS[request.task].sanity
-    reached = {name: Check(name=name, passed=False, detail="not reached") for name in sanity} | findings.checks
+    reached = {name: Check(name=name, passed=False, detail=NOT_REACHED) for name in sanity} | findings.checks
     evidence = Evidence(
         task=request.task,
         format=request.format,
@@ -147,7 +150,7 @@ def _examine(
     if loaded is None:
         return
     with findings.attempt("weights"):
-        findings.add(weights.weights(loaded, request.model))
+        findings.add(_known(previous, "weights") or weights.weights(loaded, request.model))
     report("artifact: loading", 1, 1)
     if beside is None:
         return
@@ -158,24 +161,35 @@ def _examine(
             _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
         if watch:
             findings.activations = watch.told(previous.activations if previous else None)
+    if previous:
+        # Whatever is asked besides documents was asked at the first look, of the same bytes.
+        findings.checks = {check.name: check for check in previous.checks} | findings.checks
+        findings.samples = previous.samples
+        return
     task.examine(loaded, asked, findings)
-    for name, settings in request.measured.items() if not previous else ():
+    for name, settings in request.measured.items():
         with findings.attempt(name):
             findings.measured[name] = measurement(name).artifact(loaded, asked, settings, findings)
-    if request.speed and not previous:
+    if request.speed:
         with findings.attempt("speed"):
             findings.speed = speed.measure(
                 request.model, request.artifact, request.format, request.runtime, request.task, task.timed_row(asked)
             )
-    if request.tasks and not previous:
+    if request.tasks:
         with findings.attempt("tasks"):
             _put_tasks(request, loaded, beside.tokenizer, findings)
 
 
+def _known(previous: Evidence | None, name: str) -> Check | None:
+    """Return what an earlier look at the same bytes found; None: there was none, or it did not come so far."""
+    checks = previous.checks if previous else ()
+    return next((check for check in checks if check.name == name and check.detail != NOT_REACHED), None)
+
+
 def _stock(request: EvidenceRequest, blocks: int, previous: Evidence | None) -> Check:
     """Hold what is streamed against the stock loader, with as many blocks as that can hold, at the first look."""
-    if previous:
-        return next(check for check in previous.checks if check.name == stock.NAME)
+    if known := _known(previous, stock.NAME):
+        return known
     stored = Stored(request.baseline / "documents")
     rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
     return stock.agrees(request.artifact, _loader(request), blocks, rows)

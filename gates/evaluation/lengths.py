@@ -4,5 +4,5 @@ STREAMED_TOKENS = 1024
 """Tokens that are run at once where weights are read from their files, one row at the least: bounds activations and logits."""
 LONG_ROWS = 4
 """Length of the long row, in evaluation rows."""
-STOCK_ROWS, STOCK_TOKENS = 4, 96
+STOCK_ROWS, STOCK_TOKENS = 4, 32
 """Rows that the stock loader is given with the first blocks of an artifact that is streamed, and tokens of each."""
