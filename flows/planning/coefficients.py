@@ -73,7 +73,7 @@ EXPORTS = {
 }
 """By format."""
 
-MAPPED = 1 << 29
+MAPPED = 1 << 27
 """Bytes of files that stay mapped (`gates.clients.stored`)."""
 FLOAT32_RATE, BFLOAT16_RATE = 6e10, 1e11
 """Operations a second of a core when text is scored: the original in float32, an artifact in what its loader takes."""
@@ -137,7 +137,7 @@ ARTIFACTS = {
         block=0.25,
         weight=2e-8,
         compared=12,
-        at_once=1 << 26,
+        at_once=1 << 24,
         copies=2,
         long=4,
     ),

@@ -31,8 +31,8 @@ CHARACTERS = 400
 AT_ONCE = 1024
 """Tokens of a long row that are run at once: a graph makes a logit of every token it is given."""
 
-AT_ONCE_WEIGHTS = 1 << 26
-"""Weights that are unpacked at once: a head of half a billion would take 4 GB."""
+AT_ONCE_WEIGHTS = 1 << 24
+"""Weights that are unpacked at once: a head of half a billion would take 4 GB, and one of 65 million 0.8."""
 
 _HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-MAPPED = 1 << 29
+MAPPED = 1 << 27
 """Bytes that are read before shards are opened anew: pages of a file that was read stay with the process while it is open."""
 
 

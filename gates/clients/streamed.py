@@ -26,13 +26,33 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, dot
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from gates.clients import transformers
+from gates.clients.abreast import Run, brings, rounds, running, stops
 from gates.clients.client import stock_class
 from gates.clients.stored import StoredTensors
 from gates.evaluation.activations import Watch, hooked
-from gates.evaluation.lengths import STREAMED_TOKENS
+from gates.evaluation.lengths import ABREAST_TOKENS, STREAMED_TOKENS
 
 Stored = Mapping[str, Tensor]
 """What files hold, by their own names."""
+
+
+@dataclass
+class _Row:
+    """A row that will be asked for."""
+
+    ids: Tensor
+    watch: Watch | None
+    """Of its activations."""
+
+
+@dataclass
+class _Batch:
+    """Rows that are run as one, padded behind, which changes nothing of what a causal model says of them."""
+
+    rows: list[_Row]
+    run: Run
+    logits: list[Tensor] = field(default_factory=list)
+    """Of each row, once one of them was asked for."""
 
 
 @dataclass
@@ -41,9 +61,8 @@ class Model(transformers.Model):
 
     read: Mapping[str, Tensor] = field(default_factory=dict)
     """Its weights by its own names, each read anew."""
-    _expected: list[Tensor] = field(default_factory=list)
-    _ready: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Rows that were run, and their logits."""
+    _expected: list[_Row] = field(default_factory=list)
+    _begun: list[_Batch] = field(default_factory=list)
     _watch: Watch | None = None
 
     @property
@@ -52,19 +71,18 @@ class Model(transformers.Model):
         return False
 
     def expect(self, rows: Sequence[Tensor]) -> None:
-        """Take the rows whose logits will be asked for one after the other, so that several are run at once."""
-        self._expected = list(rows)
+        """Take the rows whose logits will be asked for, so that the weights are read for many at once."""
+        self._expected += [_Row(ids, self._watch) for ids in rows]
 
     def logits(self, ids: Tensor) -> Tensor:
-        """Run an expected row together with those that follow it, and any other alone."""
-        if self._ready and torch.equal(self._ready[0][0], ids):
-            return self._ready.pop(0)[1]
-        if not (self._expected and torch.equal(self._expected[0], ids)):
-            return super().logits(ids)
-        batch = _batch(self._expected)
-        del self._expected[: len(batch)]
-        self._ready = list(zip(batch, self._run(batch), strict=True))
-        return self._ready.pop(0)[1]
+        """Run an expected row together with others, and any other alone."""
+        if not self._has_begun(ids) and any(torch.equal(row.ids, ids) for row in self._expected):
+            self._begin(ids)
+        for batch in self._begun:
+            for number, row in enumerate(batch.rows):
+                if torch.equal(row.ids, ids):
+                    return self._taken(batch, number)
+        return super().logits(ids)
 
     @contextmanager
     def watched(self, again: bool) -> Iterator[Watch | None]:
@@ -79,25 +97,81 @@ class Model(transformers.Model):
             if isinstance(module, torch.nn.Linear):
                 yield f"{name}.weight", self.read[f"{name}.weight"]
 
-    def _run(self, rows: list[Tensor]) -> list[Tensor]:
-        """What stands behind a row changes nothing of what a causal model says of it."""
-        ids = pad_sequence(rows, batch_first=True)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        if self._watch:
-            self._watch.real = mask.bool()
-        with torch.inference_mode():
-            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        if self._watch:
-            self._watch.real = None
-        return [torch.as_tensor(each[: len(row)]) for each, row in zip(logits, rows, strict=True)]
+    def _has_begun(self, ids: Tensor) -> bool:
+        return any(torch.equal(row.ids, ids) for batch in self._begun for row in batch.rows)
+
+    def _begin(self, ids: Tensor) -> None:
+        """Bring the batch of an expected row, and those that may go abreast with it, to where their logits are made."""
+        first = next(number for number, row in enumerate(self._expected) if torch.equal(row.ids, ids))
+        rows = [*self._expected[first:], *self._expected[:first]]
+        head, tokens = self.model.get_output_embeddings(), 0
+        # Without a place to stop before them, all logits would be held at once.
+        abreast = isinstance(self.read, Weights) and self.read.shared and head is not None and brings(head)
+        while rows and (not tokens or (abreast and tokens + len(rows[0].ids) <= ABREAST_TOKENS)):
+            batch = _batch(rows)
+            del rows[: len(batch)]
+            tokens += sum(len(row.ids) for row in batch)
+            self._begun.append(_Batch(batch, self._run(batch)))
+        self._expected = rows
+        try:
+            for _ in rounds([batch.run for batch in self._begun], head if abreast else None):
+                self._forget()
+        except BaseException:
+            self._end()
+            raise
+
+    def _forget(self) -> None:
+        if isinstance(self.read, Weights):
+            self.read.forget()
+
+    def _end(self) -> None:
+        """Let go of all that was begun."""
+        for batch in self._begun:
+            batch.run.end()
+        self._begun.clear()
+        self._forget()
+
+    def _taken(self, batch: _Batch, number: int) -> Tensor:
+        """Return the logits of a row, and let go of them."""
+        if not batch.logits:
+            made = batch.run.made()
+            batch.logits = [torch.as_tensor(each[: len(row.ids)]) for each, row in zip(made, batch.rows, strict=True)]
+            batch.run.end()
+        logits = batch.logits.pop(number)
+        del batch.rows[number]
+        if not batch.rows:
+            self._begun.remove(batch)
+        if not self._begun:
+            self._forget()
+        return logits
+
+    def _run(self, rows: list[_Row]) -> Run:
+        ids = pad_sequence([row.ids for row in rows], batch_first=True)
+        mask = pad_sequence([torch.ones_like(row.ids) for row in rows], batch_first=True)
+
+        def work() -> Tensor:
+            return torch.as_tensor(self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits)
+
+        return Run(work, partial(self._seen, rows[0].watch, mask.bool()))
+
+    @contextmanager
+    def _seen(self, watch: Watch | None, real: Tensor) -> Iterator[None]:
+        """Show a watch what is no padding, and nothing of rows that it is not to see."""
+        if self._watch is None:
+            yield
+            return
+        self._watch.real, self._watch.shut = real, watch is not self._watch
+        yield
+        self._watch.real, self._watch.shut = None, False
 
 
-def _batch(rows: list[Tensor]) -> list[Tensor]:
-    """The first rows that take no more than `STREAMED_TOKENS` with their padding."""
-    longest, count = 0, 0
+def _batch(rows: list[_Row]) -> list[_Row]:
+    """The first rows that take no more than `STREAMED_TOKENS` with their padding, which is less than a quarter of them."""
+    longest = tokens = count = 0
     for row in rows:
-        longest = max(longest, len(row))
-        if count and (count + 1) * longest > STREAMED_TOKENS:
+        longest, tokens = max(longest, len(row.ids)), tokens + len(row.ids)
+        padded = (count + 1) * longest
+        if count and (padded > STREAMED_TOKENS or 3 * padded > 4 * tokens or row.watch is not rows[0].watch):
             break
         count += 1
     return rows[:count]
@@ -132,13 +206,18 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, model: Any, stored: Stored, sources: Mapping[str, Source], hold_bytes: int) -> None:
         self._model, self._stored, self._sources, self._left = model, stored, sources, hold_bytes
         self._held: dict[str, Tensor] = {}
+        self._shared: dict[str, Tensor] = {}
         self._dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        self.shared = False
+        """Whether runs go abreast, which all need what one has read; until `forget`."""
 
     def __getitem__(self, name: str) -> Tensor:
         tied = self._model.all_tied_weights_keys
         name = tied[name] if tied.get(name) in self._sources else name
         if name in self._held:
             return self._held[name]
+        if name in self._shared:
+            return self._shared[name]
         tensor = self._sources[name].read(self._stored, self._model)[name]
         dtype = self._dtypes[name] if tensor.is_floating_point() else tensor.dtype
         # What is held must not keep a file mapped, and what is not may be its pages.
@@ -146,7 +225,13 @@ class Weights(Mapping[str, Tensor]):
         if tensor.nbytes <= self._left:
             self._left -= tensor.nbytes
             self._held[name] = tensor
+        elif self.shared and running():
+            self._shared[name] = tensor
         return tensor
+
+    def forget(self) -> None:
+        """Let go of what runs shared."""
+        self._shared.clear()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -195,6 +280,7 @@ def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes:
         model, torch.device("cpu"), offload=True, weights_map=weights, preload_module_classes=whole
     )
     _say_where(model)
+    weights.shared = stops(model)
     return weights
 
 

@@ -22,6 +22,11 @@ from gates.clients import streamed
 from gates.clients.stored import StoredTensors
 from gates.clients.transformers import method_of
 
+AT_ONCE = 1 << 18
+"""Weights that are unpacked at once."""
+WORD = 32
+"""Bits of what codes are packed in: so many rows of zero points are packed in whole ones, whatever their bits."""
+
 
 class Unpacked(Mapping[str, Tensor]):
     """What a directory holds, by its own names, with `weight` for the tensors that a quantized weight is packed in."""
@@ -40,9 +45,8 @@ class Unpacked(Mapping[str, Tensor]):
         if scheme is None or not name.endswith(".weight"):
             return self._stored[name]
         parts = {part.rpartition(".")[2]: self._stored[part] for part in self._parts[name]}
-        compressor = BaseCompressor.get_value_from_registry(scheme.format.value)
         try:
-            return torch.as_tensor(compressor.decompress(parts, scheme)["weight"])
+            return _unpacked(parts, scheme)
         except (RuntimeError, ValueError, KeyError) as error:
             raise ValueError(f"{name} cannot be unpacked: {error}") from error
 
@@ -95,6 +99,44 @@ def cut(path: Path, blocks: int | None) -> Any:
             setattr(text, name, value[:blocks])
     text.num_hidden_layers = blocks
     return config
+
+
+def _unpacked(parts: Mapping[str, Tensor], scheme: Any) -> Tensor:
+    """Unpack a weight some rows at a time where all that it is packed in has rows: what is made on the way stays in a core's cache."""
+    compressor = BaseCompressor.get_value_from_registry(scheme.format.value)
+    rows, features = _shape(parts)
+    step = max(WORD, AT_ONCE // max(1, features) // WORD * WORD)
+    dense: Tensor | None = None
+    for start in range(0, rows, step):
+        some = _some(parts, rows, start, min(start + step, rows), scheme.weights.num_bits)
+        if some is None:
+            return torch.as_tensor(compressor.decompress(dict(parts), scheme)["weight"])
+        made = compressor.decompress(some, scheme)["weight"]
+        dense = made.new_empty(rows, features) if dense is None else dense
+        dense[start : start + len(made)] = made
+    return torch.as_tensor(compressor.decompress(dict(parts), scheme)["weight"]) if dense is None else dense
+
+
+def _shape(parts: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Rows and features of a weight; no rows where it is no matrix."""
+    said = parts["weight_shape"].tolist() if "weight_shape" in parts else list(parts["weight"].shape)
+    rows, features = said if len(said) == 2 else (0, 0)
+    return (rows, features) if rows % WORD == 0 else (0, features)
+
+
+def _some(parts: Mapping[str, Tensor], rows: int, start: int, stop: int, bits: int) -> dict[str, Tensor] | None:
+    """Return what some rows are packed in; None where a part has neither rows nor words of them."""
+    some = {}
+    for name, part in parts.items():
+        if name == "weight_shape":
+            some[name] = torch.tensor([stop - start, int(part[1])])
+        elif part.dim() and len(part) == rows:
+            some[name] = part[start:stop]
+        elif part.dim() and len(part) * WORD == rows * bits:
+            some[name] = part[start * bits // WORD : stop * bits // WORD]
+        else:
+            return None
+    return some
 
 
 def _packed(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:

@@ -27,12 +27,16 @@ class Watch:
         self._beyond: Counter[str] = Counter()
         self.real: Tensor | None = None
         """bool (rows, tokens): which tokens of a padded batch count; None: all."""
+        self.shut = False
+        """Whether what is run just now is none that it is about."""
 
     def see(self, layer: str, *tensors: Any) -> None:
         """Look at what a layer is given and gives: floating point of any shape; all else is passed over.
 
         A layer's count is that of the tensor with the most, since one value may pass through.
         """
+        if self.shut:
+            return
         most = 0
         for values in map(self._real, filter(_is_floating, tensors)):
             low, high = (float(end) for end in values.aminmax())

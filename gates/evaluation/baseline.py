@@ -47,7 +47,10 @@ def run(request: BaselineRequest, out: Path) -> Baseline:
             "not belong together, or a file is missing: fetch the model again."
         )
     views = task.views(rows, asked)
+    task.foresee(loaded, asked, rows)
     with loaded.watched(again=False) as watch:
+        for each in views.values():
+            task.announce(loaded, each)
         positions = {view: _score(task, loaded, each, out / view) for view, each in views.items()}
     seen = watch and watch.told()
     (out / ACTIVATIONS).write_text((seen.model_dump_json(indent=1) if seen else "null") + "\n")
@@ -80,7 +83,6 @@ def _score(task: MeasuredTask, loaded: Loaded, rows: list[Row], out: Path) -> in
     """Run the original on rows and write one file each; return at how many positions they are compared."""
     out.mkdir()
     stored, word, positions = Stored(out), WORDS.get(out.name, "row"), 0
-    task.announce(loaded, rows)
     for index, row in enumerate(rows):
         try:
             described = task.describe(loaded, row, index)

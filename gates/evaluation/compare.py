@@ -156,6 +156,8 @@ def _examine(
         return
     task = measured(request.task)
     asked = Asked(request.model, beside.tokenizer, original.row_tokens, request.baseline, beside.processor)
+    if not previous:
+        task.foresee(loaded, asked)
     with findings.attempt("finite"):
         with loaded.watched(request.overflow) as watch:
             _score(request, original, loaded, range(previous.looks[-1] if previous else 0, limit), findings)
@@ -235,14 +237,15 @@ def _same_tokens(
 
 def _score(request: EvidenceRequest, original: Baseline, loaded: Loaded, indices: range, findings: Findings) -> None:
     """Score the rows at `indices` and, for a model with a chat template, the conversations made of them."""
-    infinite = None
+    infinite, task = None, measured(request.task)
     chat = range(indices.start, min(indices.stop, original.chat))
-    for view, scored, chosen in (("documents", findings.documents, indices), ("chat", findings.chat, chat)):
+    views = (("documents", findings.documents, indices), ("chat", findings.chat, chat))
+    for view, _, chosen in views if not loaded.is_whole else ():
+        stored = Stored(request.baseline / view)
+        task.announce(loaded, [stored.read(index) for index in chosen])
+    for view, scored, chosen in views:
         word = baseline.WORDS[view]
         stored = Stored(request.baseline / view)
-        task = measured(request.task)
-        if not loaded.is_whole:
-            task.announce(loaded, [stored.read(index) for index in chosen])
         compared = task.compare(loaded, stored, chosen)
         for index in chosen if infinite is None else ():
             try:

@@ -51,8 +51,7 @@ def ask(loaded: Loaded, rows: list[Tensor]) -> Probes:
 
 
 def firsts(loaded: Loaded, prompts: Tensor) -> list[int]:
-    """Return the likeliest token after each prompt, int64 (prompts, tokens), in one reading of the weights."""
-    loaded.expect(list(prompts))
+    """Return the likeliest token after each prompt, int64 (prompts, tokens)."""
     return [int(loaded.logits(prompt)[-1].argmax()) for prompt in prompts]
 
 

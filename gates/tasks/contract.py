@@ -109,7 +109,10 @@ class MeasuredTask(ABC):
         return {"documents": rows}
 
     def announce(self, loaded: Loaded, rows: list[Row]) -> None:  # noqa: B027  a client that runs row by row needs none
-        """Tell a client which rows it will be asked about next."""
+        """Tell a client which rows it will be asked about."""
+
+    def foresee(self, loaded: Loaded, asked: Asked, rows: list[Row] | None = None) -> None:  # noqa: B027  likewise
+        """Tell a client what it will be asked besides: by `probe` of these rows, or else by `examine`."""
 
     @abstractmethod
     def describe(self, loaded: Loaded, row: Row, index: int) -> Row:

@@ -37,6 +37,17 @@ class TextGeneration(DistributionTask):
         """Their token ids."""
         loaded.expect([row["ids"].long() for row in rows])
 
+    def foresee(self, loaded: Loaded, asked: Asked, rows: list[Row] | None = None) -> None:
+        """The long row and the prompts, and of an original the token that tells the width of its logits."""
+        if loaded.is_whole:
+            return
+        if rows is None:
+            long: Row = load_file(asked.baseline / "long.safetensors")
+            loaded.expect([long["ids"].long(), *torch.tensor(_probes(asked).prompts)])
+            return
+        documents = [row["ids"] for row in rows]
+        loaded.expect([_long(loaded, documents, asked), *probes.prompts_of(documents), rows[0]["ids"][:1]])
+
     def describe(self, loaded: Loaded, row: Row, index: int) -> Row:
         """Store no more of where scoring starts than the number of losses."""
         return {name: value for name, value in super().describe(loaded, row, index).items() if name != "start"}
@@ -59,7 +70,7 @@ class TextGeneration(DistributionTask):
         documents = [row["ids"] for row in rows]
         answers = probes.ask(loaded, documents)
         (asked.baseline / "probes.json").write_text(answers.model_dump_json() + "\n")
-        row = probes.long_row(documents, asked.tokens, loaded.context or asked.tokens)
+        row = _long(loaded, documents, asked)
         losses = probes.losses(loaded, row)
         save_file({"ids": row.to(torch.int32), "loss": losses}, asked.baseline / "long.safetensors")
         report("original: generating", 1, 1)
@@ -71,7 +82,7 @@ class TextGeneration(DistributionTask):
         with findings.attempt("context"):
             findings.add(behaviour.context(loaded, long["ids"].long(), long["loss"]))
         with findings.attempt("generates"):
-            answers = probes.Probes.model_validate_json((asked.baseline / "probes.json").read_bytes())
+            answers = _probes(asked)
             if loaded.is_whole:
                 check, findings.samples = behaviour.generates(loaded, answers, asked.tokenizer)
             else:
@@ -83,6 +94,14 @@ class TextGeneration(DistributionTask):
         """The long row, of which decoding begins with the first token."""
         ids: list[int] = load_file(asked.baseline / "long.safetensors")["ids"].tolist()
         return ids
+
+
+def _long(loaded: Loaded, documents: list[Tensor], asked: Asked) -> Tensor:
+    return probes.long_row(documents, asked.tokens, loaded.context or asked.tokens)
+
+
+def _probes(asked: Asked) -> probes.Probes:
+    return probes.Probes.model_validate_json((asked.baseline / "probes.json").read_bytes())
 
 
 def _start(row: Row) -> int:
