@@ -1,14 +1,15 @@
-"""One original and six artifacts of a 1.1 B Llama shape through the gates, held against the calibrated pass and against arithmetic.
+"""One original and six artifacts of a 1.1 B Llama shape through the gates, against the calibrated pass and against arithmetic.
 
     python -m bench.six [--blocks N] [--documents N] [--tokens N] [--memory GB] [--only PATTERN] [--scratch DIR] [--keep]
 
 Every step is a process of its own, and its peak is the record's. Seconds are those of the CPU, of the step's process and its
-children, so that what else runs there counts little; run it on one core. What imports take of them is told beside, for every client.
-The floor is measured in the same run: the matrix products of the same shapes with as many tokens as the documents have, by plain
+children, so that what else runs there counts little; run it on one core. What imports take of them is told beside. The floor is
+measured in the same run: the matrix products of the same shapes with as many tokens as the documents have, by plain
 `torch.matmul`, in float32 for the original and for each artifact in what its client computes in.
 
-Weights are random: they measure cost, and tolerances are so wide that all documents are scored, in as many looks as that takes. The
-control, one for each way of loading, is scored like any artifact, on 8 documents, and told by itself.
+Weights are random: they measure cost, and tolerances are so wide that all documents are scored, in as many looks as that takes.
+The control, one for each way of loading, is scored like any artifact, on 8 documents, and told by itself. With `--keep` a run
+that is broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from bench.models import DEMO, LLAMA_1B, write_random
 from bench.predictions import Meter
 from bench.process import measured
 from bench.table import Column, gigabytes, report, seconds, verdicts
-from catalog.formats import FORMATS
 from flows import tasks
 from flows.execution import requests
 from flows.execution.steps import known, perform
@@ -57,7 +57,11 @@ evaluation: {{files: [evaluation.jsonl], tokens: {tokens}, documents: {documents
 memory: {memory} GB
 judge: streamed
 targets: {targets}
-gates: {{divergence: {{max_kld: 100}}, perplexity: {{max_increase: 100000%}}, size: {{max_ratio: 100%}}, tail: {{max_token: 1000}}}}
+gates:
+  divergence: {{max_kld: 100}}
+  perplexity: {{max_increase: 100000%}}
+  size: {{max_ratio: 100%}}
+  tail: {{max_token: 1000}}
 """
 CLIENTS = {
     "original": "gates.clients.streamed",
@@ -200,7 +204,9 @@ def main() -> None:
     arguments.add_argument("--memory", type=float, default=2.2, help="the manifest's budget, in GB")
     arguments.add_argument("--only", default="*", help="targets, a pattern such as 'ov-*'")
     arguments.add_argument("--scratch", type=Path, help="a directory with 12 GB of room")
-    arguments.add_argument("--keep", action="store_true", help="work in DIR itself, go on from what is there, and leave it")
+    arguments.add_argument(
+        "--keep", action="store_true", help="work in DIR itself, go on from what is there, and leave it"
+    )
     chosen = arguments.parse_args()
     torch.set_num_threads(cost.cores())
     if chosen.keep:
@@ -222,12 +228,15 @@ def main() -> None:
 
 def measured_in(directory: Path, chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The rows of all steps, and their sums."""
-    store = Store(directory / "home")
-    rows = []
+    store, kept = Store(directory / "home"), directory / "rows.json"
+    rows: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else {}
     for row in steps(plan(read([manifest(directory / "room", chosen)]), store), store):
-        rows.append(row)
+        # What was done before takes nothing, and leaves no record.
+        if row["peak_bytes"] or row["name"] not in rows:
+            rows[row["name"]] = row
+        kept.write_text(json.dumps(rows, indent=1))
         print(f"{row['name']}: {row['peak_bytes'] / 1e9:.2f} GB, {row['cpu_seconds']:.1f} s", flush=True)
-    return rows, told(rows, chosen, importing(directory))
+    return list(rows.values()), told(list(rows.values()), chosen, importing(directory))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def agrees(path: Path, loader: str, blocks: int, rows: Sequence[Tensor]) -> Chec
         detail = f"{loader} loads with quantization {method or 'none'}, where {model.method} is streamed"
         return Check(name=NAME, passed=False, detail=detail)
     ours = _logits(model, given)
+    del model
+    gc.collect()
     apart = max(_apart(own[count], other[count]) for own, other, count in zip(ours, theirs, real.bool(), strict=True))
     steps = apart / torch.finfo(config.dtype or torch.float32).eps
     alike = steps <= ROUNDINGS
@@ -61,7 +64,10 @@ def _stock(path: Path, loader: str, config: object, given: Mapping[str, Tensor])
         loaded = transformers.load(path, loader, "CPU", config=config)
     finally:
         logging.set_verbosity(verbosity)
-    return _logits(loaded, given), loaded.method
+    said, method = _logits(loaded, given), loaded.method
+    del loaded
+    gc.collect()  # hooks of its modules refer to these, so that its weights would stay for a while
+    return said, method
 
 
 def _logits(loaded: Loaded, given: Mapping[str, Tensor]) -> Tensor:

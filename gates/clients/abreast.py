@@ -106,7 +106,11 @@ def brings(module: nn.Module) -> bool:
     """Whether weights are brought when a module is called."""
     hooks = getattr(module, "_hf_hook", None)
     for hook in getattr(hooks, "hooks", (hooks,)):
-        if getattr(hook, "offload", False) and any(True for _ in module.parameters(recurse=hook.place_submodules)):
+        if (
+            hook
+            and getattr(hook, "offload", False)
+            and any(True for _ in module.parameters(recurse=hook.place_submodules))
+        ):
             return True
     return False
 

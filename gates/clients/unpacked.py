@@ -102,7 +102,7 @@ def cut(path: Path, blocks: int | None) -> Any:
 
 
 def _unpacked(parts: Mapping[str, Tensor], scheme: Any) -> Tensor:
-    """Unpack a weight some rows at a time where all that it is packed in has rows: what is made on the way stays in a core's cache."""
+    """Unpack a weight some rows at a time, where its parts have rows: what is made on the way stays in a core's cache."""
     compressor = BaseCompressor.get_value_from_registry(scheme.format.value)
     rows, features = _shape(parts)
     step = max(WORD, AT_ONCE // max(1, features) // WORD * WORD)

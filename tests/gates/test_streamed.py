@@ -22,7 +22,20 @@ from gates.results import Baseline
 from tests.gates.conftest import TOKENS, Bench
 
 TASK = "text-generation"
-TYPES = ("llama", "qwen2", "gemma", "phi3", "gpt2", "opt", "gpt_neox", "bloom", "mixtral", "qwen3_moe", "mamba", "llama4_text")
+TYPES = (
+    "llama",
+    "qwen2",
+    "gemma",
+    "phi3",
+    "gpt2",
+    "opt",
+    "gpt_neox",
+    "bloom",
+    "mixtral",
+    "qwen3_moe",
+    "mamba",
+    "llama4_text",
+)
 
 
 def rows(lengths: tuple[int, ...], vocabulary: int) -> list[torch.Tensor]:

@@ -50,8 +50,11 @@ def test_weights_are_read_once_for_all_rows(bench: Bench, tmp_path: Path, monkey
     monkeypatch.setattr(streamed, "STREAMED_TOKENS", 100)
     evidence = bench.evidence(bench.artifact, tmp_path / "out", streamed=STREAMED)
     assert evidence.chat and all(check.passed for check in evidence.checks), evidence.checks
-    # By the check of weights, and for documents, conversations, the long row and prompts; before, of two blocks, beside the stock loader.
-    counts = [{count for name, count in times.items() if name.endswith("proj.weight") and f"layers.{block}." in name} for block in range(4)]
+    # By the check of weights, and for documents, conversations, the long row and prompts; two blocks beside the stock loader.
+    counts = [
+        {count for name, count in times.items() if name.endswith("proj.weight") and f"layers.{block}." in name}
+        for block in range(4)
+    ]
     assert counts == [{3}, {3}, {2}, {2}]
 
 
