@@ -9,7 +9,7 @@ from flows.planning.coefficients import MAPPED, SCORING, UNPACKING
 from flows.planning.jobs import Job
 from flows.planning.original_memory import FILLED, budget_of, longest_row, scored_shape
 from flows.planning.shape import Shape
-from gates.evaluation.lengths import LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
+from gates.evaluation.lengths import ABREAST_TOKENS, LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
     """A block, packed and unpacked, or a larger tensor beside the original's; what a block makes of a batch; and the logits."""
     tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
     weights = max((UNPACKING.copies + width) * max(shape.blocks, default=0), 2 * width * shape.largest)
-    made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden)
+    made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden) + 2 * ABREAST_TOKENS * shape.hidden
     # Of both models' files.
     mapped = 2 * min(shape.bytes, MAPPED)
     return SCORING.memory_bytes + mapped + int(weights) + made + UNPACKING.logit * tokens * shape.vocabulary

@@ -79,8 +79,9 @@ FLOAT32_RATE, BFLOAT16_RATE = 6e10, 1e11
 """Operations a second of a core when text is scored: the original in float32, an artifact in what its loader takes."""
 FETCHED = 1e10
 """Bytes of weights a second that a generated token has to wait for."""
-WIDENED, FURTHER_RUNS = 4e8, 2
-"""Weights a second that are read from files into float32, and runs of an original besides those of text."""
+WIDENED, FURTHER_READINGS = 4e8, 3
+"""Weights a second that are read from files into float32, and readings of an artifact that is streamed, however little text
+there is: one of it, one to compare weights, and one beside the stock loader."""
 GENERATED, PROMPTS = 2 * 48, 8
 """Tokens generated one after the other, of so many prompts at once."""
 
@@ -123,11 +124,11 @@ class Unpacking:
     """What the stock loader takes for tensors beside blocks, over their bytes."""
 
 
-UNPACKING = Unpacking(rate=1.5e8, copies=2.0, logit=6, beside=1.15)
+UNPACKING = Unpacking(rate=3e8, copies=2.0, logit=6, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 2.3)
 ARTIFACTS = {
-    "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, at_once=0),
+    "transformers": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=1e-8, compared=12, at_once=0),
     "peft": Scoring(Process(565 * MB, 12.0), BFLOAT16_RATE, logit=1e-8, layer=1.5e-3),
     "optimum.intel": Scoring(
         COMPILED,
@@ -135,16 +136,16 @@ ARTIFACTS = {
         logit=1e-8,
         layer=2e-4,
         block=0.25,
-        weight=2e-8,
+        weight=4e-9,
         compared=12,
         at_once=1 << 24,
         copies=2,
         long=4,
     ),
     "intel_extension_for_transformers.transformers": Scoring(
-        Process(1900 * MB, 25.0), BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=2e-8, compared=12, copies=3
+        Process(1900 * MB, 25.0), BFLOAT16_RATE, logit=1e-8, layer=1.2e-3, weight=4e-9, compared=12, copies=3
     ),
-    "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=2e-8, compared=6, copies=2, long=4),
+    "xllamacpp": Scoring(SCORING, BFLOAT16_RATE, logit=1e-8, layer=1e-4, weight=4e-9, compared=6, copies=2, long=4),
 }
 """By the module of the client."""
 

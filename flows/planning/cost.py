@@ -24,7 +24,7 @@ from flows.planning.original_memory import held, longest_row, read_besides, scor
 from flows.planning.shape import EXPERT, EXPERTS, Shape, shape_of
 from flows.planning.sources import Original
 from flows.planning.text_size import rows_of, size_of
-from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
+from gates.evaluation.lengths import ABREAST_TOKENS, LONG_ROWS
 from gates.statistics.sequential import interim_looks
 from quantizers.calibration.batches import ABREAST, BATCH_TOKENS
 from quantizers.families.limits import UNSTACKED
@@ -179,7 +179,7 @@ def scoring_original(job: Job) -> Cost:
         seconds = _scoring_seconds(measured.ORIGINAL, shape, job, documents * tokens, 4)
     else:
         run = documents * tokens + LONG_ROWS * evaluation.tokens
-        read = max(0, 4 * shape.elements - weights.hold_bytes) // 4 * (run // STREAMED_TOKENS + measured.FURTHER_RUNS)
+        read = max(0, 4 * shape.elements - weights.hold_bytes) // 4 * (1 + run // ABREAST_TOKENS)
         operations = 2 * shape.read * run / measured.ORIGINAL.rate + measured.ORIGINAL.logit * run * shape.vocabulary
         seconds = measured.ORIGINAL.process.seconds + operations / cores() + read / measured.WIDENED
         further = sum(rows.rows for rows in read_besides(job))
@@ -218,7 +218,7 @@ def _streaming_seconds(shape: Shape, job: Job, tokens: float) -> float:
     """Price `tokens` of documents, a long row and the first tokens of continuations, all blocks unpacked for each batch."""
     run = tokens + LONG_ROWS * job.manifest.evaluation.tokens
     held = streaming(job).hold_bytes * shape.elements // max(1, shape.bytes)
-    readings = run // STREAMED_TOKENS + measured.FURTHER_RUNS + sum(rows.rows for rows in read_besides(job))
+    readings = run // ABREAST_TOKENS + measured.FURTHER_READINGS + sum(rows.rows for rows in read_besides(job))
     unpacked = max(0, sum(shape.blocks) - held) * readings / measured.UNPACKING.rate
     scoring = measured.ARTIFACTS["transformers"]
     operations = 2 * shape.read * run / scoring.rate + scoring.logit * run * shape.vocabulary

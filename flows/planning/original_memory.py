@@ -11,7 +11,7 @@ from flows.planning.coefficients import MAPPED, ORIGINAL
 from flows.planning.jobs import Job
 from flows.planning.shape import Shape, shape_of
 from flows.planning.text_size import size_of
-from gates.evaluation.lengths import LONG_ROWS, STREAMED_TOKENS
+from gates.evaluation.lengths import ABREAST_TOKENS, LONG_ROWS, STREAMED_TOKENS
 from gates.judging.gate import Read
 
 SCORED = 2048
@@ -80,6 +80,6 @@ def _working(shape: Shape, evaluation: Evaluation) -> int:
     """A block, or a larger tensor, as it is stored and in float32; what it makes of a batch; and the logits."""
     tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
     weights = 6 * max(shape.largest, *shape.blocks, 0)
-    made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden)
+    made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden) + 4 * ABREAST_TOKENS * shape.hidden
     mapped = min(shape.bytes, MAPPED)
     return ORIGINAL.process.memory_bytes + mapped + weights + made + ORIGINAL.long * tokens * shape.vocabulary
