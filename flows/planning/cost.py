@@ -199,7 +199,8 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     if job.streams(rung):
         return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
     scoring = measured.ARTIFACTS[made.client.module]
-    packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes
+    # What is unpacked whole stays mapped as it was packed.
+    packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes + artifact_bytes
     # The original's weights are mapped to be compared with, a part of them at a time.
     memory = scoring.process.memory_bytes + min(shape.bytes, measured.MAPPED) + packed + _compared(scoring, shape)
     memory += max(scoring.long * _long_logits(evaluation, shape), longest_row(job, shape, 2))
