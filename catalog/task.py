@@ -54,6 +54,7 @@ class Column:
 
 TEXT = Column("text")
 IMAGE = Column("image", kind="image")
+AUDIO = Column("audio", kind="audio")
 DOMAIN = Column("domain", required=False, named=True)
 """What kind of text a row is, for gates that hold in every domain."""
 
@@ -134,11 +135,6 @@ class Task:
     def tokenizes(self) -> bool:
         """Whether its models read or write text, and have a tokenizer."""
         return any(column.kind in ("text", "texts") for column in self.columns)
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether recipes are calibrated for it: on rows such as it is judged by, or on text that its models always read."""
-        return bool(self.reads) or any(column.required and not column.is_file for column in self.columns)
 
     @property
     def calibration(self) -> tuple[Column, ...]:

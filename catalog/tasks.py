@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from catalog import quantities, usages
-from catalog.task import DOMAIN, IMAGE, TEXT, Column, Task
+from catalog.task import AUDIO, DOMAIN, IMAGE, TEXT, Column, Task
 
 _LOADS = ("files", "size", "config", "special-tokens")
 _RUNS = ("tokenizer", "loads", "weights", "finite")
@@ -89,7 +89,8 @@ TASKS: dict[str, Task] = {
             types=("whisper",),
             export="automatic-speech-recognition-with-past",
             rows="sounds",
-            columns=(Column("audio", kind="audio"), Column("transcript", required=False)),
+            columns=(AUDIO, Column("transcript", required=False)),
+            reads=(AUDIO, Column("transcript")),
             gates=("divergence", "perplexity", "agreement", "answers", "wer", "tail", "size", "overflow"),
             defaults=("divergence", "perplexity", "size"),
             numbers=("perplexity_original", "perplexity", "same", "wer_original", "wer"),

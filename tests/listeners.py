@@ -66,15 +66,18 @@ def texts(count: int, seed: int) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(2, 4))) for _ in range(count)]
 
 
-def rows(count: int, seed: int) -> list[dict[str, Any]]:
+def rows(count: int, seed: int, below: str = "sounds") -> list[dict[str, Any]]:
     """What `write_sounds` writes, and what is said there."""
-    return [{"audio": f"sounds/{n}.wav", "transcript": text} for n, text in enumerate(texts(count, seed))]
+    return [{"audio": f"{below}/{n}.wav", "transcript": text} for n, text in enumerate(texts(count, seed))]
 
 
-def write_sounds(directory: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the sounds that rows name below a directory, as WAV of 16 bits."""
+CALIBRATION = rows(24, 77, "read")
+
+
+def write_sounds(directory: Path, rows: Sequence[dict[str, Any]], seed: int = 10_000) -> None:
+    """Write the sounds that rows name below a directory, as WAV of 16 bits; another seed gives others."""
     for number, row in enumerate(rows):
-        write(directory / row["audio"], row["transcript"], 10_000 + number)
+        write(directory / row["audio"], row["transcript"], seed + number)
 
 
 def write(path: Path, text: str, seed: int) -> None:

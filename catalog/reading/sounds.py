@@ -42,6 +42,16 @@ def heard(samples: Samples, extractor: Any) -> Any:
     return extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
 
 
+def transcript(text: str, tokenizer: Any, most: int) -> list[int]:
+    """Return the token ids of what is said, cut off after so many, and the one that ends it. Raises InputError."""
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            "The model's tokenizer has no token that ends a text, so no transcript can be told whole. Save the model "
+            "with the tokenizer that it was trained with."
+        )
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"][:most], tokenizer.eos_token_id]
+
+
 def shown(path: Path) -> str:
     """Return a digest of what a sound is, of whatever width its samples are written. Raises InputError."""
     rate, samples = _wav(path)

@@ -142,11 +142,6 @@ def _refused(target: Target, task: Task, gates: Gates) -> tuple[Key, str] | None
         return (*key, "auto" if target.search.auto.share is None else "ratio"), (
             f"searches by the divergence of next tokens, and {task.name} has none; give a recipe, or a ladder of them"
         )
-    if not task.calibrates and any(rung.recipe.calibrated for rung in target.rungs):
-        return key, (
-            f"is calibrated on text, and models for {task.words} read none; use a recipe without transform, with nearest "
-            "rounding and without activations, such as w8-rtn, w4-rtn-asym-g64, nf4 or ov-w8-rtn"
-        )
     if not task.tokenizes and any(rung.recipe.embeddings for rung in target.rungs):
         return (
             key,

@@ -13,6 +13,8 @@ from flows.planning.text_size import rows_of
 
 SIDE, PATCH, CHANNELS = 224, 16, 3
 """Of an image, where a configuration does not say."""
+FRAMES, BANDS = 1500, 80
+"""Of a sound."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,17 @@ def _image(config: dict[str, Any], tokens: int) -> tuple[int, int]:
     return (side // patch) ** 2 + 1, int(config.get("num_channels") or CHANNELS) * side**2
 
 
+def _sound(config: dict[str, Any], tokens: int) -> tuple[int, int]:
+    frames = int(config.get("max_source_positions") or FRAMES)
+    # Whisper's first convolution answers for every frame it is given, two for one that its blocks are.
+    held = 2 * frames * (int(config.get("num_mel_bins") or BANDS) + 2 * int(config.get("d_model") or 0))
+    return frames + min(tokens, int(config.get("max_target_positions") or tokens)), held
+
+
 def _first(value: Any, usual: int) -> int:
     number = value[0] if isinstance(value, list | tuple) and value else value
     return int(number) if isinstance(number, int) and number else usual
 
 
-_SIZES: dict[Kind, Callable[[dict[str, Any], int], tuple[int, int]]] = {"image": _image}
+_SIZES: dict[Kind, Callable[[dict[str, Any], int], tuple[int, int]]] = {"image": _image, "audio": _sound}
 """By the kind of file: what its configuration, and the tokens asked for, come to in tokens and numbers."""

@@ -68,7 +68,7 @@ def shape_of(original: Original) -> Shape:
         run=int(sum(blocks.values()) - idle),
         largest=largest,
         moments=max((sum(inputs**2 for _, inputs in read) for read in moments.values()), default=0),
-        hidden=int(config.get("hidden_size") or config.get("n_embd") or 1024),
+        hidden=int(config.get("hidden_size") or config.get("n_embd") or config.get("d_model") or 1024),
         widest=widest,
         vocabulary=int(config.get("vocab_size") or 32000),
     )

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from catalog.reading import sounds
 from gates.clients.client import Loaded
-from gates.errors import GateError
 from gates.evaluation import readers
 from gates.evaluation.findings import Findings
 from gates.evaluation.words import word_errors
@@ -54,7 +53,10 @@ class AutomaticSpeechRecognition(SequenceTask):
             return None
         row = {"samples": samples, "begun": torch.tensor(asked.tokenizer.prefix_tokens, dtype=torch.int64)}
         if (text := data.get("transcript")) is not None:
-            plain, spaced = (_tokens(asked, each) for each in (text, f" {text}"))
+            plain, spaced = (
+                torch.tensor(sounds.transcript(each, asked.tokenizer, asked.tokens), dtype=torch.int64)
+                for each in (text, f" {text}")
+            )
             said = torch.frombuffer(bytearray(text, "utf-8") or bytearray(b" "), dtype=torch.uint8)
             row |= {"targets": plain, "spaced": spaced, "reference": said}
         return row
@@ -108,14 +110,6 @@ class AutomaticSpeechRecognition(SequenceTask):
     def examine(self, loaded: Loaded, asked: Asked, findings: Findings) -> None:
         """Look for a collapse into repetition in what is written of the first sounds, which is shown."""
         self.look_at_written(loaded, asked, findings, "the transcripts'", lambda index, row: f"sound {index}")
-
-
-def _tokens(asked: Asked, text: str) -> Tensor:
-    """A transcript's tokens and the one that ends it, int64 (tokens,), cut off after as many as are asked for."""
-    made = asked.tokenizer(text, add_special_tokens=False)["input_ids"][: asked.tokens]
-    if asked.tokenizer.eos_token_id is None:
-        raise GateError(f"{asked.model}: its tokenizer has no token that ends a text, so no transcript can be scored.")
-    return torch.tensor([*made, asked.tokenizer.eos_token_id], dtype=torch.int64)
 
 
 TASK = AutomaticSpeechRecognition()

@@ -1,4 +1,4 @@
-"""Plans for a model that hears: what is calibrated on text is refused, sounds have to be named, and `init` knows the head."""
+"""Plans for a model that hears: sounds have to be named, to calibrate on and to judge by, and `init` knows the head."""
 
 from __future__ import annotations
 
@@ -35,12 +35,26 @@ def write(room: Path, preset: str, evaluation: str = "evaluation: {files: [evalu
     return path
 
 
-def test_recipes_that_are_calibrated_on_text_are_refused(room: Path) -> None:
+def test_recipes_are_calibrated_on_sounds_with_transcripts(room: Path) -> None:
+    rows = listeners.rows(2, 4, "read")
+    listeners.write_sounds(room, rows, 5)
+    read = encoders.write_rows(room / "calibration.jsonl", rows)
+    both = "evaluation: {files: [evaluation.jsonl]}\ncalibration: {files: [calibration.jsonl]}"
+    for accepted in ("w4-awq-g64", "nf4-awq", "ov-w4-awq-compensated-asym-g64"):
+        check(load(write(room, accepted, both)))
+    with pytest.raises(ManifestError, match="activations in int8 by fixed ranges, which is for encoders"):
+        load(write(room, "ov-w8a8", both))
+    encoders.write_rows(read, [{"audio": row["audio"]} for row in rows])
+    with pytest.raises(ManifestError, match=r"has no key 'transcript'.*calibrated on rows such as it is judged by"):
+        check(load(write(room, "w4-awq-g64", both)))
+
+
+def test_recipes_that_would_be_calibrated_on_text_are_refused(room: Path) -> None:
     for accepted in ("w4-rtn-g64", '{preset: nf4, skip: [proj_out, "*encoder.layers*"]}'):
         check(load(write(room, accepted)))
     with pytest.raises(
         ManifestError,
-        match=r"calibrated on text, and models for automatic speech recognition read none.*nearest rounding",
+        match=r"calibrated, for automatic speech recognition on rows that begin with the name of a sound.*nearest rounding",
     ):
         load(write(room, "w4-awq-g64"))
     with pytest.raises(

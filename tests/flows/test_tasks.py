@@ -46,6 +46,7 @@ class Case:
 def heard(directory: Path) -> None:
     """The sounds of the rows, and one that the code on cards reads."""
     listeners.write_sounds(directory, listeners.rows(32, 31))
+    listeners.write_sounds(directory, listeners.CALIBRATION, 20_000)
     listeners.write(directory / "speech.wav", "mill stone flour", 5)
 
 
@@ -90,8 +91,9 @@ CASES = {
         listeners.rows(32, 31),
         f"wer: {{max_increase: 40%}}, answers: {{min_same: 30%}}, {ALIKE}, {SMALL}",
         "^mill stone flour$",
-        {"nf4": "nf4", "ov-int8": "ov-w8-rtn"},
+        {"nf4": "nf4", "ov-int4": "ov-w4-awq-compensated-asym-g64"},
         beside=heard,
+        calibration=listeners.CALIBRATION,
     ),
     "classes": Case(
         "text-classification",

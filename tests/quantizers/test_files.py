@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil
 
 from catalog.errors import InputError
+from quantizers.calibration.solving import solve
 from quantizers.entrypoint import run
 from quantizers.recipe import Recipe
 from quantizers.request import Calibration, Request, Result
-from tests import encoders, pictures
+from tests import encoders, listeners, pictures
 
 pytestmark = pytest.mark.xdist_group("encoders")
 
@@ -78,6 +80,44 @@ def test_what_is_no_linear_stays_as_it_is_beside_int8_activations(room: Path, ma
     weight = wide[0].input_value(1).get_node()
     assert weight.get_type_name() == "Constant" and weight.get_element_type().to_string() == "f32"
     assert made.targets["w8a8"].notes == ()
+
+
+def test_a_decoder_is_calibrated_on_what_is_said_and_not_on_what_fills_rows_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, rows = listeners.processor(), listeners.CALIBRATION[:7]
+    listeners.configured(both.tokenizer).save_pretrained(tmp_path / "model")
+    both.save_pretrained(tmp_path / "model")
+    listeners.write_sounds(tmp_path, rows)
+    documents = encoders.write_rows(tmp_path / "calibration.jsonl", rows)
+    read: dict[str, int] = {}
+
+    def spied(*args: Any) -> None:
+        _, _, path, groups, moments, *_ = args
+        read.update(
+            {f"{path}.{group.linears[0]}": sum(m.tokens.values()) for group, m in zip(groups, moments, strict=True)}
+        )
+        solve(*args)
+
+    monkeypatch.setattr("quantizers.calibration.call_pass.solve", spied)
+    calibration = Calibration(documents=documents, samples=7)
+    recipe = Recipe(format="bitsandbytes", dtype="nf4", group_size=64, transform="awq", range="mse")
+    asked = Request(
+        model=tmp_path / "model",
+        task="automatic-speech-recognition",
+        targets={"t": recipe},
+        calibration=calibration,
+    )
+    found = run(asked, tmp_path / "out").targets["t"].found
+    assert found is not None and len(found.blocks) == 4
+    words, begun = both.tokenizer, both.tokenizer.prefix_tokens
+    said = [[*begun, *words(row["transcript"], add_special_tokens=False)["input_ids"]] for row in rows]
+    positions = 25 * listeners.SECONDS
+    count = read["model.encoder.layers.1.fc1"] // positions  # rows that are told from every other size
+    assert count >= 3 and len({len(each) for each in said[:count]}) > 1
+    own = sum(map(len, said[:count]))
+    assert read["model.decoder.layers.1.fc1"] == read["model.decoder.layers.0.self_attn.q_proj"] == own
+    assert read["model.decoder.layers.1.encoder_attn.k_proj"] == count * positions
 
 
 def test_a_picture_that_is_none_is_told_by_its_name(room: Path, tmp_path: Path) -> None:
