@@ -141,7 +141,7 @@ class Target:
                 few[name] = int(value)
             else:
                 kinds.setdefault(kind, []).append(value)
-        rounded = f"experts that read fewer tokens than they have inputs, rounded to nearest: {starved(few)}"
+        rounded = f"linears that read fewer tokens than they have inputs, rounded to nearest: {starved(few)}"
         return (
             *([rounded] if few else []),
             *(

@@ -124,8 +124,8 @@ class BlockSolver:
         alike = self._alike(group)
         for number, (recipe, names) in enumerate(alike, 1):
             consume = self.consume_inputs and number == len(alike)
-            if group.experts:
-                self._round_experts(recipe, names, moments, scale, consume)
+            if moments.scarce:
+                self._round_scarce(recipe, names, moments, scale, consume)
             else:
                 self._round(recipe, names, moments.pooled, scale, consume)
         if self.consume_inputs:
@@ -140,10 +140,10 @@ class BlockSolver:
                 by_recipe.setdefault(recipe, []).append(name)
         return sorted(by_recipe.items(), key=lambda item: item[0].bits)
 
-    def _round_experts(
+    def _round_scarce(
         self, recipe: Recipe, names: list[str], moments: Moments, folded: Tensor | None, consume: bool
     ) -> None:
-        """Round each expert by the tokens it read; to nearest where these are too few."""
+        """Round each expert, or a dense group, by the tokens it read; to nearest where these are too few."""
         for reader, matrices in groupby(names, moments.reader):
             if moments.enough(reader):
                 self._round(recipe, list(matrices), moments.own[reader], folded, consume)
@@ -158,7 +158,9 @@ class BlockSolver:
     def _scale(self, group: Group, moments: Moments) -> Tensor | None:
         """The scale of a group's input, float32 `[in]`; None where nothing absorbs its inverse or nothing is quantized."""
         alike = self._alike(group)
-        if not alike or group.absorber is None or (group.experts and not self._all_read(group, moments)):
+        if not alike or group.absorber is None or (moments.scarce and not moments.enough()):
+            return None
+        if group.experts and not self._all_quantized(group):
             return None
         # All linears of the group get one scale: those of the fewest bits, whose error is the largest, choose it.
         recipe, names = alike[0]
@@ -172,9 +174,9 @@ class BlockSolver:
                 self.sink.measured(f"{self.prefix} {names[0]}: {what}", value)
         return self._representable(group, self.findings[transforms[-1], *shared].scale)
 
-    def _all_read(self, group: Group, moments: Moments) -> bool:
-        """Whether all experts are quantized (of those that stay, a scale would round the weights once more) by enough text."""
-        return moments.enough() and all(f"{self.prefix}.{name}" in self.sink.linears for name in group.linears)
+    def _all_quantized(self, group: Group) -> bool:
+        """Whether all experts are quantized: of those that stay, a scale would round the weights once more."""
+        return all(f"{self.prefix}.{name}" in self.sink.linears for name in group.linears)
 
     def _search(self, recipe: Recipe, names: list[str], group: Group, moment: Tensor, start: Finding | None) -> Finding:
         """Search a scale, or train on from the one that was searched."""

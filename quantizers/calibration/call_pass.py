@@ -20,7 +20,7 @@ from quantizers.calibration.moments import Moments
 from quantizers.calibration.rows import by_rows, countable, one_row
 from quantizers.calibration.solving import Check, check_of, solve, unfolded, within
 from quantizers.discovery.forward import block_paths, end_forward, run_model
-from quantizers.families.family import Family
+from quantizers.families.family import Called, Family
 from quantizers.hardware.device import Compute
 from quantizers.hardware.threads import one_thread_each
 from quantizers.model.checkpoint import Checkpoint
@@ -67,8 +67,8 @@ def calibrate_calls(
             with on.autocast():
                 return by_rows(block, arguments, count, given.step, on)
         if path not in called:
-            one = one_row(arguments, count, on)
-            called[path] = _opened(checkpoint, skeleton, family, path, targets, one)
+            one, scarce = one_row(arguments, count, on), given.counted is not None
+            called[path] = _opened(checkpoint, skeleton, family.calls[path], path, targets, one, scarce)
         each = called[path]
         each.block.to(on.device)
         with watched(each.block, each.moments) as read, on.autocast(), one_thread_each():
@@ -99,16 +99,17 @@ def calibrate_calls(
 def _opened(
     checkpoint: Checkpoint,
     skeleton: Skeleton,
-    family: Family,
+    seen: Called,
     path: str,
     targets: list[Target],
     arguments: dict[str, Any],
+    scarce: bool,
 ) -> _Open:
     block = materialize(skeleton.model.get_submodule(path), path, checkpoint, skeleton)
-    groups, quantized = family.calls[path].groups, within(path, *(target.linears for target in targets))
-    moments = [Moments(block, group, quantized) for group in groups]
+    groups, quantized = seen.groups, within(path, *(target.linears for target in targets))
+    moments = [Moments(block, group, quantized, scarce) for group in groups]
     check: Check = unfolded
     if any(group.absorber for group in groups) and any(target.recipe.transform for target in targets):
         widened = tree_map_only(Tensor, lambda each: each.double() if each.dtype == torch.float32 else each, arguments)
         check = check_of(block, widened)
-    return _Open(block, moments, check, family.calls[path].times)
+    return _Open(block, moments, check, seen.times)

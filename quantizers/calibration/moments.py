@@ -20,9 +20,11 @@ class Moments:
     one linear of each is watched, and `pooled` is the moment of all, each weighing as much as it read.
     """
 
-    def __init__(self, block: nn.Module, group: Group, quantized: Container[str]) -> None:
-        """Of the linears of `group` that are `quantized`, by their names in the block."""
+    def __init__(self, block: nn.Module, group: Group, quantized: Container[str], scarce: bool = False) -> None:
+        """Of the linears of `group` that are `quantized`, by their names in the block; `scarce`: rows may hold few tokens."""
         self.size = in_features(block, group)
+        self.scarce = scarce or group.experts
+        """Whether too little may have been read to round by it, so that it is to be asked (`enough`)."""
         self._experts = group.experts
         readers: dict[str, str] = {}
         for name in group.linears:

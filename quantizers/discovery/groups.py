@@ -51,10 +51,13 @@ def reading_together(probe: Probe) -> tuple[Group, ...]:
 
 
 def _routed(probe: Probe, plain: Run, linear: str) -> bool:
-    """Whether a linear is one expert's: of those that differ from it in one part of their path, some read fewer tokens."""
+    """Whether a linear is one expert's: of those that differ from it in one numbered part of its path, some read less."""
     parts = linear.split(".")
     for part in range(len(parts) - 1):
         before, after = ".".join(parts[:part]), parts[part + 1 :]
+        # Experts are numbered; attention to an encoder's tokens, which are others, is like that to a decoder's own in all else.
+        if not any(letter.isdigit() for letter in parts[part]):
+            continue
         like = [name for name in plain.read if name.split(".")[part + 1 :] == after and name.startswith(before)]
         if len({sum(call[..., 0].numel() for call in plain.read[name]) for name in like}) > 1:
             return True

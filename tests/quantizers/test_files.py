@@ -108,8 +108,13 @@ def test_a_decoder_is_calibrated_on_what_is_said_and_not_on_what_fills_rows_up(
         targets={"t": recipe},
         calibration=calibration,
     )
-    found = run(asked, tmp_path / "out").targets["t"].found
-    assert found is not None and len(found.blocks) == 4
+    made = run(asked, tmp_path / "out").targets["t"]
+    assert made.found is not None and len(made.found.blocks) == 4
+    assert not any(group.experts for groups in made.found.groups for group in groups)
+    (few,) = (note for note in made.notes if "fewer tokens than they have inputs" in note)
+    assert "decoder.layers.1.fc2" in few and "encoder.layers" not in few, (
+        "six transcripts are too few for the decoder alone"
+    )
     words, begun = both.tokenizer, both.tokenizer.prefix_tokens
     said = [[*begun, *words(row["transcript"], add_special_tokens=False)["input_ids"]] for row in rows]
     positions = 25 * listeners.SECONDS
