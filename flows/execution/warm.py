@@ -32,8 +32,8 @@ class Forked:
     def wait(self) -> int:
         """Wait for its end; return its exit code, or minus the number of the signal that ended it."""
         if self.returncode is None:
-            with self._status:
-                said = self._status.recv(1024)
+            said = self._status.recv(1024)  # an interrupt may come here, and whoever is interrupted waits once more
+            self._status.close()
             # Its template is gone: the kernel has killed this process with it.
             self.returncode = int(json.loads(said)["code"]) if said else -signal.SIGKILL
         return self.returncode
