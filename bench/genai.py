@@ -32,7 +32,9 @@ PRESETS = ("ov-w4-rtn-asym-g64", "ov-w8-rtn")
 RECIPES: dict[str, Recipe] = {
     **{f"ours, {name}": shipped().recipes[name] for name in PRESETS},
     "ours, int4 asymmetric g128": shipped().recipes[PRESETS[0]].model_copy(update={"group_size": 128}),
-    "ours, int4 symmetric g128": shipped().recipes[PRESETS[0]].model_copy(update={"group_size": 128, "symmetric": True}),
+    "ours, int4 symmetric g128": shipped()
+    .recipes[PRESETS[0]]
+    .model_copy(update={"group_size": 128, "symmetric": True}),
 }
 STOCK = "optimum-intel's default int4"
 ORIGINAL = "original, torch bf16"

@@ -79,16 +79,22 @@ def quality_against_size(points: Sequence[Point], label: str, most: float | None
         for limit, draw in ((most, axes.axhline), (max_ratio, axes.axvline)):
             if limit is not None:
                 draw(limit, color=BAD, linewidth=1.2, linestyle="--")
-        # Close points are labelled above and below in turn.
+        # Close points are labelled above and below in turn, and on the left where another one is on the right.
         for number, point in enumerate(sorted(points, key=lambda point: point.harm)):
             marker, colour = ("D" if point.outcome == "peer" else "o"), COLOURS[point.outcome]
             axes.plot(point.ratio, max(point.harm, lowest), marker, color=colour, markersize=6)
             position = (point.ratio, max(point.harm, lowest))
-            axes.annotate(
-                point.name, position, (6, (-10, 5)[number % 2]), textcoords="offset points", fontsize=8, color=colour
-            )
+            side = "right" if any(_beside(point, other, right) for other in points) else "left"
+            offset = ({"left": 6, "right": -6}[side], (-10, 5)[number % 2])
+            axes.annotate(point.name, position, offset, textcoords="offset points", ha=side, fontsize=8, color=colour)
         axes.set(xlabel="bytes of weights over the original's", ylabel=label)
         return _svg(figure)
+
+
+def _beside(point: Point, other: Point, width: float) -> bool:
+    """Whether a label on the right of a point would lie on another one."""
+    apart = abs(np.log10(max(other.harm, 1e-6) / max(point.harm, 1e-6)))
+    return 0 < other.ratio - point.ratio < width / 6 and bool(apart < 0.25)
 
 
 def drift(lines: dict[str, list[tuple[str, float]]], label: str) -> str:
