@@ -5,15 +5,18 @@ So weights are read once for all runs, whatever a model does between its blocks.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 _here = threading.local()
+_ARENAS = -8
+"""M_ARENA_MAX of mallopt(3)."""
 
 
 class Run:
@@ -92,9 +95,16 @@ def stops(model: nn.Module) -> bool:
     for module in brought:
         if any(brings(inner) for inner in module.modules() if inner is not module):
             return False
+    _share_heap()
     for module in brought:
         module.register_forward_pre_hook(_stop)
     return True
+
+
+def _share_heap() -> None:
+    """Have threads take memory from one heap. glibc gives each its own, which keeps what it had: 0.4 GB in four runs."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_ARENAS, 1)
 
 
 def _stop(module: nn.Module, given: Any) -> None:
