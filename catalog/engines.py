@@ -44,6 +44,8 @@ class Engine:
     """Dtypes of which it stores a share of the weights, the rest in int8."""
     corrects: tuple[str, ...] | None = None
     """Dtypes whose error low-rank adapters may take back; None: it takes no `nncf` beside a recipe at all."""
+    statistics: bool = False
+    """Whether its calibrated recipes go by the same statistics of activations, which it collects once and reads again."""
     prefix: str | None = None
     """How names of its recipes begin, where the format's do not begin otherwise."""
     word: str | None = None
@@ -79,6 +81,7 @@ ENGINES: dict[str, Engine] = {
             activations={"int8": ("int8",)},
             ratio=("int2", "int3", "int4", "nf4", "fp4", "nvfp4"),
             corrects=("int4", "nf4"),
+            statistics=True,
             word="nncf",
             plain=None,
         ),

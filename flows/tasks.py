@@ -28,6 +28,7 @@ from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.planning.kinds import BASELINE, CONTAMINATION, FETCH, SENSITIVITY, TEXTS, Documents, Fetched, Judged
 from flows.planning.preflight.planned import check_calibration, check_fetched
+from flows.planning.statistics import statistics_of
 from flows.reports.history import note_outcome
 from flows.reports.verdict_page import evidence_of, verdict_page
 from flows.scrubbing import in_our_words
@@ -182,7 +183,9 @@ def quantize(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None
 def _make(work: Sequence[tuple[Job, Rung]], label: str, store: Store) -> None:
     if work:
         steps = [job.quantize(rung) for job, rung in work]
-        perform_together(store, steps, label, requests.quantize(work, store))
+        statistics = next((step for each in work if (step := statistics_of(*each))), None)
+        there = statistics if statistics and known(store, statistics) else None
+        perform_together(store, steps, label, requests.quantize(work, store, there), statistics)
 
 
 @local_step("gate", "gate {job.release} {rung.name}")

@@ -103,6 +103,11 @@ class Recipe(BaseModel):
         own = own or (self.nncf is not None and self.nncf.reads)
         return own or self.transform is not None or self.rounding == "compensated" or self.activations is not None
 
+    @property
+    def shares_statistics(self) -> bool:
+        """Whether it goes by statistics of activations that are the same for all such recipes of a model and a text."""
+        return ENGINES[self.engine].statistics and self.calibrated and self.activations is None
+
     @field_validator("overrides")
     @classmethod
     def _ordered(cls, overrides: dict[str, DtypeName]) -> dict[str, DtypeName]:

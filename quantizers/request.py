@@ -14,6 +14,9 @@ from quantizers.families.found import Found
 from quantizers.hardware.compute_dtype import ComputeDtype
 from quantizers.recipe import Recipe
 
+STATISTICS = ".statistics"
+"""Below OUT_DIR: what an engine collected over the calibration rows, for later runs over the same model and text."""
+
 
 class Calibration(BaseModel):
     """What calibrated recipes read. Documents are concatenated into `samples` rows of `tokens` tokens; rows may name files."""
@@ -51,6 +54,9 @@ class Request(BaseModel):
     calibration: Calibration | None = None
     memory_bytes: int | None = Field(None, ge=1)
     """Budget for activations kept in memory; beyond it they spill to disk below OUT_DIR."""
+    statistics: Path | None = None
+    """Directory that an earlier run left as `OUT_DIR/.statistics`, over the same model and text; None: such a run is this one,
+    if a recipe shares them (`Recipe.shares_statistics`)."""
 
 
 class SensitivityRequest(BaseModel):
@@ -104,6 +110,17 @@ class SensitivityResult(BaseModel):
     tools: dict[str, str]
     """Versions of every library that had a hand in the figures."""
     compute: str
+
+
+class Statistics(BaseModel):
+    """`OUT_DIR/.statistics/result.json`: what was collected over the calibration rows; beside it, the files of the engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    graph: str
+    """Fingerprint of the graph that was run: its nodes, their types, names and shapes."""
+    rows: int
+    """Rows that were read."""
 
 
 class Made(BaseModel):

@@ -37,6 +37,7 @@ from flows.planning.mixed_precision import with_known_recipes
 from flows.planning.plan import DEFAULT_ENDPOINT, adapters_on, scorings
 from flows.planning.preflight import check
 from flows.planning.sources import Sources, fetching
+from flows.planning.statistics import statistics_of
 from flows.step import Entry, Kind
 from flows.store import Record, Store
 from publishers.destinations.local import Local
@@ -132,6 +133,8 @@ def _of_job(job: Job, store: Store) -> Iterator[Entry[Any]]:
         yield job.original.fetch
     for rung in job.target.rungs:
         yield job.quantize(rung)
+        if statistics := statistics_of(job, rung):
+            yield statistics
         yield job.verdict(rung)
         yield job.publish(rung)
         yield from scorings(job, rung, store)

@@ -88,7 +88,8 @@ def made_again(
             dtype = artifact.result.compute.partition(",")[0]
             calibration = calibration.model_copy(update={"compute": dtype})
         targets = {"0": request.targets[artifact.result.place]}
-        request = request.model_copy(update={"targets": targets, "calibration": calibration})
+        # What it went by is collected anew: it may be gone, and is part of what is checked.
+        request = request.model_copy(update={"targets": targets, "calibration": calibration, "statistics": None})
         try:
             ended = child.run(
                 "quantizers",

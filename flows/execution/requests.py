@@ -106,8 +106,10 @@ def _calibration(job: Job, store: Store) -> quantizing.Calibration:
     return quantizing.Calibration(documents=documents(store, job.calibration), **job.manifest.calibration.reading)
 
 
-def quantize(work: Sequence[tuple[Job, Rung]], store: Store) -> quantizing.Request:
-    """Ask for artifacts, named by their place in `work`."""
+def quantize(
+    work: Sequence[tuple[Job, Rung]], store: Store, statistics: Entry[quantizing.Statistics] | None = None
+) -> quantizing.Request:
+    """Ask for artifacts, named by their place in `work`; `statistics` are there and have been checked."""
     reader = next((job for job, rung in work if rung.recipe.calibrated), None)
     job = reader or work[0][0]
     return quantizing.Request(
@@ -116,6 +118,7 @@ def quantize(work: Sequence[tuple[Job, Rung]], store: Store) -> quantizing.Reque
         targets={str(number): rung.recipe for number, (_, rung) in enumerate(work)},
         calibration=_calibration(reader, store) if reader else None,
         memory_bytes=job.manifest.memory_bytes,
+        statistics=statistics and store.out(statistics),
     )
 
 

@@ -20,6 +20,7 @@ from flows.files.fingerprint import fingerprint
 from flows.planning.kinds import Artifact
 from flows.step import Entry, Kind, Result, Step
 from flows.store import DamagedEntry, Record, Store
+from quantizers.request import STATISTICS, Statistics
 from quantizers.request import Result as Made
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,17 @@ def perform(
         return store.seal(step, scratch, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
 
 
-def perform_together(store: Store, steps: list[Step[Artifact]], label: str, request: BaseModel) -> None:
+def perform_together(
+    store: Store,
+    steps: list[Step[Artifact]],
+    label: str,
+    request: BaseModel,
+    beside: Step[Statistics] | None = None,
+) -> None:
     """Do several steps in one child that writes `OUT/<n>/` for the n-th step; each becomes an entry of its own.
 
-    An attempt that was interrupted is handed its own unfinished directory again, to go on from.
+    So does what the child collected over the text, as the step `beside` them. An attempt that was interrupted is handed its own
+    unfinished directory again, to go on from.
     """
     together = fingerprint([step.key for step in steps])
     with heavy(store, label):
@@ -81,12 +89,12 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
         scratch = store.scratch(f"{RESUMED}{together}", resume=True)
         ended = _follow(store, steps if len(steps) == 1 else [], steps[0].kind, label, request, scratch)
         made = Made.model_validate_json((scratch / "out" / "result.json").read_bytes())
+        if beside and (scratch / "out" / STATISTICS).is_dir():
+            own = _own(store, beside, scratch, STATISTICS)
+            collected = Statistics.model_validate_json((own / "out" / "result.json").read_bytes())
+            store.seal(beside, own, collected, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
         for number, step in enumerate(steps):
-            own = store.scratch(step.name)
-            (own / "out").rmdir()
-            (scratch / "out" / str(number)).rename(own / "out")
-            for name in ("log.txt", "request.json"):
-                shutil.copy(scratch / name, own / name)
+            own = _own(store, step, scratch, str(number))
             result = Artifact(
                 **dict(made.targets[str(number)]),
                 tools=made.tools,
@@ -96,6 +104,16 @@ def perform_together(store: Store, steps: list[Step[Artifact]], label: str, requ
             )
             store.seal(step, own, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
         shutil.rmtree(scratch)
+
+
+def _own(store: Store, step: Step[Any], scratch: Path, part: str) -> Path:
+    """Give a part of what one child made a scratch directory of its own, to be sealed."""
+    own = store.scratch(step.name)
+    (own / "out").rmdir()
+    (scratch / "out" / part).rename(own / "out")
+    for name in ("log.txt", "request.json"):
+        shutil.copy(scratch / name, own / name)
+    return own
 
 
 def note(store: Store, step: Step[Result], result: Result, files: dict[str, str] | None = None) -> Record[Result]:

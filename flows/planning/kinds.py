@@ -10,7 +10,7 @@ from adapters.request import Trained
 from flows.step import Kind
 from gates.results import Baseline, EvidenceResult, Overlap, Verdict
 from publishers.request import Result as Published
-from quantizers.request import Made, SensitivityResult
+from quantizers.request import Made, SensitivityResult, Statistics
 
 
 class Fetched(BaseModel):
@@ -62,6 +62,7 @@ TEXTS = Kind("texts", Documents, "flows.execution.fetch")
 CONTAMINATION = Kind("contamination", Overlap)
 BASELINE = Kind("baseline", Baseline, "gates", imports=True)
 SENSITIVITY = Kind("sensitivity", SensitivityResult, "quantizers", imports=True)
+STATISTICS = Kind("statistics", Statistics, "quantizers")
 QUANTIZE = Kind("quantize", Artifact, "quantizers", imports=True)
 EVIDENCE = Kind("evidence", EvidenceResult, "gates", imports=True)
 CONTROL = Kind("control", EvidenceResult, "gates", imports=True)

@@ -17,6 +17,7 @@ STEP_VERSIONS = {
     "tasks": 1,
     "baseline": 4,
     "sensitivity": 6,
+    "statistics": 1,
     "quantize": 15,
     "evidence": 6,
     "verdict": 6,

@@ -1,17 +1,18 @@
 """Engine nncf: OpenVINO IR through optimum-intel's exporter and NNCF's weight compression.
 
 A recipe's `transform: awq` is NNCF's AWQ, `range: mse` its scale estimation, `rounding: compensated` its GPTQ; these run the
-exported graph over the calibration rows, and a share of weights in int8 is then chosen by activations, too. Every setting
-of the compression is passed explicitly, since optimum-intel otherwise picks a recipe by the model's name.
+exported graph over the calibration rows, and a share of weights in int8 is then chosen by activations, too; what these go by is
+collected once for all recipes of a text (`nncf_statistics`). Every setting of the compression is passed explicitly, since
+optimum-intel otherwise picks a recipe by the model's name.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nncf import (
     AdvancedCompressionParameters,
     AdvancedLoraCorrectionParameters,
@@ -26,13 +27,11 @@ from nncf import (
     compress_weights,
     quantize,
 )
-from optimum import intel
-from torch import Tensor
 
 from catalog.dtypes import DTYPES
 from catalog.progress import report
 from catalog.tasks import TASKS
-from quantizers.calibration.files import read_given
+from quantizers.engines import nncf_graph, nncf_statistics
 from quantizers.engines.nncf_options import NncfOptions
 from quantizers.errors import QuantizeError
 from quantizers.families import routers
@@ -44,7 +43,7 @@ from quantizers.model.companions import copy_companions
 from quantizers.model.selection import select_linears
 from quantizers.model.skeleton import Skeleton, build
 from quantizers.recipe import Recipe
-from quantizers.request import Made, Request
+from quantizers.request import STATISTICS, Made, Request
 
 CONVOLUTIONS = ["Convolution", "GroupConvolution"]
 """Left as they are, as by every engine: a small ViT in W8A8 diverges by 0.0001 nats, with its patches in int8 by 0.02."""
@@ -74,7 +73,7 @@ def export(request: Request, recipes: dict[str, Recipe], out: Path) -> dict[str,
         scratch = out / ".work" / target
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        _export(request, scratch, recipe, skeleton, names[target])
+        _export(request, scratch, recipe, skeleton, names[target], out / STATISTICS)
         if TASKS[request.task].tokenizes:
             tokenizer.convert(request.model, scratch)
         copy_companions(request.model, scratch, checkpoint.config)
@@ -131,14 +130,16 @@ def _skipped(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kept))
 
 
-def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...]) -> None:
-    stock = getattr(intel, TASKS[skeleton.task].clients["optimum.intel"].stock)
+def _export(
+    request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton, names: tuple[str, ...], statistics: Path
+) -> None:
     skipped = [f".*{ir.node(name)}/.*" for name in _skipped(skeleton, names)]
     left_out = IgnoredScope(patterns=skipped, types=CONVOLUTIONS, validate=False)
-    exported = stock.from_pretrained(
-        request.model, export=True, compile=False, use_cache=True, local_files_only=True, load_in_8bit=False
-    )
-    rows = _rows(exported.model, request, skeleton) if recipe.calibrated else []
+    exported = nncf_graph.exported(request.model, skeleton)
+    rows = []
+    if recipe.calibrated:
+        assert request.calibration is not None
+        rows = nncf_graph.rows(exported.model, request.calibration, request.model, skeleton)
     if recipe.activations:
         exported.model = quantize(
             exported.model,
@@ -152,29 +153,12 @@ def _export(request: Request, scratch: Path, recipe: Recipe, skeleton: Skeleton,
         weights.name_again(exported.model)
     else:
         texts = {"dataset": Dataset(rows), "subset_size": len(rows)} if rows else {}
-        compress_weights(exported.model, **settings(recipe), **texts, ignored_scope=left_out)
+        asked, path = settings(recipe), None
+        if recipe.shares_statistics:
+            path = nncf_statistics.collected(exported.model, rows, request.statistics, statistics)
+            asked["advanced_parameters"] = replace(asked["advanced_parameters"], statistics_path=str(path))
+        compress_weights(exported.model, **asked, **texts, ignored_scope=left_out)
+        if path:
+            nncf_statistics.forget(exported.model, path)
     for name in exported.ov_models:
         ir.save(exported.ov_models[name], scratch / exported._ov_model_paths[name])
-
-
-def _rows(graph: Any, request: Request, skeleton: Skeleton) -> list[dict[str, Any]]:
-    """The calibration rows as the graph's inputs, each by itself."""
-    assert request.calibration is not None
-    inputs = {name for port in graph.inputs for name in port.names}
-    given = read_given(request.calibration, request.model, skeleton)
-    if given.ids is None:
-        rows = range(len(given))
-        return [{n: v[row : row + 1].numpy() for n, v in given.tensors.items() if n in inputs} for row in rows]
-
-    def fed(row: Tensor) -> dict[str, Any]:
-        ids = row[None].numpy()
-        whole = {
-            "input_ids": ids,
-            "attention_mask": np.ones_like(ids),
-            "token_type_ids": np.zeros_like(ids),
-            "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        return {name: value for name, value in whole.items() if name in inputs}
-
-    return [fed(row) for row in given.ids]

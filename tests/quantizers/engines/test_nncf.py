@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import get_args
 
 import nncf
+import numpy as np
+import openvino
 import pytest
 import torch
+from openvino import opset13 as opset
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
 
 from catalog.engines import ENGINES
+from quantizers.engines import nncf_statistics
 from quantizers.engines.nncf import settings
 from quantizers.engines.nncf_options import NncfOptions
 from quantizers.entrypoint import run
 from quantizers.errors import QuantizeError
 from quantizers.recipe import Recipe
-from quantizers.request import Calibration, Request, Result
+from quantizers.request import STATISTICS, Calibration, Request, Result
 from tests.encoders import SIZES, tokenizer
 from tests.quantizers.models import DEMO, make_llama, request
 
@@ -35,6 +39,7 @@ RECIPES = {
     "fp4": IR
     | {"dtype": "fp4", "group_size": 512, "symmetric": True, "nncf": {"fallback": "adjust", "backup": "none"}},
 }
+TEXT_ROWS = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=96)
 TEXT = "Return the absolute value of the argument. The argument may be an integer or a floating point number."
 
 
@@ -75,9 +80,8 @@ def aware(tmp_path_factory) -> Path:
         "corrected": grid | {"nncf": {"lora_rank": 16}},
         "ranked": grid | {"ratio": 0.7, "nncf": {"sensitivity": "mean_activation_magnitude", "backup": "int8_sym"}},
     }
-    text = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=96)
     targets = {name: Recipe(**recipe) for name, recipe in recipes.items()}
-    run(Request(model=MODEL, targets=targets, calibration=text), out)
+    run(Request(model=MODEL, targets=targets, calibration=TEXT_ROWS), out)
     return out
 
 
@@ -107,6 +111,35 @@ def test_its_own_choices_are_in_the_graph(aware, made):
     graph = (made / "fp4/openvino_model.xml").read_text()
     assert '<group_size value="256"' not in graph and 'element_type="f4e2m1" shape="256, 3, 256"' in graph
     assert "KV_CACHE_PRECISION" not in graph
+
+
+@pytest.mark.slow
+def test_what_was_collected_for_others_gives_the_bytes_that_it_gives_alone(aware, tmp_path, monkeypatch):
+    """Of four targets of one text, the last reads what was collected with the second."""
+    monkeypatch.setattr(Recipe, "shares_statistics", False)
+    recipe = Recipe(
+        **IR, group_size=64, ratio=0.7, nncf={"sensitivity": "mean_activation_magnitude", "backup": "int8_sym"}
+    )
+    run(Request(model=MODEL, targets={"ranked": recipe}, calibration=TEXT_ROWS), tmp_path)
+    assert (aware / STATISTICS / "result.json").is_file() and not (tmp_path / STATISTICS).exists()
+    files = sorted(path.name for path in (aware / "ranked").iterdir())
+    assert filecmp.cmpfiles(aware / "ranked", tmp_path / "ranked", files, shallow=False) == (files, [], [])
+
+
+def test_what_was_collected_over_another_graph_is_refused_and_half_of_it_is_collected_anew(tmp_path):
+    def graph(width):
+        weight = opset.constant(np.ones((8, width), np.float32))
+        read = opset.parameter([-1, -1, width], np.float32, name="input_ids")
+        return openvino.Model([opset.matmul(read, weight, False, True)], [read])
+
+    rows = [{"input_ids": np.ones((1, 3, 16), np.float32)}]
+    (tmp_path / f"{STATISTICS}.part").mkdir()
+    (tmp_path / f"{STATISTICS}.part" / "half").touch()
+    made = nncf_statistics.collected(graph(16), rows, None, tmp_path / STATISTICS)
+    assert made.is_dir() and sorted(path.name for path in tmp_path.iterdir()) == [STATISTICS]
+    assert nncf_statistics.collected(graph(16), [], made.parent, tmp_path / "other") == made
+    with pytest.raises(AssertionError, match="over another graph"):
+        nncf_statistics.collected(graph(32), [], made.parent, tmp_path / "other")
 
 
 def test_each_choice_of_a_recipe_is_a_choice_of_the_library():
