@@ -75,7 +75,10 @@ FORMATS: dict[str, Format] = {
             embeddings=("int8",),
             stacks=True,
             made_from="compressed-tensors",
-            runtimes=(Runtime("OpenVINO GenAI", "openvino-genai", GENAI), sentences("openvino")),
+            runtimes=(
+                Runtime("OpenVINO GenAI", "openvino-genai", GENAI, meter="gates.clients.openvino_genai"),
+                sentences("openvino"),
+            ),
             drafts=Runtime("OpenVINO GenAI and its draft", "openvino-genai", GENAI_DRAFTED),
             prefix="ov",
         ),

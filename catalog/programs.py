@@ -23,6 +23,8 @@ class Runtime:
     """A file without which it is not shown."""
     architectures: tuple[str, ...] = ()
     """Model types that it reads from the format; empty: all that the format holds."""
+    meter: str | None = None
+    """Module that loads a release for its speed to be measured beside the stock client's; None: it is not."""
 
 
 GENAI = """\

@@ -80,6 +80,18 @@ class TaskScores(_Frozen):
     """Two-sided exact McNemar test on the items that changed; None for scores other than 0 and 1."""
 
 
+class Costs(_Frozen):
+    """The artifact in another program that runs its format, in turn with both."""
+
+    decode_seconds: tuple[float, ...]
+    first_seconds: tuple[float, ...]
+    load_seconds: float
+    resident_bytes: int
+    peak_bytes: int
+    threads: int | None
+    """None: it does not say."""
+
+
 class Speed(_Frozen):
     """Costs on this machine, original and artifact in turn within one run. Measured, so never the same twice."""
 
@@ -92,6 +104,21 @@ class Speed(_Frozen):
     """Peak resident bytes of the process that did nothing else."""
     tokens: int = 32
     """Decoded in each turn, one after the other, of one row."""
+    prompt: int = 1
+    """Tokens of the prompt, a text's own, that the first token was waited for after."""
+    first_seconds_original: tuple[float, ...] = ()
+    first_seconds: tuple[float, ...] = ()
+    """From the prompt to its first token."""
+    resident_bytes_original: int | None = None
+    resident_bytes: int | None = None
+    """Resident bytes of that process after the last turn."""
+    threads_original: int | None = None
+    threads: int | None = None
+    """That the client computed with."""
+    processor: str | None = None
+    """What the machine calls it."""
+    elsewhere: dict[str, Costs] = {}
+    """By name of the program."""
 
     @property
     def rate(self) -> float:
@@ -102,6 +129,16 @@ class Speed(_Frozen):
     def rate_original(self) -> float:
         """The same of the original."""
         return self.tokens / median(self.decode_seconds_original)
+
+    @property
+    def first(self) -> float:
+        """Seconds from the prompt to its first token, the median turn's."""
+        return median(self.first_seconds)
+
+    @property
+    def first_original(self) -> float:
+        """The same of the original."""
+        return median(self.first_seconds_original)
 
 
 FP16_MAX = 65504

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from publishers.card.render import CARD
 from publishers.destinations.destination import open_destination
+from publishers.figures import settled
 from publishers.files import remove_tree, write_new
 from publishers.provenance import PROVENANCE
 from publishers.request import Request, Result
@@ -27,7 +28,7 @@ def run(request: Request, out: Path) -> Result:
     for destination in destinations:
         destination.preflight(request.subject.name)
     remove_tree(out / STAGE)
-    staged = stage(request.subject, out / STAGE, request.home)
+    staged = stage(settled(request.subject, destinations), out / STAGE, request.home)
     publications = [destination.publish(staged) for destination in destinations]
     for kept in (CARD, PROVENANCE):
         (out / kept).unlink(missing_ok=True)

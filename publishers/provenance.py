@@ -15,7 +15,7 @@ from catalog.formats import ReleasedName
 from catalog.runtime import RuntimeOptions
 from catalog.tasks import TaskName
 from publishers.errors import PublishError
-from publishers.request import Draft, Equal
+from publishers.request import Draft, Equal, Subject
 
 PROVENANCE = "quantmill.json"
 VERSION = re.compile(r"v[1-9][0-9]*\Z")
@@ -43,7 +43,10 @@ class Origin(BaseModel):
 
 
 class Provenance(BaseModel):
-    """`quantmill.json`. Holds no time, host or path, so equal inputs give equal bytes."""
+    """`quantmill.json`. Holds no date, host or path, and equal inputs give equal bytes, but for `evidence.speed`.
+
+    That was timed on one machine, and is told by the first release that is the same otherwise (`publishers.figures`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,6 +69,13 @@ class Provenance(BaseModel):
     instructions: str | None = None
     files: dict[str, File]
     """Every file of the release but this one, which the commit id covers."""
+
+
+def of_subject(subject: Subject, files: Mapping[str, File]) -> Provenance:
+    """What a subject says of itself, without the places of this machine; `files` are those of its release."""
+    source = Origin(name=subject.source.name, id=subject.source.id, revision=subject.source.revision)
+    same = subject.model_dump(exclude={"artifact", "files", "source"})
+    return Provenance(**same, source=source, files=dict(files))
 
 
 def read_provenance(directory: Path) -> Provenance:

@@ -18,7 +18,7 @@ from publishers.contents import check_path, check_release
 from publishers.errors import PublishError
 from publishers.files import copy_hashed, sha256_of, write_new
 from publishers.progress import progress
-from publishers.provenance import PROVENANCE, File, Origin, Provenance, content_id
+from publishers.provenance import PROVENANCE, File, Provenance, content_id, of_subject
 from publishers.request import Subject
 
 
@@ -48,8 +48,7 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
     _check_name(subject.name)
     read_verdict(subject.verdict)
     _check_listing(subject)
-    evidence, verdict = without_timings(subject.evidence, subject.verdict)
-    subject = subject.model_copy(update={"evidence": evidence, "verdict": verdict})
+    subject = subject.model_copy(update={"verdict": without_timings(subject.verdict)})
     directory.mkdir(parents=True)
     private = tuple(
         d.resolve() for d in (home, subject.artifact, subject.source.directory) if len(d.resolve().parts) > 2
@@ -64,7 +63,7 @@ def stage(subject: Subject, directory: Path, home: Path) -> Staged:
     written = adapter.render if subject.format == ADAPTER.name else render
     card = written(subject, read_license(subject.source.directory), files)
     files[CARD] = _write(directory / CARD, card)
-    provenance = _provenance(subject, files)
+    provenance = of_subject(subject, files)
     files[PROVENANCE] = _write(directory / PROVENANCE, _to_json(provenance))
     check_release(directory, files, provenance, private)
     return Staged(subject.name, directory, files, provenance)
@@ -122,12 +121,6 @@ def _write(path: Path, text: str) -> File:
 
 def _file(path: Path, sha256: str) -> File:
     return File(sha256=sha256, size=path.stat().st_size)
-
-
-def _provenance(subject: Subject, files: dict[str, File]) -> Provenance:
-    source = Origin(name=subject.source.name, id=subject.source.id, revision=subject.source.revision)
-    same = subject.model_dump(exclude={"artifact", "files", "source"})
-    return Provenance(**same, source=source, files=dict(files))
 
 
 def _to_json(provenance: Provenance) -> str:

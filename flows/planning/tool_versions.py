@@ -24,7 +24,7 @@ STEP_VERSIONS = {
     "train": 1,
     "adapter-evidence": 1,
     "adapter-verdict": 1,
-    "publish": 6,
+    "publish": 7,
 }
 
 _OF_ITS_OWN: dict[str, tuple[str, ...]] = {

@@ -53,6 +53,11 @@ class Loaded(ABC):
     def ends(self) -> frozenset[int]:
         """Tokens that end a text."""
 
+    @property
+    def threads(self) -> int:
+        """Threads that products are computed with."""
+        return torch.get_num_threads()
+
     @abstractmethod
     def logits(self, ids: Tensor) -> Tensor:
         """Return logits, (tokens, vocabulary), for one row of token ids, int64 (tokens,)."""

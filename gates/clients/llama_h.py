@@ -73,6 +73,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_n_ctx": (ctypes.c_uint32, (_POINTER,)),
     "llama_n_batch": (ctypes.c_uint32, (_POINTER,)),
     "llama_set_n_threads": (None, (_POINTER, _INT, _INT)),
+    "llama_n_threads": (_INT, (_POINTER,)),
     "llama_get_memory": (_POINTER, (_POINTER,)),
     "llama_memory_clear": (None, (_POINTER, ctypes.c_bool)),
     "llama_batch_init": (_Batch, (_INT, _INT, _INT)),
@@ -175,6 +176,11 @@ class Context:
             raise RuntimeError(f"llama.cpp makes no context of {tokens} tokens for {path.name}")
         self._room = min(int(call.llama_n_batch(self._context)), tokens)
         self._batch = call.llama_batch_init(self._room, 0, 1)
+
+    @property
+    def threads(self) -> int:
+        """Threads that a token is computed with."""
+        return int(self._call.llama_n_threads(self._context))
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """float32 (tokens, vocabulary)."""

@@ -35,6 +35,7 @@ AT_ONCE_WEIGHTS = 1 << 24
 """Weights that are unpacked at once: a head of half a billion would take 4 GB, and one of 65 million 0.8."""
 
 _HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
+THREADS = "INFERENCE_NUM_THREADS"
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
 
@@ -58,6 +59,11 @@ class Model(transformers.Model):
         self._copies = [Instrumented(graph.model, watch) for graph in _parts(self.model)]
         yield watch
         self._copies = []
+
+    @property
+    def threads(self) -> int:
+        """As OpenVINO says, which does not compute with torch's."""
+        return int(_properties(self.model).get(THREADS, super().threads))
 
     def logits(self, ids: Tensor) -> Tensor:
         """Run one row at once."""
@@ -223,12 +229,17 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
             path, device=device, local_files_only=True, trust_remote_code=False, **options
         )
         model.compile()
+    told = _properties(model)
+    return Model(model, {name: told[name] for name in _HINTS if name in told}, faults, cache=cache)
+
+
+def _properties(model: Any) -> dict[str, str]:
+    """What OpenVINO computes with, by its own names, as far as the device has such a thing."""
     # Decoders hold a request of the compiled model, encoders the compiled model itself.
     request = _parts(model)[-1].request
     compiled = getattr(request, "get_compiled_model", lambda: request)()
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
-    runtime = {name: str(compiled.get_property(name)) for name in _HINTS if name in supported}
-    return Model(model, runtime, faults, cache=cache)
+    return {name: str(compiled.get_property(name)) for name in (*_HINTS, THREADS) if name in supported}
 
 
 def damage(artifact: Path) -> str | None:

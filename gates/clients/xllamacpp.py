@@ -44,6 +44,11 @@ class Model(Loaded):
         """What llama.cpp takes for the end of a generation."""
         return self._context(STEP).ends
 
+    @property
+    def threads(self) -> int:
+        """As llama.cpp says, which does not compute with torch's."""
+        return self._context(STEP).threads
+
     def _context(self, tokens: int) -> Context:
         """A context for so many tokens: a user's is as long as the model's, and takes memory for all of it."""
         room = -(-tokens // STEP) * STEP

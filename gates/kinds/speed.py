@@ -30,10 +30,13 @@ _WORDING = Wording(
 class Speed(Gate):
     """Decoded tokens per second over the original's, measured in one run on this machine."""
 
-    min_ratio: Fraction = Field(1.0, gt=0)
+    min_ratio: Fraction | None = Field(1.0, gt=0)
+    """Null: it is measured, and told by card and page, and not judged."""
 
     def judge(self, name: str, evidence: Evidence, confidence: float) -> Iterator[GateVerdict]:
         """Judge the ratio over turns taken alternately."""
+        if self.min_ratio is None:
+            return
         speedup = ratio(evidence.speed, confidence) if evidence.speed else None
         yield row(name, _WORDING, speedup, self.min_ratio)
 

@@ -78,6 +78,44 @@ class Activations(_Part):
     """By layer: values beyond `FP16_MAX`."""
 
 
+class Costs(_Part):
+    """What one program took, in turn with the others."""
+
+    decode_seconds: tuple[float, ...] = Field(min_length=1)
+    first_seconds: tuple[float, ...] = Field(min_length=1)
+    """From a prompt to the first token that is written."""
+    resident_bytes: int
+    peak_bytes: int
+    threads: int | None
+
+
+class Speed(Costs):
+    """What original and artifact cost on one machine, within one run."""
+
+    decode_seconds_original: tuple[float, ...] = Field(min_length=1)
+    first_seconds_original: tuple[float, ...] = Field(min_length=1)
+    resident_bytes_original: int
+    peak_bytes_original: int
+    threads_original: int | None
+    tokens: int
+    """Decoded in each turn."""
+    prompt: int
+    """Tokens of the prompt."""
+    processor: str | None
+    elsewhere: dict[str, Costs] = {}
+    """The artifact in other programs, by their names."""
+
+    @property
+    def sides(self) -> dict[str, Costs]:
+        """All that was measured, by the heads of a table's columns."""
+        original = Costs(**{name: getattr(self, f"{name}_original") for name in Costs.model_fields})
+        return {
+            "original": original,
+            "this model": self,
+            **{f"in {name}": each for name, each in self.elsewhere.items()},
+        }
+
+
 class Evidence(_Part):
     """What was measured."""
 
@@ -96,6 +134,7 @@ class Evidence(_Part):
     activations: Activations | None = None
     activations_original: Activations | None = None
     tasks: dict[str, TaskScores] = {}
+    speed: Speed | None = None
     tools: dict[str, str]
     """Library → version of all that had a hand in the numbers."""
 
@@ -163,10 +202,10 @@ def read_verdict(verdict: dict[str, Any]) -> Verdict:
         raise incomplete("verdict", error) from error
 
 
-def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Leave out what was timed: seconds differ each time, and a release made again must be the same release.
+def without_timings(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a verdict what was timed: it says that the gate passed, and its limit.
 
-    The store's record keeps them; the release says that the gate passed, and its limit.
+    Seconds differ each time. What they were is told once, in the evidence, as one machine's figures (`publishers.figures`).
     """
     gates, sentence = [], verdict["sentence"]
     for gate in verdict["gates"]:
@@ -175,8 +214,7 @@ def without_timings(evidence: dict[str, Any], verdict: dict[str, Any]) -> tuple[
             kept = {key: value for key, value in gate.items() if key not in ("value", "interval")}
             gate = {**kept, "sentence": TIMED, "shown": {**gate["shown"], **UNTIMED}}
         gates.append(gate)
-    untimed = {key: value for key, value in evidence.items() if key != "speed"}
-    return untimed, {**verdict, "sentence": sentence, "gates": gates}
+    return {**verdict, "sentence": sentence, "gates": gates}
 
 
 def incomplete(what: str, error: ValidationError) -> PublishError:

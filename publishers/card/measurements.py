@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, median
+from typing import Any
 
 from catalog.format import Format
 from catalog.task import Task
-from publishers.card.card_evidence import FP16_MAX, Activations, Evidence, Summary
+from publishers.card.card_evidence import FP16_MAX, Activations, Evidence, Speed, Summary
 from publishers.card.tables import megabytes, with_bounds
 
 
@@ -47,6 +48,21 @@ def _reached(seen: Activations | None) -> str:
     if seen is None:
         return "–"
     return f"{'no finite number' if seen.largest is None else f'{seen.largest:,.0f}'}, in `{seen.layer}`"
+
+
+def speed(told: Speed) -> list[tuple[str, list[str]]]:
+    """Rows of what one machine took: a quantity, and a figure for each side."""
+    sides = list(told.sides.values())
+    first, decoded = ([median(getattr(side, f"{name}_seconds")) for side in sides] for name in ("first", "decode"))
+    rows: list[tuple[str, str, list[Any]]] = [
+        (f"Time to the first token of a prompt of {told.prompt} tokens, ms", "{:,.0f}", [1000 * s for s in first]),
+        ("Prompt, tokens a second", "{:,.1f}", [told.prompt / s for s in first]),
+        (f"Decoding {told.tokens} tokens, tokens a second", "{:,.1f}", [told.tokens / s for s in decoded]),
+        ("Resident memory of the process, MB", "{:,.0f}", [side.resident_bytes / 1e6 for side in sides]),
+        ("The same at its peak, MB", "{:,.0f}", [side.peak_bytes / 1e6 for side in sides]),
+        ("Threads", "{}", [side.threads or "–" for side in sides]),
+    ]
+    return [(label, [style.format(number) for number in numbers]) for label, style, numbers in rows]
 
 
 def overflow(evidence: Evidence) -> str | None:

@@ -24,7 +24,7 @@ from publishers.card.archived import archived
 from publishers.card.card_evidence import Estimate, Evidence, Summary, read_evidence, read_verdict
 from publishers.card.license import License
 from publishers.card.loading import drafted, runtimes, snippet
-from publishers.card.measurements import measurements, overflow
+from publishers.card.measurements import measurements, overflow, speed
 from publishers.card.tables import as_yaml, cell, leaves, template
 from publishers.card.words import RECIPE_LABELS, RECIPE_WORDS, TEXT_LABELS
 from publishers.provenance import File
@@ -61,6 +61,7 @@ def render(subject: Subject, license_: License, files: Mapping[str, File]) -> st
         confidence=_confidence(evidence.summary),
         measurements=measurements(TASKS[subject.task], format_, evidence),
         overflow=overflow(evidence),
+        speed=speed(evidence.speed) if evidence.speed else None,
         gates=[gate.shown for gate in verdict.gates if gate.shown],
         sanity=sanity,
         texts=_texts(subject),

@@ -132,6 +132,7 @@ def test_logits_at_places_of_a_row_longer_than_a_batch(exported: Path) -> None:
     loaded = client.load(exported, "gguf", RuntimeOptions(), "text-generation")
     ids, places = torch.arange(2600) % 1900 + 5, torch.tensor([3, 900, 2047, 2048, 2599])
     assert torch.allclose(loaded.logits_at(ids, places), loaded.logits(ids)[places], atol=1e-4)
+    assert loaded.threads == 4, "llama.cpp's own default"
 
 
 def test_weights_dequantized_in_parts_are_those_of_the_whole(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

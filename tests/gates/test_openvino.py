@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from catalog.runtime import RuntimeOptions
 from gates.clients import client, optimum_intel
 from gates.errors import GateError
 from gates.evaluation import drafting
+from gates.evaluation.speed import measure
 from gates.evidence import Evidence
 from gates.judging.verdict import judge
 from gates.kinds.acceptance import Acceptance
@@ -136,10 +138,20 @@ def test_one_flipped_scale_in_the_ir(bench: Bench, exported: Path, tmp_path: Pat
     assert "sanity.weights" in caught(score(bench, copy, tmp_path / "out"))
 
 
+def test_its_speed_is_measured_in_genai_too(bench: Bench, exported: Path) -> None:
+    options = RuntimeOptions(ov_config={"INFERENCE_PRECISION_HINT": "f32"})
+    speed = measure(bench.model, exported, "openvino", options, "text-generation", list(range(5, 45)), turns=1)
+    (genai,) = speed.elsewhere.values()
+    assert speed.elsewhere.keys() == {"OpenVINO GenAI"} and genai.resident_bytes > 1e7
+    assert min(genai.first_seconds + genai.decode_seconds) > 0 and genai.threads is None
+    assert speed.threads and speed.threads_original
+
+
 def test_logits_at_places_of_a_row_in_parts(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes before is read from the cache, which is rounded to eight bits on a CPU by default."""
     monkeypatch.setattr(optimum_intel, "AT_ONCE", 32)
     loaded = client.load(exported, "openvino", RuntimeOptions(), "text-generation")
+    assert 1 <= loaded.threads <= (os.cpu_count() or 1) and "INFERENCE_NUM_THREADS" not in loaded.runtime
     ids, places = torch.arange(5, 85), torch.tensor([3, 31, 32, 79])
     parts, whole = (
         logits.float().softmax(-1) for logits in (loaded.logits_at(ids, places), loaded.logits(ids)[places])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from catalog.runtime import RuntimeOptions
 from gates.evaluation.speed import measure
@@ -15,8 +16,17 @@ def test_both_are_measured_in_turn(bench: Bench) -> None:
     speed = measure(
         bench.model, bench.artifact, "compressed-tensors", RuntimeOptions(), "text-generation", list(range(40)), turns=4
     )
-    for seconds in (speed.decode_seconds, speed.decode_seconds_original):
+    timed = (speed.decode_seconds, speed.decode_seconds_original, speed.first_seconds, speed.first_seconds_original)
+    for seconds in timed:
         assert len(seconds) == 4 and min(seconds) > 0
+    assert speed.prompt == 40 and speed.processor
+    # The meter's own process has as many threads as torch takes here.
+    assert speed.threads == speed.threads_original == torch.get_num_threads()
+    for resident, peak in (
+        (speed.resident_bytes, speed.peak_bytes),
+        (speed.resident_bytes_original, speed.peak_bytes_original),
+    ):
+        assert resident and 100e6 < resident <= 1.01 * peak
     assert speed.load_seconds > 0 and speed.load_seconds_original > 0
     assert min(speed.peak_bytes, speed.peak_bytes_original) > 100e6
     assert 0.05 < ratio(speed, 0.95).value < 20

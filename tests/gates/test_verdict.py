@@ -193,6 +193,8 @@ def test_speed() -> None:
     measured = evidence(documents(8), speed=speed)
     assert outcome(measured, "speed", speed={"min_ratio": 1.5}) == "passed"
     assert outcome(measured, "speed", speed={"min_ratio": 2.5}) == "failed"
+    only_told = Gates.model_validate(OFF | {"speed": {"min_ratio": None}})
+    assert not [row for row in judge(measured, only_told).gates if row.name == "speed"]
 
 
 def test_judging_imports_no_torch() -> None:

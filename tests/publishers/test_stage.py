@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from publishers.entrypoint import run
 from publishers.errors import PublishError
 from publishers.provenance import read_provenance
-from publishers.request import Subject
-from publishers.stage import Staged, stage
+from publishers.request import Place, Request, Subject
+from publishers.stage import stage
 from tests.publishers.conftest import DOCUMENT, VERDICT, hashes, subject_of
 
 
@@ -46,25 +47,62 @@ def test_text_of_the_release_names_no_place_of_this_machine(subject: Subject, ho
         assert str(tmp_path).encode() not in (tmp_path / "stage" / path).read_bytes()
 
 
-def test_timings_stay_in_the_store(artifact: Path, model: Path, home: Path, tmp_path: Path) -> None:
-    def released(seconds: float) -> Staged:
-        fast = subject_of(artifact, model)
-        said = f"decoding speed over the original's {seconds}, at least 1.1, limit 1.00"
-        shown = {"label": "Decoding speed over the original's", "allowed": "≥ 1.00", "column": "speed"}
-        numbers = {"measured": f"{seconds}", "bound": "1.10", "cell": f"{seconds} ×"}
-        gate = {"name": "speed", "outcome": "passed", "value": seconds, "interval": [1.1, None], "sentence": said}
-        gate |= {"timed": True, "shown": shown | numbers}
-        fast.verdict.update(
-            gates=[*fast.verdict["gates"], {**gate, "limit": 1.0}], sentence=f"Passed 2 gates and 1 check: {said}."
-        )
-        fast.evidence["speed"] = {"decode_seconds": [seconds]}
-        return stage(fast, tmp_path / str(seconds), home)
+def timed(artifact: Path, model: Path, seconds: float, **changes: Any) -> Subject:
+    """Passed a gate of speed, and measured with that."""
+    fast = subject_of(artifact, model, **changes)
+    said = f"decoding speed over the original's {seconds}, at least 1.1, limit 1.00"
+    shown = {"label": "Decoding speed over the original's", "allowed": "≥ 1.00", "column": "speed"}
+    numbers = {"measured": f"{seconds}", "bound": "1.10", "cell": f"{seconds} ×"}
+    gate = {"name": "speed", "outcome": "passed", "value": seconds, "interval": [1.1, None], "sentence": said}
+    gate |= {"timed": True, "shown": shown | numbers}
+    fast.verdict.update(
+        gates=[*fast.verdict["gates"], {**gate, "limit": 1.0}], sentence=f"Passed 2 gates and 1 check: {said}."
+    )
+    both = {name: [seconds] * 3 for name in ("decode_seconds", "first_seconds")}
+    held = {name: int(seconds * 1e8) for name in ("resident_bytes", "peak_bytes")}
+    own = {**both, **held, "threads": 2}
+    original = {f"{name}_original": value for name, value in own.items()}
+    elsewhere = {"elsewhere": {"OpenVINO GenAI": {**own, "decode_seconds": [seconds / 2], "threads": None}}}
+    told = {"tokens": 32, "prompt": 256, "processor": "A CPU of 2 | 4 GHz"}
+    fast.evidence["speed"] = {**own, **original, **elsewhere, **told}
+    return fast
 
-    assert released(1.5).commit == released(1.7).commit
-    card = (tmp_path / "1.5" / "README.md").read_text()
+
+def test_what_a_machine_took_is_told_as_its_figures_and_is_in_no_verdict(
+    artifact: Path, model: Path, home: Path, tmp_path: Path
+) -> None:
+    staged = stage(timed(artifact, model, 1.6), tmp_path / "stage", home)
+    card = (tmp_path / "stage" / "README.md").read_text()
     assert (
         "| Decoding speed over the original's | on the building machine | within the limit | ≥ 1.00 | passed |" in card
     )
+    assert "| Decoding 32 tokens, tokens a second | 20.0 | 20.0 | 40.0 |" in card
+    assert "| | original | this model | in OpenVINO GenAI |\n|---|---|---|---|" in card
+    assert "| Time to the first token of a prompt of 256 tokens, ms | 1,600 | 1,600 | 1,600 |" in card
+    assert "| Prompt, tokens a second | 160.0 | 160.0 | 160.0 |" in card and "| Threads | 2 | 2 | – |" in card
+    assert "| Resident memory of the process, MB | 160 | 160 | 160 |" in card
+    assert "medians of 3 turns on A CPU of 2 | 4 GHz.\nThese are figures of that machine" in card
+    assert "1.6" not in json.dumps(staged.provenance.verdict) and staged.provenance.evidence["speed"]["prompt"] == 256
+    plain = stage(subject_of(artifact, model), tmp_path / "plain", home)
+    assert "on one machine" not in (plain.directory / "README.md").read_text()
+
+
+def test_measuring_again_makes_no_new_version(artifact: Path, model: Path, home: Path, tmp_path: Path) -> None:
+    def released(seconds: float, **changes: Any) -> Place:
+        out = tmp_path / f"{seconds}{len(changes)}"
+        out.mkdir()
+        (place,) = run(Request(subject=timed(artifact, model, seconds, **changes), home=home), out).places
+        return place
+
+    first, again = released(1.6), released(1.7)
+    assert first == again and first.version == "v1"
+    assert "| 20.0 | 20.0 | 40.0 |" in (tmp_path / "1.70" / "README.md").read_text(), "as it was measured first"
+    other = released(1.8, key="l" * 64)
+    assert other.version == "v2" and "| 17.8 | 17.8 | 35.6 |" in (tmp_path / "1.81" / "README.md").read_text()
+    assert released(1.9) == first, "an earlier version is that version"
+    unmeasured = subject_of(artifact, model)
+    (tmp_path / "none").mkdir()
+    assert run(Request(subject=unmeasured, home=home), tmp_path / "none").places[0].version == "v3"
 
 
 REFUSED_VERDICTS: dict[str, dict[str, Any]] = {
