@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from tests.gates.conftest import Bench
 
 @pytest.mark.slow
 def test_both_are_measured_in_turn(bench: Bench) -> None:
+    own = np.ones(10**8)  # a process that is started by a large one is none
     speed = measure(
         bench.model, bench.artifact, "compressed-tensors", RuntimeOptions(), "text-generation", list(range(40)), turns=4
     )
@@ -29,6 +31,7 @@ def test_both_are_measured_in_turn(bench: Bench) -> None:
         assert resident and 100e6 < resident <= 1.01 * peak
     assert speed.load_seconds > 0 and speed.load_seconds_original > 0
     assert min(speed.peak_bytes, speed.peak_bytes_original) > 100e6
+    assert max(speed.peak_bytes, speed.peak_bytes_original) < own.nbytes
     assert 0.05 < ratio(speed, 0.95).value < 20
 
 
