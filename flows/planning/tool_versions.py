@@ -19,7 +19,7 @@ STEP_VERSIONS = {
     "sensitivity": 6,
     "statistics": 1,
     "quantize": 15,
-    "evidence": 6,
+    "evidence": 7,
     "verdict": 6,
     "train": 1,
     "adapter-evidence": 1,
