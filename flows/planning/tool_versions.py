@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "baseline": 4,
     "sensitivity": 6,
     "statistics": 1,
-    "quantize": 15,
+    "quantize": 16,
     "evidence": 7,
     "verdict": 6,
     "train": 1,

@@ -136,6 +136,8 @@ def _export(
     skipped = [f".*{ir.node(name)}/.*" for name in _skipped(skeleton, names)]
     left_out = IgnoredScope(patterns=skipped, types=CONVOLUTIONS, validate=False)
     exported = nncf_graph.exported(request.model, skeleton)
+    # NNCF makes names of those that it finds, and a counter of the process would stay in them.
+    ir.number(exported.model)
     rows = []
     if recipe.calibrated:
         assert request.calibration is not None

@@ -20,7 +20,6 @@ from nncf.common.factory import build_graph
 from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
 from nncf.quantization.statistics_caching import cache_weight_compression_statistics
 
-from quantizers.formats.openvino import ir
 from quantizers.request import Statistics
 
 KEPT = "nncf"
@@ -32,12 +31,11 @@ _PATH = ("nncf", "weight_compression", "advanced_parameters")
 def collected(graph: openvino.Model, rows: list[dict[str, Any]], given: Path | None, out: Path) -> Path:
     """Return a directory for NNCF's `statistics_path`: below `given`, or below `out`, where it is made if it is not there.
 
-    Names the graph's nodes by their places, so that another process finds them by the same names.
+    The graph's nodes are named by their places (`ir.number`), so that another process finds them by the same names.
 
     Raises:
         AssertionError: those that are there were collected over another graph.
     """
-    ir.number(graph)
     fingerprint, directory = _fingerprint(graph), given or out
     if directory.is_dir():
         told = Statistics.model_validate_json((directory / TOLD).read_text("utf-8"))
