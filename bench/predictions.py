@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import tempfile
@@ -34,6 +33,7 @@ from flows.planning import cost, predictions
 from flows.planning.batches import batches
 from flows.planning.cost import Cost
 from flows.planning.jobs import Job
+from flows.planning.kinds import QUANTIZE, STATISTICS
 from flows.planning.plan import Plan, plan, read
 from flows.store import Store
 
@@ -99,6 +99,9 @@ def manifest(room: Path, shape: dict[str, Any]) -> Path:
     return room / "bench.yaml"
 
 
+_TOGETHER = (QUANTIZE.name, STATISTICS.name)
+
+
 @dataclass
 class Meter:
     """Runs steps, and holds what they took against what was predicted."""
@@ -108,10 +111,11 @@ class Meter:
     def row(self, name: str, predicted: Cost, work: Any, *arguments: Any) -> tuple[dict[str, Any], Any]:
         """Do one piece of work in children; return its row, and what it returned."""
         before = {path: path.stat().st_mtime_ns for path in self._records()}
-        clock, used = time.perf_counter(), _used()
+        clock = time.perf_counter()
         returned = work.fn(*arguments)
-        wall, cpu = time.perf_counter() - clock, _used() - used
+        wall = time.perf_counter() - clock
         new = [json.loads(path.read_bytes()) for path in self._records() if path not in before]
+        cpu = _cpu_seconds(new)
         row = {
             "name": name,
             "predicted_bytes": predicted.memory_bytes,
@@ -131,9 +135,11 @@ class Meter:
         return list(self.store.home.glob("store/*/*/record.json"))
 
 
-def _used() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _cpu_seconds(records: list[dict[str, Any]]) -> float:
+    """What their processes took; all that one pass made is told of the same process."""
+    alone = [record["cpu_seconds"] for record in records if record["step"] not in _TOGETHER]
+    together = [record["cpu_seconds"] for record in records if record["step"] in _TOGETHER]
+    return float(sum(alone) + max(together, default=0.0))
 
 
 def looked(job: Job, rung: Rung, count: int, store: Store) -> float:

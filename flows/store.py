@@ -51,6 +51,8 @@ class Record(BaseModel, Generic[Result]):
     """What the step itself reported."""
     seconds: float
     """Wall time of the step."""
+    cpu_seconds: float = 0.0
+    """Time of all cores that its processes took."""
     peak_memory_bytes: int
     """Largest resident set of any process of the step, as the kernel counted it."""
     files: dict[str, FileEntry]
@@ -157,7 +159,14 @@ class Store:
                 shutil.rmtree(path)
 
     def seal(
-        self, step: Step[Result], scratch: Path, result: Result, *, seconds: float = 0.0, peak_memory_bytes: int = 0
+        self,
+        step: Step[Result],
+        scratch: Path,
+        result: Result,
+        *,
+        seconds: float = 0.0,
+        cpu_seconds: float = 0.0,
+        peak_memory_bytes: int = 0,
     ) -> Record[Result]:
         """Hash the files in `scratch/out`, write the record last and move the whole into place in one rename."""
         out = scratch / "out"
@@ -172,6 +181,7 @@ class Store:
             inputs=step.inputs,
             result=result,
             seconds=seconds,
+            cpu_seconds=cpu_seconds,
             peak_memory_bytes=peak_memory_bytes,
             files=files,
         )

@@ -46,6 +46,8 @@ class Ended:
     """A step that finished."""
 
     seconds: float
+    cpu_seconds: float
+    """Of its process and of that one's children, on all cores."""
     peak_memory_bytes: int
 
 
@@ -95,7 +97,11 @@ def run(
         raise _how_it_died(code, log, kills_for_memory() > kills)
     if not (scratch / "out" / "result.json").is_file():
         raise StepFault(f"{module} ended without a result; its log is {log}", log=log)
-    return Ended(seconds=round(time.perf_counter() - start, 3), peak_memory_bytes=told.get("peak_memory_bytes", 0))
+    return Ended(
+        seconds=round(time.perf_counter() - start, 3),
+        cpu_seconds=told.get("cpu_seconds", 0.0),
+        peak_memory_bytes=told.get("peak_memory_bytes", 0),
+    )
 
 
 def _started(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -2,7 +2,7 @@
 
 Runs the module as a program and makes it die with its parent. A failure is told as one JSON line on standard output,
 `{"error": {"fault": …, "message": …}}`, with the exit code of its class (`catalog.errors`); its traceback goes to standard
-error. At the end of a good run comes `{"peak_memory_bytes": …}`.
+error. At the end of a good run comes `{"peak_memory_bytes": …, "cpu_seconds": …}`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def main() -> int:
         message = " ".join(str(fault).split()) or "no message"
         print(json.dumps({"error": {"fault": fault.fault, "message": message}}), flush=True)
         return fault.exit_code
-    print(json.dumps({"peak_memory_bytes": peak_memory_bytes()}), flush=True)
+    taken = {"peak_memory_bytes": peak_memory_bytes(), "cpu_seconds": round(sum(os.times()[:4]), 3)}
+    print(json.dumps(taken), flush=True)
     return 0
 
 

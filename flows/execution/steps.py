@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def perform(
         scratch = store.scratch(f"{RESUMED}{step.name}" if resume else step.name, resume=resume)
         ended = _follow(store, [step], step.kind, label, request, scratch, network=network)
         result = step.kind.result.model_validate_json((scratch / "out" / "result.json").read_bytes())
-        return store.seal(step, scratch, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
+        return store.seal(step, scratch, result, **asdict(ended))
 
 
 def perform_together(
@@ -92,7 +93,7 @@ def perform_together(
         if beside and (scratch / "out" / STATISTICS).is_dir():
             own = _own(store, beside, scratch, STATISTICS)
             collected = Statistics.model_validate_json((own / "out" / "result.json").read_bytes())
-            store.seal(beside, own, collected, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
+            store.seal(beside, own, collected, **asdict(ended))
         for number, step in enumerate(steps):
             own = _own(store, step, scratch, str(number))
             result = Artifact(
@@ -102,7 +103,7 @@ def perform_together(
                 made_together=len(steps),
                 place=str(number),
             )
-            store.seal(step, own, result, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes)
+            store.seal(step, own, result, **asdict(ended))
         shutil.rmtree(scratch)
 
 

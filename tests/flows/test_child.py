@@ -112,6 +112,7 @@ def test_peak_memory_is_the_childs_and_not_what_it_was_forked_from(scratch: Path
     ended, _ = run(scratch, "fat")
     assert len(ours) > ended.peak_memory_bytes
     assert 300_000_000 < ended.peak_memory_bytes < 400_000_000
+    assert 0 < ended.cpu_seconds <= 2 * ended.seconds
 
 
 def test_a_child_that_the_kernel_ended_for_want_of_memory_says_so(
