@@ -25,6 +25,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 from transformers.utils.loading_report import LoadStateDictInfo
 
+from catalog.processes import return_freed_memory
 from gates.clients import transformers
 from gates.clients.abreast import Run, brings, rounds, running, stops
 from gates.clients.client import stock_class
@@ -271,6 +272,7 @@ def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
 
 def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes: int) -> Weights:
     """Have a model's weights brought from their sources whenever they are needed, and return these."""
+    return_freed_memory()
     weights = Weights(model, stored, found, hold_bytes)
     for name in dict(model.named_buffers()).keys() & weights.keys():
         set_module_tensor_to_device(model, name, "cpu", value=weights[name])
