@@ -82,4 +82,5 @@ def _working(shape: Shape, evaluation: Evaluation) -> int:
     weights = 6 * max(shape.largest, *shape.blocks, 0)
     made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden) + 4 * ABREAST_TOKENS * shape.hidden
     mapped = min(shape.bytes, MAPPED)
-    return ORIGINAL.process.memory_bytes + mapped + weights + made + ORIGINAL.long * tokens * shape.vocabulary
+    # Of the batch that is described, its logits are there in float32 three times over.
+    return ORIGINAL.process.memory_bytes + mapped + weights + made + 2 * ORIGINAL.long * tokens * shape.vocabulary

@@ -156,7 +156,7 @@ def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
     assert whole.verdict(rung).key != read.verdict(rung).key
 
 
-@pytest.mark.parametrize("memory", [None, 5_500_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])
+@pytest.mark.parametrize("memory", [None, 6_000_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])
 def test_an_original_is_held_as_far_as_memory_goes(
     memory: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +166,7 @@ def test_an_original_is_held_as_far_as_memory_goes(
     weights, cost = held(single), scoring_original(single)
     assert cost.memory_bytes == weights.memory_bytes <= (memory or 18_000_000_000)
     assert (weights.hold_bytes is None) == (memory == 64_000_000_000)
-    if memory == 5_500_000_000:
+    if memory == 6_000_000_000:
         tighter = replace(single, manifest=single.manifest.model_copy(update={"memory_bytes": memory - 10**9}))
         assert scoring_original(tighter).seconds >= cost.seconds
 
