@@ -19,6 +19,7 @@ from transformers.modeling_utils import local_torch_dtype
 from transformers.quantizers import AutoHfQuantizer
 
 from gates.clients import streamed
+from gates.clients.sources import faults, sources
 from gates.clients.stored import StoredTensors
 from gates.clients.transformers import method_of
 
@@ -69,9 +70,9 @@ def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) ->
     config = cut(path, blocks)
     dtype, stored = config.dtype or torch.float32, StoredTensors(path)
     packed = _packed(path, loader, config, dtype)
-    tensors = streamed.sources(packed, stored)
+    tensors = sources(packed, stored)
     schemes = {name: scheme for name in tensors if (scheme := _scheme(packed, name)) is not None}
-    misfits = streamed.faults(packed, stored, tensors, schemes)
+    misfits = faults(packed, stored, tensors, schemes)
     model = streamed.skeleton(path, loader, config, dtype)
     # Experts in stacks, of which it makes linears to load them (Llama 4).
     with local_torch_dtype(dtype, type(model).__name__):
@@ -81,7 +82,7 @@ def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) ->
     if blocks is not None or not misfits:
         by_module = {tensors[name].keys[0][1].rpartition(".")[0]: scheme for name, scheme in schemes.items()}
         unpacked = Unpacked(stored, by_module)
-        read = streamed.brought(model, unpacked, streamed.sources(model, unpacked), hold_bytes)
+        read = streamed.brought(model, unpacked, sources(model, unpacked), hold_bytes)
     named = str(dtype).removeprefix("torch.")
     told = {"dtype": named, "weights": "unpacked from the files when they are needed"}
     return streamed.Model(model, told, misfits, method=method_of(packed), read=read)
