@@ -137,4 +137,8 @@ def close() -> None:
 def _possible() -> bool:
     if not (sys.platform.startswith("linux") and hasattr(os, "pidfd_open")):
         return False
-    return not any(map(os.path.exists, _DEVICES)) and "xpu" not in importlib.metadata.version("torch")
+    try:
+        build = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:  # the step says what is missing
+        return False
+    return "xpu" not in build and not any(map(os.path.exists, _DEVICES))

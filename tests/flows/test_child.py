@@ -158,6 +158,7 @@ def test_steps_that_import_much_are_forked_from_one_process(scratch: Path, monke
         forked.append(fork(*asked))
         return forked[-1]
 
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fork: Any = warm.fork
     monkeypatch.setattr(warm, "fork", noted)
     (scratch / "door_imported.py").write_text(
@@ -175,6 +176,7 @@ def test_steps_that_import_much_are_forked_from_one_process(scratch: Path, monke
     assert [told["PREFECT_SAID"] for told in said] == ["1", "2"]
     assert said[0]["parent"] == said[1]["parent"] != os.getpid()
     assert "QUANTMILL_PARENT" not in said[0]
+    assert "hf_secret" not in [*said[0].values(), *psutil.Process(said[0]["parent"]).environ().values()]
     assert (scratch / "log.txt").read_text().count("chatter") == 2
     (scratch / "out" / "result.json").unlink()
     for door, kind, words in WAYS_TO_FAIL:

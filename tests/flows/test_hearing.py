@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import wavfile
 
+from catalog.reading import sounds
 from flows.errors import UsageError
 from flows.manifest.errors import ManifestError
 from flows.manifest.load import load
@@ -78,3 +81,20 @@ def test_init_knows_what_hears_and_asks_for_sounds(room: Path, tmp_path_factory:
     (room / "evaluation.jsonl").unlink()
     with pytest.raises(UsageError, match=r'evaluation\.jsonl, a line each, such as \{"audio": "files/1"\}'):
         first_manifest(str(room / "model"), room / "second.yaml", store)
+
+
+def test_a_sound_is_known_by_what_is_heard_and_not_by_how_it_is_written(tmp_path: Path) -> None:
+    heard = np.random.default_rng(0).integers(-(2**15), 2**15, 400).astype(np.int16)
+    written = {
+        "narrow": (16000, heard),
+        "wide": (16000, heard.astype(np.int32) << 16),
+        "floats": (16000, heard.astype(np.float32) / 2**15),
+        "slow": (8000, heard),
+        "other": (16000, heard[::-1]),
+    }
+    digests = {}
+    for name, (rate, samples) in written.items():
+        wavfile.write(tmp_path / f"{name}.wav", rate, samples)
+        digests[name] = sounds.shown(tmp_path / f"{name}.wav")
+    assert digests["narrow"] == digests["wide"] == digests["floats"]
+    assert len(set(digests.values())) == 3

@@ -1,4 +1,4 @@
-"""Local models and texts that are not what the manifest says."""
+"""Local models, texts and presets that are not what the manifest says."""
 
 from tests.flows.manifest.room import PROSE, jsonl
 from tests.flows.manifest.wrong.case import (
@@ -9,6 +9,7 @@ from tests.flows.manifest.wrong.case import (
     Wrong,
     dangling,
     directory,
+    gone,
     link,
     remove,
     target,
@@ -202,5 +203,24 @@ FILES = (
         "model.source",
         ("model/tokenizer.json", "through a symbolic link"),
         link("model/tokenizer.json", "../../outside/x.jsonl"),
+    ),
+    Wrong("presets that are gone", GOOD, None, "", ("no such file",), gone, "targets.yaml"),
+    Wrong(
+        "presets that are wrong",
+        GOOD,
+        2,
+        "b.dtype",
+        ("did you mean 'int4'?",),
+        write("targets.yaml", "a: {}\nb: {dtype: in4}\n"),
+        "targets.yaml",
+    ),
+    Wrong(
+        "a preset that is a word",
+        GOOD,
+        1,
+        "a",
+        ("a mapping of recipe fields",),
+        write("targets.yaml", "a: nf4\n"),
+        "targets.yaml",
     ),
 )

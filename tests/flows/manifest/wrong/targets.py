@@ -1,6 +1,6 @@
 """Targets, presets, and names of releases."""
 
-from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, gone, target, write
+from tests.flows.manifest.wrong.case import GOOD, TARGETS, Wrong, target, write
 
 LONG = "n" * 60
 SEEN = target("").replace("./model", "./model, task: image-classification").removesuffix("\n")
@@ -279,23 +279,4 @@ TARGETS_AND_NAMES = (
         "a model name the Hub refuses", "model: {source: ./model, name: m.git}\n" + TARGETS, 1, "model.name", (".git",)
     ),
     Wrong("a source that names nothing", "model: {source: ./}\n" + TARGETS, 1, "model.source", ("model.name",)),
-    Wrong("presets that are gone", GOOD, None, "", ("no such file",), gone, "targets.yaml"),
-    Wrong(
-        "presets that are wrong",
-        GOOD,
-        2,
-        "b.dtype",
-        ("did you mean 'int4'?",),
-        write("targets.yaml", "a: {}\nb: {dtype: in4}\n"),
-        "targets.yaml",
-    ),
-    Wrong(
-        "a preset that is a word",
-        GOOD,
-        1,
-        "a",
-        ("a mapping of recipe fields",),
-        write("targets.yaml", "a: nf4\n"),
-        "targets.yaml",
-    ),
 )
