@@ -10,11 +10,13 @@ from flows.execution.steps import note
 from flows.planning.jobs import Job
 from flows.planning.kinds import Artifact, Documents, Judged
 from flows.planning.memory import claim, remember
+from flows.planning.plan import plan, read
 from flows.store import Store
 from gates.results import Baseline, EvidenceResult, Verdict
 from publishers import entrypoint
 from publishers.request import Result
 from quantizers.recipe import Recipe
+from tests.flows.conftest import quantmill
 from tests.publishers.conftest import EVIDENCE, VERDICT
 
 
@@ -85,3 +87,15 @@ def copied(store: Store, home: Path) -> Store:
     """Another store with the same in it."""
     shutil.copytree(store.home, home, symlinks=True)
     return Store(home)
+
+
+def job_of(manifest: Path, home: Path, target: str = "int4") -> Job:
+    """The job of one target of a manifest."""
+    return next(p.job for p in plan(read([manifest]), Store(home)).jobs if p.job.target.name == target)
+
+
+def planned(manifest: Path, home: Path) -> dict[str, Any]:
+    """The rows of `quantmill plan --json`, by target."""
+    ran = quantmill("plan", manifest, "--json", home=home)
+    assert ran.code == 0, ran.stderr
+    return {row["target"]: row for row in ran.json["jobs"]}

@@ -10,7 +10,7 @@ from flows.planning.error_budget import spend, spending
 from flows.planning.jobs import Job
 from flows.store import Store
 from tests.flows.conftest import room
-from tests.flows.test_plan import job_of
+from tests.flows.results import job_of
 
 
 def ladder(tmp_path: Path, confidence: str = "95%", last: str = "w8-rtn-g128") -> tuple[Job, Store]:

@@ -1,5 +1,4 @@
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from catalog.errors import EnvironmentFault, KilledFault, NetworkFault, StepFault
 from flows.build import void_if_lost
 from flows.execution import requests
 from flows.execution.steps import note
 from flows.files.fingerprint import ContentHashes
-from flows.files.headers import HeaderError, shapes
 from flows.planning.batches import batches
 from flows.planning.cost import gating, scoring_original
 from flows.planning.jobs import Job
@@ -25,17 +22,7 @@ from flows.step import Step
 from flows.store import Store
 from gates.results import EvidenceResult
 from tests.flows.conftest import quantmill, room
-from tests.flows.results import artifact, judged
-
-
-def planned(manifest: Path, home: Path) -> dict[str, Any]:
-    ran = quantmill("plan", manifest, "--json", home=home)
-    assert ran.code == 0, ran.stderr
-    return {row["target"]: row for row in ran.json["jobs"]}
-
-
-def job_of(manifest: Path, home: Path, target: str = "int4") -> Job:
-    return next(p.job for p in plan(read([manifest]), Store(home)).jobs if p.job.target.name == target)
+from tests.flows.results import artifact, job_of, judged, planned
 
 
 def keys(job: Job) -> dict[str, str]:
@@ -182,50 +169,6 @@ def test_the_plan_says_what_changed_since_the_last_time(tmp_path: Path) -> None:
     assert "model sha256:" in why
 
 
-def test_a_machine_at_fault_leaves_no_step_alone(tmp_path: Path) -> None:
-    store = Store(tmp_path / "home")
-    job = job_of(room(tmp_path), store.home)
-    step = job.quantize(job.target.rungs[0])
-    for kind in (EnvironmentFault, NetworkFault) * 3:
-        store.fail(step, kind("the disk is full"))
-    assert plan_job(job, store).state == "stale"
-    failure = store.failed(step)
-    assert failure and failure.fault == "network"
-
-
-def test_a_step_that_keeps_failing_is_left_alone_until_asked(tmp_path: Path) -> None:
-    store = Store(tmp_path / "home")
-    job = job_of(room(tmp_path), store.home)
-    step = job.quantize(job.target.rungs[0])
-    for _ in range(2):
-        store.fail(step, StepFault("it broke"))
-    assert plan_job(job, store).state == "stale"
-    store.fail(step, StepFault("it broke"))
-    left = plan_job(job, store)
-    assert left.state == "quarantined"
-    assert "--retry" in left.why
-    assert plan_job(job, store, retry=True).state == "stale"
-
-
-def test_a_step_whose_process_is_killed_every_night_is_left_alone_until_there_is_more_memory(tmp_path: Path) -> None:
-    store = Store(tmp_path / "home")
-    job = job_of(room(tmp_path), store.home)
-    step = job.quantize(job.target.rungs[0])
-    for _ in range(2):
-        store.fail(step, KilledFault("killed"))
-        store.fail(step, EnvironmentFault("the disk is full"))
-    assert plan_job(job, store).state == "stale"
-    failure = store.fail(step, KilledFault("killed"))
-    left = plan_job(job, store)
-    assert (failure.attempts, left.state) == (3, "quarantined")
-    assert "--retry" in left.why and "where there is more memory than" in left.why
-    assert plan_job(job, store, retry=True).state == "stale"
-    assert failure.memory_bytes
-    smaller = failure.model_copy(update={"memory_bytes": failure.memory_bytes // 2})
-    (store.home / "failures" / f"{step.name}.json").write_text(smaller.model_dump_json())
-    assert plan_job(job, store).state == "stale"
-
-
 def test_contaminated_evaluation_text_is_bad_input_that_says_what_is_shared(tmp_path: Path) -> None:
     manifest = room(tmp_path)
     passage = json.loads((manifest.parent / "calibration.jsonl").read_text().splitlines()[0])["text"]
@@ -245,51 +188,6 @@ def test_an_unknown_target_is_an_error_that_helps(tmp_path: Path) -> None:
     ran = quantmill("plan", room(tmp_path), "--target", "int44", home=tmp_path / "home")
     assert ran.code == 2
     assert "did you mean 'int4'" in ran.stderr
-
-
-def safetensors(header: dict[str, Any], payload: int) -> bytes:
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(payload)
-
-
-WHOLE = {"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
-
-
-def test_headers_give_shapes_without_reading_weights(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(safetensors(WHOLE, 24))
-    assert shapes(tmp_path)["w"].shape == (2, 3)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "not a whole"),
-        (b"\xff" * 64, "not a whole"),
-        (struct.pack("<Q", 4) + b"{no}", "not safetensors"),
-        (safetensors(WHOLE, 20), "truncated"),
-        (safetensors({"w": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 24]}}, 24), "stores w in 24 bytes"),
-    ],
-)
-def test_a_header_that_cannot_be_believed_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(HeaderError, match=words):
-        shapes(tmp_path)
-
-
-def test_an_index_that_names_a_missing_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-00001.safetensors"}}')
-    with pytest.raises(HeaderError, match="model-00001"):
-        shapes(tmp_path)
-
-
-def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(safetensors(WHOLE, 24))
-    more = WHOLE | {"v": {"dtype": "F32", "shape": [1], "data_offsets": [24, 28]}}
-    (tmp_path / "b.safetensors").write_bytes(safetensors(more, 28))
-    index = {"weight_map": {"w": "a.safetensors", "v": "b.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(HeaderError, match="second time"):
-        shapes(tmp_path)
 
 
 def built(job: Job, store: Store) -> None:

@@ -17,8 +17,7 @@ from flows.store import Store
 from quantizers.recipe import Recipe
 from quantizers.request import GroupCost, SensitivityResult
 from tests.flows.conftest import room
-from tests.flows.results import artifact
-from tests.flows.test_plan import job_of, planned
+from tests.flows.results import artifact, job_of, planned
 
 BASE = Recipe(group_size=64)
 DTYPES = {"int3": 3, "int4": 4, "int8": 8}

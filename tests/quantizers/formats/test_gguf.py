@@ -1,7 +1,6 @@
 """GGUF of the streaming engine: the integers and scales of the compressed-tensors artifact, as llama.cpp computes with them."""
 
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,85 +9,33 @@ import numpy as np
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGMLQuantizationType
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from catalog.runtime import RuntimeOptions
 from flows.manifest.choosing import bits_per_weight
 from gates.checks.weights import weights
-from gates.clients import client, transformers, xllamacpp
+from gates.clients import client
 from gates.evaluation import readers
 from quantizers.entrypoint import run
-from quantizers.errors import QuantizeError
-from quantizers.formats.limits import Facts, refusal
 from quantizers.recipe import Recipe
-from quantizers.request import Calibration, Request
-from tests.quantizers.families.tiny_models import make
-from tests.quantizers.models import DEMO, edit_json, edit_tensors
+from quantizers.request import Request
+from tests.quantizers.formats.gguf_models import (
+    ARCHITECTURES,
+    IDS,
+    NEAR,
+    RECIPES,
+    TEXTS,
+    load,
+    off,
+    quantized,
+    saved,
+    tensors_of,
+    twin,
+)
+from tests.quantizers.models import DEMO, edit_json
 
 pytestmark = pytest.mark.xdist_group("gguf")
-
-ARCHITECTURES = ("llama", "llama-biased", "mistral", "qwen2", "qwen3", "gemma", "phi3")
-RECIPES: dict[str, dict[str, Any]] = {
-    "Q4_0": {"overrides": {"*.down_proj": "int8", "*.o_proj": "int4_fullrange"}},
-    "Q4_1": {"symmetric": False},
-}
-NEAR = 0.15
-"""llama.cpp rounds activations to eight bits, and the noise grows in models of large random weights."""
-IDS = torch.arange(48) * 37 % 2000
-SIZES = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 2048, "max_position_embeddings": 512}
-TEXTS = [json.loads(line)["text"] for line in (DEMO / "evaluation.jsonl").open()][:20]
-WORDS = [
-    "don't we'll  two spaces\tand a tab\n\n\na line 1234567 x=3.14; Grüße 你好 🙂",
-    "",
-    " ",
-    "I'M <s> here</s>",
-    *TEXTS,
-]
-
-
-def saved(kind: str, directory: Path, dtype: torch.dtype = torch.bfloat16, **changed: Any) -> Path:
-    """A tiny random model with the demo's tokenizer; heads are wider than their share of the model where that may be."""
-    wide = {"head_dim": 32} if kind.partition("-")[0] in ("llama", "qwen3", "gemma") else {}
-    window: dict[str, Any] = {"sliding_window": None} if kind in ("mistral", "phi3") else {}
-    make(kind, **SIZES, **wide, **window, **changed).to(dtype).save_pretrained(directory)
-    return with_tokenizer(directory)
-
-
-def with_tokenizer(model: Path) -> Path:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(DEMO / "model" / name, model / name)
-    return model
-
-
-def quantized(model: Path, out: Path, **recipes: dict[str, Any]) -> Path:
-    """Each recipe in both formats: `name`, and `name.gguf`."""
-    both = {}
-    for name, recipe in recipes.items():
-        both[name] = Recipe(group_size=32, **recipe)
-        both[f"{name}.gguf"] = Recipe(group_size=32, format="gguf", **recipe)
-    text = Calibration(documents=DEMO / "calibration.jsonl", samples=8, tokens=64)
-    run(Request(model=model, targets=both, calibration=text), out)
-    return out
-
-
-def tensors_of(artifact: Path) -> dict[str, Any]:
-    return {tensor.name: tensor for tensor in GGUFReader(artifact / "model.gguf").tensors}
-
-
-def load(artifact: Path, format_: str = "gguf") -> client.Loaded:
-    return client.load(artifact, format_, RuntimeOptions(), "text-generation")
-
-
-def twin(artifact: Path) -> transformers.Model:
-    """The compressed-tensors artifact in float32."""
-    return transformers.load(artifact, "transformers.AutoModelForCausalLM", "CPU", dtype=torch.float32)
-
-
-def off(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((actual - expected).norm() / expected.norm())
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -285,138 +232,3 @@ def test_a_sliding_window_that_llama_cpp_does_not_have_bounds_the_context(tmp_pa
     out = quantized(model, tmp_path, t={})
     assert load(out / "t.gguf").context == 128
     assert "context_length is 128 of 512" in (out / "result.json").read_text()
-
-
-TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
-LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-def byte_level(pattern: str | None, **options: Any) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(**options))
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
-    if pattern is not None:
-        from tokenizers import Regex
-
-        split = pre_tokenizers.Split(Regex(pattern), "isolated")
-        whole = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer.pre_tokenizer, tokenizer.decoder = whole, decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(WORDS * 3, trainer)
-    return tokenizer
-
-
-def pieces(prefix: bool) -> Tokenizer:
-    """As Llama 2 and Gemma have it: bytes for what is no piece, and spaces that are written as ▁."""
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    replace = normalizers.Replace(" ", "▁")
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replace]) if prefix else replace
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=special, max_token_length=12)
-    tokenizer.train_from_iterator([text.replace(" ", " ") for text in TEXTS], trainer)
-    state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = state["added_tokens"][:3]
-    tokenizer = Tokenizer.from_str(json.dumps(state))
-    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
-    )
-    return tokenizer
-
-
-def begun(tokenizer: Tokenizer) -> Tokenizer:
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
-    )
-    return tokenizer
-
-
-TOKENIZERS = {
-    "gpt-2": lambda: byte_level(None),
-    "llama-3": lambda: begun(byte_level(LLAMA_3, ignore_merges=True)),
-    "qwen2": lambda: byte_level(LLAMA_3.replace("{1,3}", "")),
-    "llama-2": lambda: begun(pieces(True)),
-    "gemma": lambda: begun(pieces(False)),
-}
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_llama_cpp_splits_text_as_the_original_s_tokenizer(name, tmp_path):
-    model = saved("llama", tmp_path / "model")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=TOKENIZERS[name](), bos_token="<s>", eos_token="</s>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(model)
-    run(Request(model=model, targets={"t": Recipe(format="gguf", group_size=32)}), tmp_path)
-    original = AutoTokenizer.from_pretrained(model)
-    check = xllamacpp.tokenizers(tmp_path / "t", original, WORDS)
-    assert check.passed, check.detail
-    assert len({token for text in WORDS for token in original(text)["input_ids"]}) > 200
-    original.chat_template = TEMPLATE + " "
-    assert "chat template" in xllamacpp.tokenizers(tmp_path / "t", original, WORDS).detail
-    other = AutoTokenizer.from_pretrained(DEMO / "model")
-    assert "splits" in xllamacpp.tokenizers(tmp_path / "t", other, WORDS).detail
-
-
-def unigram(model: Path) -> None:
-    state = json.loads((model / "tokenizer.json").read_text())
-    state["model"] = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]], "byte_fallback": False}
-    (model / "tokenizer.json").write_text(json.dumps(state))
-
-
-def digits(model: Path) -> None:
-    edit_json(model / "tokenizer.json", lambda state: state.update(pre_tokenizer={"type": "Whitespace"}))
-
-
-def config(**changed: Any) -> Any:
-    return lambda model: edit_json(model / "config.json", lambda config: config.update(changed))
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "words"),
-    [
-        ("gpt_neox", lambda model: None, "holds model types gemma, llama, mistral, phi3, qwen2, qwen3"),
-        ("llama", config(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), "by 'dynamic'"),
-        ("llama", config(hidden_act="gelu"), "has activation silu"),
-        ("llama", unigram, "type 'Unigram'"),
-        ("llama", digits, "splits text in a way"),
-        ("llama", lambda model: (model / "tokenizer.json").unlink(), "read from tokenizer.json"),
-        ("qwen3", config(attention_bias=True), "no biases in its attention"),
-    ],
-)
-def test_what_llama_cpp_does_not_compute_is_refused_before_the_pass(kind, change, words, tmp_path):
-    model = saved(kind, tmp_path / "model") if kind != "gpt_neox" else tmp_path / "model"
-    if kind == "gpt_neox":
-        make(kind, hidden_size=64).save_pretrained(model)
-        with_tokenizer(model)
-    change(model)
-    if "attention_bias" in words or "biases" in words:
-        edit_tensors(model, lambda tensors: tensors.update(biases(tensors)))
-    with pytest.raises(QuantizeError, match=words) as refused:
-        run(Request(model=model, targets={"t": Recipe(format="gguf", group_size=32)}), tmp_path / "out")
-    assert "Use format compressed-tensors" in str(refused.value)
-    assert not (tmp_path / "out" / ".work").exists()
-
-
-def biases(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    attention = [name for name in tensors if "self_attn" in name and name.endswith("_proj.weight")]
-    return {
-        name.replace(".weight", ".bias"): torch.zeros(len(tensors[name]), dtype=torch.bfloat16) for name in attention
-    }
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"group_size": 64}, "which holds 32"),
-        ({"dtype": "int8", "symmetric": False}, "no zero point there"),
-        ({"dtype": "int3"}, "cannot hold dtype int3"),
-    ],
-)
-def test_recipes_that_no_block_holds(fields, words):
-    with pytest.raises(ValueError, match=words):
-        Recipe(**{"format": "gguf", "group_size": 32, **fields})
-
-
-def test_a_task_that_its_client_has_no_part_in_is_refused():
-    facts = Facts(None, {"model_type": "llama"}, {}, {}, "feature-extraction", True)
-    assert "used for no feature extraction" in str(refusal("gguf", facts))
