@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.manifest.model import Evaluation
-from flows.planning.coefficients import MAPPED, SCORING, UNPACKING
+from flows.planning.coefficients import DESCRIBED, MAPPED, SCORING, UNPACKING
 from flows.planning.jobs import Job
 from flows.planning.original_memory import FILLED, budget_of, longest_row, scored_shape
 from flows.planning.shape import Shape
@@ -43,7 +43,7 @@ def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
     made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden) + 2 * ABREAST_TOKENS * shape.hidden
     # Of both models' files.
     mapped = 2 * min(shape.bytes, MAPPED)
-    return SCORING.memory_bytes + mapped + int(weights) + made + UNPACKING.logit * tokens * shape.vocabulary
+    return SCORING.memory_bytes + mapped + int(weights) + made + DESCRIBED * tokens * shape.vocabulary
 
 
 def _stock(shape: Shape, width: float) -> float:

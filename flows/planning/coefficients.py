@@ -110,6 +110,10 @@ class Scoring:
     """Bytes for each logit of the long row."""
 
 
+DESCRIBED = 12
+"""Bytes for each logit of a batch of streamed rows: while one row is described, all are there, three times over in float32."""
+
+
 @dataclass(frozen=True)
 class Unpacking:
     """What an artifact adds that is unpacked block by block while it is scored."""
@@ -118,13 +122,11 @@ class Unpacking:
     """Weights a second."""
     copies: float
     """Bytes for each weight of a block on its way."""
-    logit: int
-    """Bytes for each logit of a batch."""
     beside: float
     """What the stock loader takes for tensors beside blocks, over their bytes."""
 
 
-UNPACKING = Unpacking(rate=3e8, copies=2.0, logit=6, beside=1.15)
+UNPACKING = Unpacking(rate=3e8, copies=2.0, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 2.3)
 ARTIFACTS = {

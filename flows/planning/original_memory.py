@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from catalog.tasks import TASKS
 from flows.machine_memory import memory_bytes
 from flows.manifest.model import Evaluation
-from flows.planning.coefficients import MAPPED, ORIGINAL
+from flows.planning.coefficients import DESCRIBED, MAPPED, ORIGINAL
 from flows.planning.jobs import Job
 from flows.planning.shape import Shape, shape_of
 from flows.planning.text_size import size_of
@@ -82,5 +82,4 @@ def _working(shape: Shape, evaluation: Evaluation) -> int:
     weights = 6 * max(shape.largest, *shape.blocks, 0)
     made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden) + 4 * ABREAST_TOKENS * shape.hidden
     mapped = min(shape.bytes, MAPPED)
-    # Of the batch that is described, its logits are there in float32 three times over.
-    return ORIGINAL.process.memory_bytes + mapped + weights + made + 2 * ORIGINAL.long * tokens * shape.vocabulary
+    return ORIGINAL.process.memory_bytes + mapped + weights + made + DESCRIBED * tokens * shape.vocabulary
