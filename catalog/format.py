@@ -95,6 +95,8 @@ class Format:
     """Whether peft trains adapters beside its packed weights."""
     small_in_memory: bool = True
     """Whether the client keeps the weights packed; if not, the artifact is small on disk alone."""
+    streamer: str | None = None
+    """The module of `gates.clients` that holds a part of its weights at a time (`judge: streamed`); None: there is none."""
     interpreter: str | None = None
     """What its client runs under (`catalog.interpreters`); None: our own."""
     multiplies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

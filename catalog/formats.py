@@ -31,6 +31,7 @@ FORMATS: dict[str, Format] = {
             vllm=True,
             # transformers unpacks it at the first forward.
             small_in_memory=False,
+            streamer="unpacked",
         ),
         Format(
             "bitsandbytes",
@@ -79,6 +80,7 @@ FORMATS: dict[str, Format] = {
                 Runtime("OpenVINO GenAI", "openvino-genai", GENAI, meter="gates.clients.openvino_genai"),
                 sentences("openvino"),
             ),
+            streamer="optimum_intel_parts",
             drafts=Runtime("OpenVINO GenAI and its draft", "openvino-genai", GENAI_DRAFTED),
             prefix="ov",
         ),

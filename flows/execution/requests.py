@@ -13,6 +13,7 @@ from flows.execution import fetch as fetching
 from flows.manifest.model import Rung
 from flows.manifest.texts import Texts
 from flows.planning.artifact_memory import streaming
+from flows.planning.cost import weights_bytes
 from flows.planning.jobs import Job
 from flows.planning.kinds import EVIDENCE, Artifact, Documents, Judged
 from flows.planning.original_memory import held
@@ -159,13 +160,13 @@ def evidence(
         speed=job.manifest.gates.speed is not None,
         overflow=job.manifest.gates.overflow is not None,
         runtime=job.runtime(rung),
-        streamed=_streamed(job) if job.streams(rung) else None,
+        streamed=_streamed(job, rung) if job.streams(rung) else None,
         draft=_draft(job),
     )
 
 
-def _streamed(job: Job) -> Streamed:
-    how = streaming(job)
+def _streamed(job: Job, rung: Rung) -> Streamed:
+    how = streaming(job, rung, weights_bytes(job.original, rung))
     return Streamed(hold_bytes=how.hold_bytes, stock_blocks=how.stock_blocks)
 
 

@@ -9,20 +9,27 @@ from flows.manifest.yaml_source import Source
 
 
 def refuse_unstreamed(source: Source, manifest: Manifest) -> None:
-    """Raise ManifestError where nothing is unpacked, and for tasks and gates that need artifacts to generate."""
+    """Raise ManifestError where nothing is streamed, and for devices, tasks and gates that need all of an artifact at once."""
     if manifest.judge == "stock":
         return
-    unpacked = [
-        target.name
+    streamed = [
+        target
         for target in manifest.targets.values()
-        if any(not FORMATS[rung.recipe.format].small_in_memory for rung in target.rungs)
+        if any(FORMATS[rung.recipe.format].streamer for rung in target.rungs)
     ]
-    if not unpacked:
-        formats = ", ".join(format_.name for format_ in FORMATS.values() if not format_.small_in_memory)
+    if not streamed:
+        formats = " and ".join(format_.name for format_ in FORMATS.values() if format_.streamer)
         raise source.error(
             ("judge",),
-            f"is streamed, which is for format {formats}: the stock loaders of these targets keep weights packed",
+            f"is streamed, which is for formats {formats}: artifacts of these targets are loaded whole",
         )
+    for target in streamed:
+        if target.runtime.device != "CPU":
+            raise source.error(
+                ("targets", target.name),
+                f"is for {target.runtime.device}, and what is streamed (judge) is scored on the CPU; put this target in a "
+                "manifest of its own",
+            )
     task = TASKS[manifest.model.task]
     if not task.generates:
         raise source.error(
@@ -33,9 +40,16 @@ def refuse_unstreamed(source: Source, manifest: Manifest) -> None:
     running = [name for name, gate in gates.asked() if gate.generates or name == "speed"]
     if gates.tasks:
         running.append("tasks")
+    openvino = [target.name for target in streamed if any(rung.recipe.format == "openvino" for rung in target.rungs)]
+    if gates.overflow and openvino:
+        raise source.error(
+            ("gates", "overflow"),
+            f"looks at all of a graph at once, and target {openvino[0]} is streamed (judge); leave the gate out, or put that "
+            "target in a manifest of its own",
+        )
     if running:
         raise source.error(
             ("gates", running[0]),
-            f"runs the stock loader, and target {unpacked[0]} is streamed (judge); leave the gate out, or put that target in "
-            "a manifest of its own",
+            f"runs the stock loader, and target {streamed[0].name} is streamed (judge); leave the gate out, or put that "
+            "target in a manifest of its own",
         )

@@ -1,15 +1,20 @@
-"""How an artifact that its stock loader unpacks whole is scored in less memory: `judge: streamed` of a manifest."""
+"""How an artifact is scored in less memory than its stock loader takes: `judge: streamed` of a manifest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from flows.manifest.model import Evaluation
-from flows.planning.coefficients import DESCRIBED, MAPPED, SCORING, UNPACKING
+from catalog.formats import FORMATS
+from flows.manifest.model import Evaluation, Rung
+from flows.planning.coefficients import ARTIFACTS, DESCRIBED, MAPPED, SCORING, UNPACKING
 from flows.planning.jobs import Job
 from flows.planning.original_memory import FILLED, budget_of, longest_row, scored_shape
 from flows.planning.shape import Shape
 from gates.evaluation.lengths import ABREAST_TOKENS, LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
+
+PART_BYTES = 1 << 28
+"""Of weights that a part of a graph has, if a block has less: smaller ones are cut out and compiled for nothing."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,20 @@ class Streaming:
 
     memory_bytes: int
     hold_bytes: int
-    """Of unpacked weights that stay in memory."""
+    """Of weights that stay in memory: unpacked, or as they are stored in a part of a graph."""
     stock_blocks: int
     """The first blocks that the stock loader can hold: all of them, where there is room."""
 
 
-def streaming(job: Job) -> Streaming:
-    """Return how the artifacts of a job are scored block by block; the stock loader holds one block at the least."""
+def streaming(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
+    """Return how the artifact of a rung, of which so many bytes are predicted, is scored block by block."""
+    streamer = FORMATS[rung.recipe.format].streamer
+    assert streamer, f"{rung.recipe.format} is loaded whole"
+    return _HOW[streamer](job, rung, artifact_bytes)
+
+
+def _unpacked(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
+    """Of weights that are unpacked; the stock loader holds one block at the least."""
     shape, budget = scored_shape(job), budget_of(job)
     width = shape.bytes / max(1, shape.elements)
     least = _working(shape, job.manifest.evaluation, width) + longest_row(job, shape, 2)
@@ -34,6 +46,23 @@ def streaming(job: Job) -> Streaming:
     around = _stock(shape, width)
     blocks = max(1, min(len(shape.blocks), int((budget - around) // block)))
     return Streaming(max(least + hold, int(around + blocks * block)), hold, blocks)
+
+
+def _parts(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
+    """Of a graph that is run a part at a time, by a runtime that keeps weights mapped and packs a copy of them."""
+    shape, evaluation, scoring = scored_shape(job), job.manifest.evaluation, ARTIFACTS["optimum.intel"]
+    block = artifact_bytes * max(shape.blocks, default=1) // max(1, shape.elements)
+    head = (1 if rung.recipe.embeddings else 2) * shape.largest
+    part = max(block, min(PART_BYTES, artifact_bytes))
+    around = scoring.process.memory_bytes + min(shape.bytes, MAPPED)
+    tokens = LONG_ROWS * evaluation.tokens
+    made = 4 * tokens * (3 * shape.widest + 8 * shape.hidden) + 4 * ABREAST_TOKENS * shape.hidden
+    compared = scoring.compared * min(shape.largest, scoring.at_once or shape.largest)
+    logits = max(DESCRIBED * tokens * shape.vocabulary, longest_row(job, shape, 4))
+    memory = around + max(compared, scoring.copies * max(part, head) + made + logits)
+    room = budget_of(job) - around - 4 * STOCK_TOKENS * (3 * shape.widest + 8 * shape.hidden)
+    blocks = max(1, min(len(shape.blocks), int(FILLED * room // (scoring.copies * block))))
+    return Streaming(max(memory, around + scoring.copies * blocks * block), part, blocks)
 
 
 def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
@@ -50,3 +79,7 @@ def _stock(shape: Shape, width: float) -> float:
     """What the stock loader holds beside blocks: tensors that are mapped, and logits of a few rows."""
     beside = shape.elements - sum(shape.blocks)
     return SCORING.memory_bytes + UNPACKING.beside * width * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
+
+
+_HOW: Mapping[str, Callable[[Job, Rung, int], Streaming]] = {"unpacked": _unpacked, "optimum_intel_parts": _parts}
+"""By `catalog.format.Format.streamer`."""

@@ -16,7 +16,7 @@ from catalog.tasks import TASKS
 from flows.manifest.model import Evaluation, Manifest, Rung
 from flows.manifest.texts import Texts
 from flows.planning import coefficients as measured
-from flows.planning.artifact_memory import streaming
+from flows.planning.artifact_memory import Streaming, streaming
 from flows.planning.calibrated_rows import calibrated_rows
 from flows.planning.coefficients import Scoring
 from flows.planning.jobs import Job
@@ -197,7 +197,8 @@ def gating(job: Job, rung: Rung, artifact_bytes: int, scored: int | None = None)
     documents, tokens = _rows(job.manifest, shape_of(job.original))
     read = (scored or looks(job, rung, documents)[0]) * tokens
     if job.streams(rung):
-        return Cost(streaming(job).memory_bytes, 0, _streaming_seconds(shape, job, read))
+        how = streaming(job, rung, artifact_bytes)
+        return Cost(how.memory_bytes, 0, _streaming_seconds(shape, job, rung, how, read))
     scoring = measured.ARTIFACTS[made.client.module]
     # What is unpacked whole stays mapped as it was packed.
     packed = scoring.copies * artifact_bytes if made.small_in_memory else shape.bytes + artifact_bytes
@@ -215,16 +216,19 @@ def _compared(scoring: Scoring, shape: Shape) -> int:
     return scoring.compared * min(shape.largest, max(beside, shape.widest * shape.hidden))
 
 
-def _streaming_seconds(shape: Shape, job: Job, tokens: float) -> float:
-    """Price `tokens` of documents, a long row and the first tokens of continuations, all blocks unpacked for each batch."""
-    run = tokens + LONG_ROWS * job.manifest.evaluation.tokens
-    held = streaming(job).hold_bytes * shape.elements // max(1, shape.bytes)
+def _streaming_seconds(shape: Shape, job: Job, rung: Rung, how: Streaming, tokens: float) -> float:
+    """Price `tokens` of documents, a long row and the first tokens of continuations, all blocks brought for each batch."""
+    made = FORMATS[rung.recipe.format]
+    scoring, run = measured.ARTIFACTS[made.client.module], tokens + LONG_ROWS * job.manifest.evaluation.tokens
     readings = run // ABREAST_TOKENS + measured.FURTHER_READINGS + sum(rows.rows for rows in read_besides(job))
-    unpacked = max(0, sum(shape.blocks) - held) * readings / measured.UNPACKING.rate
-    scoring = measured.ARTIFACTS["transformers"]
+    if made.small_in_memory:
+        brought = scoring.block * len(shape.blocks) * readings
+    else:
+        held = how.hold_bytes * shape.elements // max(1, shape.bytes)
+        brought = max(0, sum(shape.blocks) - held) * readings / measured.UNPACKING.rate
     operations = 2 * shape.read * run / scoring.rate + scoring.logit * run * shape.vocabulary
     alone = scoring.process.seconds + scoring.weight * shape.elements
-    return alone + unpacked + operations / cores() + _long_seconds(scoring, shape, job)
+    return alone + brought + operations / cores() + _long_seconds(scoring, shape, job)
 
 
 def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:

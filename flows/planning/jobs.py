@@ -182,8 +182,8 @@ class Job:
         return {"device": self.target.runtime.device, **({"runtime": said} if said else {}), **judge}
 
     def streams(self, rung: Rung) -> bool:
-        """Whether the artifact of a rung is unpacked a block at a time when it is scored."""
-        return self.manifest.judge == "streamed" and not FORMATS[rung.recipe.format].small_in_memory
+        """Whether the artifact of a rung is scored a block at a time."""
+        return self.manifest.judge == "streamed" and FORMATS[rung.recipe.format].streamer is not None
 
     @property
     def _drafted(self) -> dict[str, Any]:

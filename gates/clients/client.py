@@ -142,7 +142,34 @@ class Matrix:
     row_bytes: int
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What is said of some rows by the first blocks of an artifact, run by the stock loader and as they are streamed."""
+
+    which: str
+    """What the stock loader ran, in words."""
+    what: str
+    """What it says: logits, or what it would go on with."""
+    theirs: Sequence[Tensor]
+    """Of each row, (tokens, …), in the dtype that it computes with."""
+    ours: Sequence[Tensor]
+    fault: str | None = None
+    """Why the two cannot be compared."""
+
+
 TokenizerCheck = Callable[[Path, Any, list[str]], Check]
+
+
+class Streamer(Protocol):
+    """A module that loads artifacts a part at a time."""
+
+    def load(self, path: Path, loader: str, hold_bytes: int, device: str, **options: Any) -> Loaded:
+        """Open an artifact for the class of that full name; of its weights, so many bytes may stay in memory."""
+
+    def first_blocks(
+        self, path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
+    ) -> Beginning:
+        """Run so many blocks as the stock loader runs them and as they are streamed, for token ids, int64 (tokens,) each."""
 
 
 class Client(Protocol):
@@ -171,20 +198,35 @@ def client_of(format_: str) -> Client:
     return cast(Client, import_module(f"gates.clients.{LOADABLE[format_].client.module.replace('.', '_')}"))
 
 
+def streamer_of(format_: str) -> Streamer:
+    """What loads artifacts of a format a part at a time."""
+    return cast(Streamer, import_module(f"gates.clients.{LOADABLE[format_].streamer}"))
+
+
+def first_blocks(
+    path: Path, format_: str, runtime: RuntimeOptions, task: str, blocks: int, rows: Sequence[Tensor]
+) -> Beginning:
+    """Run the first blocks of an artifact as its stock loader runs them, and as they are streamed.
+
+    rows: token ids, int64 (tokens,) each. Raises whatever the client raises.
+    """
+    row = LOADABLE[format_]
+    options = {**dict(row.options), **runtime.arguments(row)}
+    return streamer_of(format_).first_blocks(
+        path, row.loader(task, named(path)), blocks, rows, runtime.device, **options
+    )
+
+
 def load(path: Path, format_: str, runtime: RuntimeOptions, task: str, hold_bytes: int | None = None) -> Loaded:
     """Load an artifact as its user will, with the client's own defaults but for what `runtime` says.
 
     hold_bytes: of its weights, unpacked, that may stay in memory; None: all. Raises whatever the client raises.
     """
     row = LOADABLE[format_]
-    loader = row.loader(task, named(path))
-    loaded: Loaded
+    loader, options = row.loader(task, named(path)), {**dict(row.options), **runtime.arguments(row)}
     if hold_bytes is not None:
-        from gates.clients import unpacked
-
-        loaded = unpacked.load(path, loader, hold_bytes)
+        loaded = streamer_of(format_).load(path, loader, hold_bytes, runtime.device, **options)
     else:
-        options = {**dict(row.options), **runtime.arguments(row)}
         loaded = client_of(format_).load(path, loader, runtime.device, **options)
     loaded.path = path
     if row.method != loaded.method:

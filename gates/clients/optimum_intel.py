@@ -34,7 +34,7 @@ AT_ONCE = 1024
 AT_ONCE_WEIGHTS = 1 << 24
 """Weights that are unpacked at once: a head of half a billion would take 4 GB, and one of 65 million 0.8."""
 
-_HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
+HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
 THREADS = "INFERENCE_NUM_THREADS"
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
 _DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
@@ -117,25 +117,31 @@ class Model(transformers.Model):
             return renamed(self.model.auto_model_class.from_config(self.model.config), stored)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Fold the constants below each matrix product's second input with OpenVINO itself."""
-        import openvino
+        """Fold the constants of each graph."""
+        for graph in _parts(self.model):
+            yield from weights_of(graph.model)
 
-        core = openvino.Core()
-        for operation in (each for graph in _parts(self.model) for each in graph.model.get_ordered_ops()):
-            if operation.get_type_name() != "MatMul":
-                continue
-            source = operation.input_value(1)
-            constants = _constants(source.get_node())
-            if constants is None:
-                continue
-            name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-            transposed = operation.get_attributes()["transpose_b"]
-            for dense in _dense(core, _by_itself(source.get_node()), transposed):
-                if dense.dim() == 3:
-                    # One matrix of all experts, whose name has a star for their number.
-                    yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
-                else:
-                    yield name, dense
+
+def weights_of(graph: Any) -> Iterator[tuple[str, Tensor]]:
+    """Fold the constants below each matrix product's second input with OpenVINO itself."""
+    import openvino
+
+    core = openvino.Core()
+    for operation in graph.get_ordered_ops():
+        if operation.get_type_name() != "MatMul":
+            continue
+        source = operation.input_value(1)
+        constants = _constants(source.get_node())
+        if constants is None:
+            continue
+        name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
+        transposed = operation.get_attributes()["transpose_b"]
+        for dense in _dense(core, _by_itself(source.get_node()), transposed):
+            if dense.dim() == 3:
+                # One matrix of all experts, whose name has a star for their number.
+                yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
+            else:
+                yield name, dense
 
 
 def _dense(core: Any, node: Any, transposed: bool) -> Iterator[Tensor]:
@@ -230,16 +236,19 @@ def load(path: Path, loader: str, device: str, **options: Any) -> Model:
         )
         model.compile()
     told = _properties(model)
-    return Model(model, {name: told[name] for name in _HINTS if name in told}, faults, cache=cache)
+    return Model(model, {name: told[name] for name in HINTS if name in told}, faults, cache=cache)
 
 
 def _properties(model: Any) -> dict[str, str]:
-    """What OpenVINO computes with, by its own names, as far as the device has such a thing."""
     # Decoders hold a request of the compiled model, encoders the compiled model itself.
     request = _parts(model)[-1].request
-    compiled = getattr(request, "get_compiled_model", lambda: request)()
+    return properties_of(getattr(request, "get_compiled_model", lambda: request)())
+
+
+def properties_of(compiled: Any) -> dict[str, str]:
+    """Return what OpenVINO computes with, by its own names, as far as the device has such a thing."""
     supported = {str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES")}
-    return {name: str(compiled.get_property(name)) for name in (*_HINTS, THREADS) if name in supported}
+    return {name: str(compiled.get_property(name)) for name in (*HINTS, THREADS) if name in supported}
 
 
 def damage(artifact: Path) -> str | None:

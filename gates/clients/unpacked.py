@@ -7,18 +7,22 @@ is done. `gates.checks.stock` holds this against the stock loader.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
 from transformers.modeling_utils import local_torch_dtype
 from transformers.quantizers import AutoHfQuantizer
+from transformers.utils import logging
 
-from gates.clients import streamed
+from gates.clients import streamed, transformers
+from gates.clients.client import Beginning, Loaded
 from gates.clients.sources import faults, sources
 from gates.clients.stored import StoredTensors
 from gates.clients.transformers import method_of
@@ -58,15 +62,72 @@ class Unpacked(Mapping[str, Tensor]):
         return len(self._parts)
 
 
-def load(path: Path, loader: str, hold_bytes: int, blocks: int | None = None) -> streamed.Model:
+def load(path: Path, loader: str, hold_bytes: int, device: str, **options: Any) -> streamed.Model:
     """Open an artifact of compressed-tensors for the dtype that its configuration names.
 
     Args:
         path: its directory.
         loader: full name of the stock class that loads it.
         hold_bytes: of weights, unpacked, that may stay in memory.
-        blocks: the first that are run; None: all.
+        device: the CPU, where all that is streamed is scored.
+        options: none that matters here.
     """
+    return _load(path, loader, hold_bytes, None)
+
+
+def first_blocks(
+    path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
+) -> Beginning:
+    """Load the first blocks with the stock loader, then stream them, and ask both for logits.
+
+    Args:
+        path: of the artifact.
+        loader: full name of the stock class.
+        blocks: how many the stock loader can hold.
+        rows: token ids, int64 (tokens,) each.
+        device: the CPU, where all that is streamed is scored.
+        options: none that matters here.
+    """
+    real = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    # All at once: each reading of the weights unpacks all of them.
+    given = {"input_ids": pad_sequence(list(rows), batch_first=True), "attention_mask": real}
+    config = cut(path, blocks)
+    run, whole = (each.get_text_config().num_hidden_layers for each in (config, cut(path, None)))
+    theirs, method = _stock(path, loader, config, given)
+    model = _load(path, loader, 0, run)
+    which, what = f"the first {run} of {whole} blocks", "logits"
+    if method != model.method:
+        fault = f"loads with quantization {method or 'none'}, where {model.method} is streamed"
+        return Beginning(which, what, (), (), fault)
+    ours = _logits(model, given)
+    del model
+    gc.collect()
+    theirs_, ours_ = ([row[count] for row, count in zip(each, real.bool(), strict=True)] for each in (theirs, ours))
+    return Beginning(which, what, theirs_, ours_)
+
+
+def _stock(path: Path, loader: str, config: Any, given: Mapping[str, Tensor]) -> tuple[Tensor, str | None]:
+    """Logits of the stock loader, and the quantization it loaded with."""
+    verbosity = logging.get_verbosity()
+    # It tells all tensors of the blocks that are left out.
+    logging.set_verbosity_error()
+    try:
+        loaded = transformers.load(path, loader, "CPU", config=config)
+    finally:
+        logging.set_verbosity(verbosity)
+    said, method = _logits(loaded, given), loaded.method
+    del loaded
+    gc.collect()  # hooks of its modules refer to these, so that its weights would stay for a while
+    return said, method
+
+
+def _logits(loaded: Loaded, given: Mapping[str, Tensor]) -> Tensor:
+    """What is said of all rows, (rows, tokens, vocabulary)."""
+    return loaded.outputs(given)["logits"]
+
+
+def _load(path: Path, loader: str, hold_bytes: int, blocks: int | None) -> streamed.Model:
+    """As `load`; `blocks`: the first that are run, all where it is None."""
     config = cut(path, blocks)
     dtype, stored = config.dtype or torch.float32, StoredTensors(path)
     packed = _packed(path, loader, config, dtype)

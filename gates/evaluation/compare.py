@@ -12,11 +12,11 @@ from catalog.progress import report
 from catalog.reading import rows as reading
 from catalog.tasks import TASKS
 from gates.checks import behaviour, files, names, stock, weights
-from gates.clients.client import Loaded, client_of, load
+from gates.clients.client import Loaded, client_of, first_blocks, load
 from gates.errors import GateError
 from gates.evaluation import baseline, drafting, readers, speed, tasks
 from gates.evaluation.findings import Findings
-from gates.evaluation.lengths import STOCK_ROWS
+from gates.evaluation.lengths import STOCK_ROWS, STOCK_TOKENS
 from gates.evaluation.readers import Readers
 from gates.evidence import Check, Evidence, Sizes
 from gates.judging.summary import summarize
@@ -193,8 +193,9 @@ def _stock(request: EvidenceRequest, blocks: int, previous: Evidence | None) -> 
     if known := _known(previous, stock.NAME):
         return known
     stored = Stored(request.baseline / "documents")
-    rows = [stored.read(index)["ids"].long() for index in range(min(STOCK_ROWS, len(stored)))]
-    return stock.agrees(request.artifact, _loader(request), blocks, rows)
+    rows = [stored.read(index)["ids"].long()[:STOCK_TOKENS] for index in range(min(STOCK_ROWS, len(stored)))]
+    said = first_blocks(request.artifact, request.format, request.runtime, request.task, blocks, rows)
+    return stock.agrees(said, _loader(request))
 
 
 def _put_tasks(request: EvidenceRequest, loaded: Loaded, tokenizer: Any, findings: Findings) -> None:

@@ -147,10 +147,11 @@ def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
     )
     rung = single.target.rungs[0]
     if memory == 6_000_000_000:
-        with pytest.raises(ManifestError, match="`judge: streamed` unpacks a block at a time"):
+        with pytest.raises(ManifestError, match="`judge: streamed` scores it a block at a time"):
             check_memory(whole)
     check_memory(read)
-    how, cost = streaming(read), gating(read, rung, weights_bytes(single.original, rung))
+    made = weights_bytes(single.original, rung)
+    how, cost = streaming(read, rung, made), gating(read, rung, made)
     assert how.memory_bytes == cost.memory_bytes <= memory
     assert blocks[0] <= how.stock_blocks <= blocks[1]
     assert whole.verdict(rung).key != read.verdict(rung).key

@@ -67,6 +67,25 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(model, evaluation, baseline, quantize(model, root / "artifact"))
 
 
+@pytest.fixture(scope="session")
+def exported(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The original as IR, its weights rounded to eight bits by the exporter."""
+    from openvino import save_model
+    from openvino_tokenizers import convert_tokenizer
+    from optimum.intel import OVModelForCausalLM
+    from transformers import AutoTokenizer
+
+    out = tmp_path_factory.mktemp("openvino")
+    OVModelForCausalLM.from_pretrained(bench.model, export=True, load_in_8bit=True).save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(bench.model)
+    tokenizer.save_pretrained(out)
+    for graph, name in zip(
+        convert_tokenizer(tokenizer, with_detokenizer=True), ("tokenizer", "detokenizer"), strict=True
+    ):
+        save_model(graph, out / f"openvino_{name}.xml")
+    return out
+
+
 @pytest.fixture
 def copy(bench: Bench, tmp_path: Path) -> Path:
     """A sound artifact to break."""

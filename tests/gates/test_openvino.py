@@ -26,25 +26,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ir")]
 GATES = Gates.model_validate({"size": {"max_ratio": 3.0}, "perplexity": {"max_increase": "5%"}})
 
 
-@pytest.fixture(scope="module")
-def exported(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The original as IR, its weights rounded to eight bits by the exporter."""
-    from openvino import save_model
-    from openvino_tokenizers import convert_tokenizer
-    from optimum.intel import OVModelForCausalLM
-    from transformers import AutoTokenizer
-
-    out = tmp_path_factory.mktemp("openvino")
-    OVModelForCausalLM.from_pretrained(bench.model, export=True, load_in_8bit=True).save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(bench.model)
-    tokenizer.save_pretrained(out)
-    for graph, name in zip(
-        convert_tokenizer(tokenizer, with_detokenizer=True), ("tokenizer", "detokenizer"), strict=True
-    ):
-        save_model(graph, out / f"openvino_{name}.xml")
-    return out
-
-
 def score(bench: Bench, artifact: Path, out: Path) -> Evidence:
     return bench.evidence(artifact, out, format="openvino")
 

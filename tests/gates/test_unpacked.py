@@ -66,7 +66,11 @@ def test_weights_stay_packed_in_the_files(bench: Bench) -> None:
 
 def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [torch.arange(24), torch.arange(7, 90)]
-    assert stock.agrees(bench.artifact, LOADER, 1, rows).passed
+
+    def said() -> client.Beginning:
+        return client.first_blocks(bench.artifact, "compressed-tensors", RuntimeOptions(), "text-generation", 1, rows)
+
+    assert stock.agrees(said(), LOADER).passed
     read = unpacked.Unpacked.__getitem__
 
     def other(self: unpacked.Unpacked, name: str) -> torch.Tensor:
@@ -74,7 +78,7 @@ def test_the_stock_loader_must_say_what_is_streamed(bench: Bench, monkeypatch: p
         return tensor * 1.05 if name.endswith("layers.0.mlp.down_proj.weight") else tensor
 
     monkeypatch.setattr(unpacked.Unpacked, "__getitem__", other)
-    check = stock.agrees(bench.artifact, LOADER, 1, rows)
+    check = stock.agrees(said(), LOADER)
     assert not check.passed and "the first 1 of" in check.detail and "does not give" in check.detail
 
 

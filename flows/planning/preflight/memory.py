@@ -63,7 +63,7 @@ def _steps(job: Job) -> Iterator[tuple[int, str, str]]:
     for rung in job.target.rungs:
         format_, asked = FORMATS[rung.recipe.format], tight if job.streams(rung) else job
         needed = gating(asked, rung, weights_bytes(job.original, rung)).memory_bytes
-        unpacks = "" if format_.small_in_memory else f", because {format_.client.module} unpacks {format_.name}"
-        if unpacks and not job.streams(rung):
-            unpacks += " (`judge: streamed` unpacks a block at a time)"
-        yield needed, f"scoring target {job.target.name}", unpacks
+        why = "" if format_.small_in_memory else f", because {format_.client.module} unpacks {format_.name}"
+        if format_.streamer and not job.streams(rung):
+            why += " (`judge: streamed` scores it a block at a time)"
+        yield needed, f"scoring target {job.target.name}", why
