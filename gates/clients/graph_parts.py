@@ -55,7 +55,8 @@ class Graph:
         # Names are those of a file, and nothing keeps two nodes from having one.
         possible = self._narrow() if len(self.nodes) == len(self.order) else []
         self.cuts = [name for name in possible if cuts is None or name in cuts]
-        self._part_of = self._placed()
+        self._part_of, self._finest = self._placed(self.cuts), self._placed(possible)
+        """The part of each node that no other computes: as it is cut, and if it were cut wherever it may be."""
 
     @property
     def parts(self) -> int:
@@ -86,15 +87,16 @@ class Graph:
         crossing = self._crossing()
         given = [each for each, (home, _) in crossing.items() if home == number and self._is_shape(each) == shapes]
         taken = [each for each, (_, parts) in crossing.items() if number in parts]
-        ends = [
-            node for node in self.order if node.get_type_name() in _ENDS and self._part_of.get(_name(node)) == number
-        ]
-        results = [] if shapes else [node for node in ends if node.get_type_name() == "Result"]
+        ends = [node for node in self.order if self._part_of.get(_name(node)) == number]
+        sinks = [node for node in ends if node.get_type_name() == "Assign"]
+        results = [node for node in ends if node.get_type_name() == "Result" and not shapes]
+        if shapes and given:
+            # States of later blocks would bring these with them.
+            last = max(self._finest[_name(_below(self.nodes[each.node])[0])] for each in given)
+            sinks = [node for node in sinks if self._finest[_name(node)] <= last]
         results += [self._result(each, dtype) for each in given]
         stand_ins = [self._stand_in(each, dtype) for each in taken]
-        return _extracted(
-            [node for node in ends if node.get_type_name() == "Assign"], results, stand_ins, tuple(taken), tuple(given)
-        )
+        return _extracted(sinks, results, stand_ins, tuple(taken), tuple(given))
 
     def gives_shapes(self, number: int) -> bool:
         """Whether other parts ask for the shape of something that this one computes."""
@@ -150,9 +152,8 @@ class Graph:
             furthest = max([furthest, *(places[reader] for reader in readers)])
         return found
 
-    def _placed(self) -> dict[str, int]:
-        """The part of each node that no other computes."""
-        begins = {name: number for number, name in enumerate(self.cuts, 1)}
+    def _placed(self, cuts: Sequence[str]) -> dict[str, int]:
+        begins = {name: number for number, name in enumerate(cuts, 1)}
         written: dict[str, int] = {}
         while True:
             placed: dict[str, int] = {}

@@ -17,6 +17,7 @@ from torch import Tensor
 from catalog.errors import EnvironmentFault
 from gates.clients import transformers
 from gates.clients.client import Matrix, stock_class
+from gates.clients.graph_weights import weights_of
 from gates.clients.instrumented import Instrumented
 from gates.clients.stored import StoredTensors
 from gates.clients.transformers import renamed
@@ -31,13 +32,9 @@ CHARACTERS = 400
 AT_ONCE = 1024
 """Tokens of a long row that are run at once: a graph makes a logit of every token it is given."""
 
-AT_ONCE_WEIGHTS = 1 << 24
-"""Weights that are unpacked at once: a head of half a billion would take 4 GB, and one of 65 million 0.8."""
-
 HINTS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "EXECUTION_DEVICES")
 THREADS = "INFERENCE_NUM_THREADS"
 _WEIGHTS = frozenset({"u2", "u3", "u4", "i4", "u8", "i8", "nf4", "f4e2m1", "f8e4m3", "f8e5m2", "f16", "bf16"})
-_DECOMPRESSION = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Gather"})
 
 
 @dataclass
@@ -117,68 +114,9 @@ class Model(transformers.Model):
             return renamed(self.model.auto_model_class.from_config(self.model.config), stored)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Fold the constants of each graph."""
+        """Decompress the constants of each graph."""
         for graph in _parts(self.model):
             yield from weights_of(graph.model)
-
-
-def weights_of(graph: Any) -> Iterator[tuple[str, Tensor]]:
-    """Fold the constants below each matrix product's second input with OpenVINO itself."""
-    import openvino
-
-    core = openvino.Core()
-    for operation in graph.get_ordered_ops():
-        if operation.get_type_name() != "MatMul":
-            continue
-        source = operation.input_value(1)
-        constants = _constants(source.get_node())
-        if constants is None:
-            continue
-        name = constants[0].removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-        transposed = operation.get_attributes()["transpose_b"]
-        for dense in _dense(core, _by_itself(source.get_node()), transposed):
-            if dense.dim() == 3:
-                # One matrix of all experts, whose name has a star for their number.
-                yield from ((name.replace("*", str(number)), expert) for number, expert in enumerate(dense))
-            else:
-                yield name, dense
-
-
-def _dense(core: Any, node: Any, transposed: bool) -> Iterator[Tensor]:
-    """Fold a weight, float32 (out, in), in parts where it is a large one whose rows are those of its constants."""
-    import openvino
-
-    rows, *rest = node.get_output_shape(0)
-    step = max(1, AT_ONCE_WEIGHTS // max(1, prod(rest)))
-    starts = range(0, rows, step) if transposed and len(rest) == 1 and _divides(node, rows) else range(1)
-    for start in starts:
-        part = _some_rows(node, rows, start, min(start + step, rows)) if len(starts) > 1 else node
-        folded = core.compile_model(openvino.Model([part.output(0)], [], "weight"), "CPU")
-        dense = torch.from_numpy(folded([])[0])  # it is a copy of its own
-        yield dense if transposed else dense.mT
-
-
-def _divides(node: Any, rows: int) -> bool:
-    """Whether a decompression is of constants of whole bytes that have so many rows, or one number."""
-    if node.get_type_name() == "Constant":
-        whole = node.get_output_element_type(0).bitwidth >= 8
-        return bool(whole and (node.get_output_shape(0)[:1] == [rows] or prod(node.get_output_shape(0)) == 1))
-    known = node.get_type_name() in ("Convert", "Subtract", "Multiply")
-    return known and all(_divides(value.get_source_output().get_node(), rows) for value in node.inputs())
-
-
-def _some_rows(node: Any, rows: int, start: int, stop: int) -> Any:
-    """Return a decompression of some rows of its constants."""
-    from openvino import opset13 as ops
-
-    if node.get_type_name() == "Constant":
-        if prod(node.get_output_shape(0)) == 1:
-            return node
-        return ops.slice(node, [start], [stop], [1], [0])
-    below = [_some_rows(value.get_source_output().get_node(), rows, start, stop) for value in node.inputs()]
-    if node.get_type_name() == "Convert":
-        return ops.convert(*below, node.get_element_type())
-    return (ops.subtract if node.get_type_name() == "Subtract" else ops.multiply)(*below)
 
 
 def _parts(model: Any) -> tuple[Any, ...]:
@@ -186,33 +124,6 @@ def _parts(model: Any) -> tuple[Any, ...]:
     if hasattr(model, "vision_embeddings"):
         return (model.vision_embeddings, model.language_model)
     return (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,)
-
-
-def _constants(node: Any) -> list[str] | None:
-    """Names of the constants a weight is decompressed from, its own first; None for anything but a decompression."""
-    if node.get_type_name() == "Constant":
-        return [node.get_friendly_name()]
-    if node.get_type_name() not in _DECOMPRESSION:
-        return None
-    read = node.inputs()[:1] if node.get_type_name() == "Reshape" else node.inputs()
-    below = [_constants(value.get_source_output().get_node()) for value in read]
-    return None if any(names is None for names in below) else [name for names in below for name in names or ()]
-
-
-def _by_itself(node: Any) -> Any:
-    """A decompression that reads constants alone.
-
-    `openvino.Model.reshape`, which optimum-intel calls for all but decoders, makes shapes of weights that have several groups
-    to a row depend on what these are multiplied with (smart reshape); compiling folds them again.
-    """
-    from openvino import opset13 as ops
-
-    kind = node.get_type_name()
-    if kind == "Convert":
-        return ops.convert(_by_itself(node.input_value(0).get_node()), node.get_element_type())
-    if kind != "Reshape" or node.input_value(1).get_node().get_type_name() == "Constant":
-        return node
-    return ops.reshape(node.input_value(0), list(node.get_output_shape(0)), special_zero=False)
 
 
 def load(path: Path, loader: str, device: str, **options: Any) -> Model:

@@ -22,7 +22,8 @@ from torch import Tensor
 from catalog.processes import return_freed_memory
 from gates.clients import graph_parts, optimum_intel, transformers
 from gates.clients.client import Beginning, stock_class
-from gates.clients.optimum_intel import AT_ONCE, HINTS, THREADS, properties_of, weights_of
+from gates.clients.graph_weights import weights_of
+from gates.clients.optimum_intel import AT_ONCE, HINTS, THREADS, properties_of
 from gates.evaluation.activations import Watch
 from gates.evaluation.lengths import ABREAST_TOKENS
 
@@ -155,7 +156,7 @@ class Model(optimum_intel.Model):
         return torch.cat(found)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Fold the constants of one part after the other."""
+        """Decompress the constants of one part after the other."""
         for graph in self.parts.graphs():
             yield from weights_of(graph)
 

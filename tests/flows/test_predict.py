@@ -157,6 +157,22 @@ def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
     assert whole.verdict(rung).key != read.verdict(rung).key
 
 
+def test_a_graph_is_streamed_in_less_than_it_takes_whole(tmp_path: Path) -> None:
+    single = job(tmp_path, "ov-w4-rtn-asym-g64", "8 B")
+    rung = single.target.rungs[0]
+    given = single.manifest.model_copy(update={"memory_bytes": 6_000_000_000})
+    whole, read = (
+        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
+    )
+    with pytest.raises(ManifestError, match="`judge: streamed` scores it a block at a time"):
+        check_memory(whole)
+    check_memory(read)
+    made = weights_bytes(single.original, rung)
+    how, cost = streaming(read, rung, made), gating(read, rung, made)
+    assert how.memory_bytes == cost.memory_bytes <= 6_000_000_000 and 1 < how.stock_blocks < 32
+    assert made / 32 / 2 < how.hold_bytes < made / 8
+
+
 @pytest.mark.parametrize("memory", [None, 6_000_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])
 def test_an_original_is_held_as_far_as_memory_goes(
     memory: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ import torch
 
 from catalog.errors import EnvironmentFault
 from catalog.runtime import RuntimeOptions
-from gates.clients import client, optimum_intel
+from gates.clients import client, graph_weights, optimum_intel
 from gates.errors import GateError
 from gates.evaluation import drafting
 from gates.evaluation.speed import measure
@@ -144,7 +144,7 @@ def test_logits_at_places_of_a_row_in_parts(exported: Path, monkeypatch: pytest.
 def test_a_large_weight_is_unpacked_in_parts(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = client.load(exported, "openvino", RuntimeOptions(), "text-generation")
     whole = dict(loaded.weights())
-    monkeypatch.setattr(optimum_intel, "AT_ONCE_WEIGHTS", 300 * 256)
+    monkeypatch.setattr(graph_weights, "AT_ONCE_WEIGHTS", 300 * 256)
     parts: dict[str, list[torch.Tensor]] = {}
     for name, rows in loaded.weights():
         parts.setdefault(name, []).append(rows)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from bench.tiny import shrunk
 from catalog.runtime import RuntimeOptions
 from gates.checks import stock
 from gates.clients import client, graph_parts, optimum_intel, optimum_intel_parts
@@ -50,6 +52,21 @@ def test_logits_are_those_of_the_whole_graph(exported: Path, compute: str) -> No
     whole, read = (opened(exported, hold, compute=compute) for hold in (None, 0))
     read.expect(ROWS)
     for row in [*ROWS, torch.arange(3, 40)]:
+        assert torch.equal(read.logits(row), whole.logits(row))
+
+
+@pytest.mark.parametrize(("model_type", "parts"), [("gpt2", 5), ("gptj", 3), ("mixtral", 6), ("phi3", 6)])
+def test_every_graph_is_cut_between_its_blocks(model_type: str, parts: int, tmp_path: Path) -> None:
+    from optimum.intel import OVModelForCausalLM
+
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(shrunk(model_type)).save_pretrained(tmp_path / "model")
+    OVModelForCausalLM.from_pretrained(tmp_path / "model", export=True, load_in_8bit=True).save_pretrained(
+        tmp_path / "ir"
+    )
+    whole, read = (opened(tmp_path / "ir", hold) for hold in (None, 0))
+    assert isinstance(read, optimum_intel_parts.Model) and read.parts.count == parts
+    for row in (torch.arange(3, 20), torch.arange(30, 41)):
         assert torch.equal(read.logits(row), whole.logits(row))
 
 

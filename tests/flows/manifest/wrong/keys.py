@@ -190,11 +190,25 @@ KEYS = (
     Wrong("memory in odd units", GOOD + "memory: 4 gigs\n", 6, "memory", ("4GB",)),
     Wrong("a judge that is none", GOOD + "judge: fair\n", 6, "judge", ("allowed: stock, streamed",)),
     Wrong(
-        "nothing that is unpacked",
+        "nothing that can be streamed",
         GOOD.replace("w4-rtn-g32", "nf4") + "judge: streamed\n",
         6,
         "judge",
-        ("is for format compressed-tensors", "keep weights packed"),
+        ("is for formats compressed-tensors and openvino", "are loaded whole"),
+    ),
+    Wrong(
+        "a device that is streamed to",
+        GOOD.replace("w4-rtn-g32", "{preset: ov-w4-rtn-g64, device: GPU}") + "judge: streamed\n",
+        5,
+        "targets.int4",
+        ("is for GPU", "scored on the CPU"),
+    ),
+    Wrong(
+        "activations of a graph that is streamed",
+        GOOD.replace("w4-rtn-g32", "ov-w4-rtn-g64") + "judge: streamed\ngates: {overflow: {}}\n",
+        7,
+        "gates.overflow",
+        ("looks at all of a graph at once", "target int4 is streamed"),
     ),
     Wrong(
         "an encoder that is streamed",
