@@ -5,7 +5,7 @@
 The manifest asks for AWQ with compensated rounding as OpenVINO IR and as its compressed-tensors twin. Each step is a process
 of its own, and its peak is the record's. Of a shape that is too large for the machine or the hour, some counts of blocks
 are run, and a straight line through their peaks says what all blocks take, but for steps that hold as much as `memory:` lets
-them. Scoring the IR is OpenVINO's own affair, which maps it and holds a packed copy: told, and no target of ours.
+them.
 
 Weights are random: they measure cost, and no
 gate that says anything of quality could pass, so that the gate's tolerance is wide.
@@ -41,9 +41,8 @@ targets:
   twin: w4-awq-compensated-asym-g64
 gates: {{divergence: {{max_kld: 2.0}}}}
 """
-FILLED = ("baseline", "gate w4-awq-compensated-asym-g64")
+FILLED = ("baseline", "gate w4-awq-compensated-asym-g64", "gate ov-w4-awq-compensated-asym-g64")
 """Steps that hold what there is room for."""
-STOCK = "gate ov-w4-awq-compensated-asym-g64"
 COLUMNS = (
     Column("blocks", "blocks"),
     Column("name", "step"),
@@ -111,7 +110,7 @@ def main() -> None:
     report("large-law", f"{title}: {whole} blocks by a straight line", LAW, line, whole=False)
     name = "large" if chosen.shape == "8b" else f"large-{chosen.shape}"
     report(name, title, COLUMNS, rows, law=line, whole_blocks=whole, memory_bytes=int(chosen.memory * 1e9))
-    ours = [row for row in rows if row["name"] not in ("in all", STOCK)]
+    ours = [row for row in rows if row["name"] != "in all"]
     over = [(f"{row['blocks']} blocks: {row['name']}", row["peak_bytes"] / 1e9) for row in ours]
     if not verdicts([(f"{what}: peak (GB)", peak, "<=", chosen.memory) for what, peak in over]):
         raise SystemExit(1)
