@@ -7,8 +7,7 @@ of its own, and its peak is the record's. Of a shape that is too large for the m
 are run, and a straight line through their peaks says what all blocks take, but for steps that hold as much as `memory:` lets
 them.
 
-Weights are random: they measure cost, and no
-gate that says anything of quality could pass, so that the gate's tolerance is wide.
+Weights are random: they measure cost, and no gate that says anything of quality could pass, so that tolerances are wide.
 """
 
 from __future__ import annotations
@@ -39,7 +38,11 @@ judge: streamed
 targets:
   ir: ov-w4-awq-compensated-asym-g64
   twin: w4-awq-compensated-asym-g64
-gates: {{divergence: {{max_kld: 2.0}}}}
+gates:
+  divergence: {{max_kld: 100}}
+  perplexity: {{max_increase: 100000%}}
+  size: {{max_ratio: 100%}}
+  tail: {{max_token: 1000}}
 """
 FILLED = ("baseline", "gate w4-awq-compensated-asym-g64", "gate ov-w4-awq-compensated-asym-g64")
 """Steps that hold what there is room for."""

@@ -13,7 +13,7 @@ from flows.planning.original_memory import FILLED, budget_of, longest_row, score
 from flows.planning.shape import Shape
 from gates.evaluation.lengths import ABREAST_TOKENS, LONG_ROWS, STOCK_ROWS, STOCK_TOKENS, STREAMED_TOKENS
 
-PART_BYTES = 1 << 28
+PART_BYTES = 1 << 27
 """Of weights that a part of a graph has, if a block has less: smaller ones are cut out and compiled for nothing."""
 
 

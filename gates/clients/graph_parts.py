@@ -102,6 +102,10 @@ class Graph:
         """Whether other parts ask for the shape of something that this one computes."""
         return any(home == number and self._is_shape(each) for each, (home, _) in self._crossing().items())
 
+    def needed_after(self, number: int) -> set[Tensor]:
+        """Return what parts after this one take of it and those before."""
+        return {each for each, (_, parts) in self._crossing().items() if max(parts) > number}
+
     def _is_shape(self, tensor: Tensor) -> bool:
         return bool(self.nodes[tensor.node].get_type_name() == "ShapeOf")
 

@@ -27,6 +27,9 @@ from gates.clients.optimum_intel import AT_ONCE, HINTS, THREADS, properties_of
 from gates.evaluation.activations import Watch
 from gates.evaluation.lengths import ABREAST_TOKENS
 
+_KEEPS_NOTHING = {"CPU_RUNTIME_CACHE_CAPACITY": 0}
+"""What is kept for shapes to come outlives what was compiled: 17 MB a part of a billion-parameter model, and 63 for a long row
+without `release_memory`."""
 Carried = dict[graph_parts.Tensor, Any]
 """What parts leave for others: `openvino.Tensor`, by what it is in the graph."""
 _PRECISIONS = {"bfloat16": "bf16", "float16": "f16"}
@@ -65,7 +68,7 @@ class Parts:
         """Return a part and what it was compiled to. Its weights are read from the file as it runs."""
         stock = self.open()
         part = graph_parts.Graph(stock.model, self.cuts).part(number, self.dtype, shapes)
-        return part, _core().compile_model(part.graph, self.device, dict(stock.ov_config))
+        return part, _core().compile_model(part.graph, self.device, {**stock.ov_config, **_KEEPS_NOTHING})
 
     def graphs(self) -> Iterator[Any]:
         """Yield the graph of each part."""
@@ -74,32 +77,38 @@ class Parts:
 
     def advance(self, number: int, rows: Sequence[_Row]) -> None:
         """Run a part for all rows."""
-        asked = [False]
-        if graph_parts.Graph(self.open().model, self.cuts).gives_shapes(number):
-            asked.append(True)
-        made = [_Running(*self.compiled(number, shapes)) for shapes in asked]
+        graph = graph_parts.Graph(self.open().model, self.cuts)
+        made = [_Running(*self.compiled(number))]
+        if graph.gives_shapes(number):
+            made.append(_Running(*self.compiled(number, shapes=True)))
+        needed = graph.needed_after(number)
         for row in rows:
             for running in made:
                 running.begin()
-            for feed, carried in zip(row.feeds, row.carried, strict=True):
+            for piece, (feed, carried) in enumerate(zip(row.feeds, row.carried, strict=True)):
                 for given in [running.run(feed, carried)[1] for running in made]:
                     carried |= given
+                row.carried[piece] = {tensor: value for tensor, value in carried.items() if tensor in needed}
+        for running in made:
+            running.end()
 
 
 class _Running:
     """A part that is compiled."""
 
     def __init__(self, part: graph_parts.Part, compiled: Any) -> None:
-        self.part, self._request = part, compiled.create_infer_request()
+        self.part, self._compiled, self._request = part, compiled, compiled.create_infer_request()
         self._first = len(part.graph.outputs) - len(part.given)
 
     def begin(self) -> None:
         """Forget what came before."""
         self._request.reset_state()
 
-    def run(
-        self, feed: Mapping[str, Any], carried: Mapping[graph_parts.Tensor, Any]
-    ) -> tuple[list[Any], dict[graph_parts.Tensor, Any]]:
+    def end(self) -> None:
+        """Let go of what it computed in."""
+        self._compiled.release_memory()
+
+    def run(self, feed: Mapping[str, Any], carried: Carried) -> tuple[list[Any], Carried]:
         """Run one piece of a row; return the graph's own outputs, and what other parts take."""
         inputs = [*(feed[name] for name in self.part.own), *(carried[tensor] for tensor in self.part.taken)]
         self._request.infer(dict(enumerate(inputs)))
@@ -143,17 +152,24 @@ class Model(optimum_intel.Model):
             self._begin(ids)
             row = self._taken(ids)
         assert row is not None
-        return torch.cat([self._said(row, piece) for piece in range(len(row.feeds))])
+        return self._said(row, 0)
 
     def logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
         """Run one row in pieces, as the whole graph is run."""
-        row, found = self._row(ids, AT_ONCE if self.model.use_cache else len(ids)), []
+        at_once = AT_ONCE if self.model.use_cache else len(ids)
+        row, found = self._row(ids, at_once), []
         self._through([row])
-        for piece, start in enumerate(range(0, len(ids), AT_ONCE)):
+        for piece, start in enumerate(range(0, len(ids), at_once)):
             said = self._said(row, piece)
             found.append(said[places[(places >= start) & (places < start + len(said))] - start])
-        self._last = None
+        self._leave()
         return torch.cat(found)
+
+    def _leave(self) -> None:
+        """Let go of the last part."""
+        if self._last:
+            self._last.end()
+        self._last = None
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Decompress the constants of one part after the other."""
@@ -181,7 +197,7 @@ class Model(optimum_intel.Model):
 
     def _through(self, rows: Sequence[_Row]) -> None:
         """Run all parts but the last, which makes logits."""
-        self._last = None
+        self._leave()
         for number in range(self.parts.count - 1):
             self.parts.advance(number, rows)
 
@@ -248,7 +264,8 @@ def first_blocks(
     run = min(2 * blocks, len(parts.cuts))
     stock = replace(parts, cuts=parts.cuts[run - 1 : run])
     theirs, ours = (_states(each, loaded.begun(rows)) for each in (stock, replace(parts, cuts=parts.cuts[:run])))
-    return Beginning(f"the first {run} of {parts.count} parts of the graph in one", "states", theirs, ours)
+    which = f"the first {run} of {parts.count} parts of the graph in one" if run else "a graph that can be cut nowhere"
+    return Beginning(which, "states", theirs, ours)
 
 
 def _states(parts: Parts, rows: list[_Row]) -> list[Tensor]:

@@ -190,6 +190,9 @@ def load(path: Path, loader: str, hold_bytes: int) -> Model:
 
 def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
     """Return the model of a directory without its weights. Buffers are computed, and have to be real."""
+    # Torch allocates each parameter before it is thrown away: none of it is touched, and the heap would be as large as the
+    # model, for all later tensors to be strewn over.
+    return_freed_memory()
     with init_empty_weights(include_buffers=False):
         model = stock_class(loader).from_config(config, dtype=dtype).eval()
     for word, kept in model._get_dtype_plan(dtype).items():
@@ -203,7 +206,6 @@ def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
 
 def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes: int) -> Weights:
     """Have a model's weights brought from their sources whenever they are needed, and return these."""
-    return_freed_memory()
     weights = Weights(model, stored, found, hold_bytes)
     for name in dict(model.named_buffers()).keys() & weights.keys():
         set_module_tensor_to_device(model, name, "cpu", value=weights[name])

@@ -21,6 +21,7 @@ from transformers.modeling_utils import local_torch_dtype
 from transformers.quantizers import AutoHfQuantizer
 from transformers.utils import logging
 
+from catalog.processes import return_freed_memory
 from gates.clients import streamed, transformers
 from gates.clients.client import Beginning, Loaded
 from gates.clients.sources import faults, sources
@@ -88,6 +89,7 @@ def first_blocks(
         device: the CPU, where all that is streamed is scored.
         options: none that matters here.
     """
+    return_freed_memory()
     real = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     # All at once: each reading of the weights unpacks all of them.
     given = {"input_ids": pad_sequence(list(rows), batch_first=True), "attention_mask": real}

@@ -105,11 +105,12 @@ def test_what_the_first_parts_say_must_be_what_they_say_as_one_graph(
     advance = optimum_intel_parts.Parts.advance
 
     def left_out(self: optimum_intel_parts.Parts, number: int, rows: Sequence[Any]) -> None:
+        before, after = (graph_parts.Tensor(self.cuts[part], 0) for part in (number - 1, number))
+        stood = [row.carried[0].get(before) for row in rows]
         advance(self, number, rows)
-        if number == 2:
-            before, after = (graph_parts.Tensor(self.cuts[part], 0) for part in (1, 2))
-            for row in rows:
-                row.carried[0][after] = row.carried[0][before]
+        for row, state in zip(rows, stood, strict=True):
+            if number == 2:
+                row.carried[0][after] = state
 
     monkeypatch.setattr(optimum_intel_parts.Parts, "advance", left_out)
     check = stock.agrees(said(), LOADER)
