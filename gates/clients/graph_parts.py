@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -41,11 +42,10 @@ class Part:
 
 
 class Graph:
-    """What of a graph depends on what."""
+    """What of a graph depends on what. It holds for the same graph read anew, too, from which parts are taken."""
 
     def __init__(self, model: Any, cuts: Sequence[str] | None = None) -> None:
         """cuts: nodes that parts end with, by friendly name; None: all that may be."""
-        self.model = model
         self.order = model.get_ordered_ops()
         self.nodes = {_name(node): node for node in self.order}
         self._stream = self._reached(lambda node: node.get_type_name() == "Parameter" and _is_tokens(node))
@@ -74,59 +74,43 @@ class Graph:
             size += each
         return left
 
-    def part(self, number: int, dtype: str, shapes: bool = False) -> Part:
-        """Take a part out of the graph, which is good for nothing after that.
+    def part(self, model: Any, number: int, dtype: str, shapes: bool = False) -> Part:
+        """Take a part out of a graph, which is good for nothing after that.
 
         Args:
+            model: the graph, read anew.
             number: of the part, from 0.
             dtype: what real numbers are given in, by OpenVINO's name. What a plugin computes in less than float32 it would
                 compute in float32 if it were given so (a graph's end).
             shapes: return what gives the shapes that other parts ask for, and nothing else: whatever such a shape is read of
                 would be computed in float32, too, in a graph that gives it beside other tensors.
         """
-        crossing = self._crossing()
-        given = [each for each, (home, _) in crossing.items() if home == number and self._is_shape(each) == shapes]
-        taken = [each for each, (_, parts) in crossing.items() if number in parts]
-        ends = [node for node in self.order if self._part_of.get(_name(node)) == number]
-        sinks = [node for node in ends if node.get_type_name() == "Assign"]
-        results = [node for node in ends if node.get_type_name() == "Result" and not shapes]
+        given = [
+            each for each, (home, _) in self._crossing.items() if home == number and self._is_shape(each) == shapes
+        ]
+        taken = [each for each, (_, parts) in self._crossing.items() if number in parts]
+        nodes = {_name(node): node for node in model.get_ordered_ops()}
+        placed = [node for name, node in nodes.items() if self._part_of.get(name) == number]
+        sinks = [node for node in placed if node.get_type_name() == "Assign"]
+        results = [node for node in placed if node.get_type_name() == "Result" and not shapes]
         if shapes and given:
             # States of later blocks would bring these with them.
             last = max(self._finest[_name(_below(self.nodes[each.node])[0])] for each in given)
             sinks = [node for node in sinks if self._finest[_name(node)] <= last]
-        results += [self._result(each, dtype) for each in given]
-        stand_ins = [self._stand_in(each, dtype) for each in taken]
+        results += [_result(nodes[each.node].output(each.index), dtype) for each in given]
+        stand_ins = [_stand_in(nodes[each.node].output(each.index), dtype) for each in taken]
         return _extracted(sinks, results, stand_ins, tuple(taken), tuple(given))
 
     def gives_shapes(self, number: int) -> bool:
         """Whether other parts ask for the shape of something that this one computes."""
-        return any(home == number and self._is_shape(each) for each, (home, _) in self._crossing().items())
+        return any(home == number and self._is_shape(each) for each, (home, _) in self._crossing.items())
 
     def needed_after(self, number: int) -> set[Tensor]:
         """Return what parts after this one take of it and those before."""
-        return {each for each, (_, parts) in self._crossing().items() if max(parts) > number}
+        return {each for each, (_, parts) in self._crossing.items() if max(parts) > number}
 
     def _is_shape(self, tensor: Tensor) -> bool:
         return bool(self.nodes[tensor.node].get_type_name() == "ShapeOf")
-
-    def _result(self, tensor: Tensor, dtype: str) -> Any:
-        from openvino import opset13 as ops
-
-        output = self.nodes[tensor.node].output(tensor.index)
-        return ops.result(ops.convert(output, dtype) if output.get_element_type().is_real() else output)
-
-    def _stand_in(self, tensor: Tensor, dtype: str) -> Any:
-        """An input in place of what another part gives."""
-        from openvino import Type
-        from openvino import opset13 as ops
-
-        output = self.nodes[tensor.node].output(tensor.index)
-        kind, readers = output.get_element_type(), list(output.get_target_inputs())
-        parameter = ops.parameter(output.get_partial_shape(), getattr(Type, dtype) if kind.is_real() else kind)
-        source = ops.convert(parameter, kind) if kind.is_real() else parameter
-        for reader in readers:
-            reader.replace_source_output(source.output(0))
-        return parameter
 
     def _reached(self, is_source: Callable[[Any], bool], through_shapes: bool = False) -> set[str]:
         """Names of nodes whose values depend on those of a source."""
@@ -180,6 +164,7 @@ class Graph:
             return self._part_of.get(_name(_below(node)[0]))
         return self._part_of.get(_name(node))
 
+    @cached_property
     def _crossing(self) -> dict[Tensor, tuple[int, set[int]]]:
         """What one part computes and others read: the one, and the others."""
         found: dict[Tensor, tuple[int, set[int]]] = {}
@@ -233,6 +218,25 @@ def _extracted(
     graph = Model(list(results), list(sinks), [*own, *(parameter for parameter, _ in needed)], "part")
     names = tuple(str(node.output(0).get_any_name()) for node in own)
     return Part(graph, names, tuple(tensor for _, tensor in needed), given)
+
+
+def _result(output: Any, dtype: str) -> Any:
+    from openvino import opset13 as ops
+
+    return ops.result(ops.convert(output, dtype) if output.get_element_type().is_real() else output)
+
+
+def _stand_in(output: Any, dtype: str) -> Any:
+    """An input in place of what another part gives."""
+    from openvino import Type
+    from openvino import opset13 as ops
+
+    kind, readers = output.get_element_type(), list(output.get_target_inputs())
+    parameter = ops.parameter(output.get_partial_shape(), getattr(Type, dtype) if kind.is_real() else kind)
+    source = ops.convert(parameter, kind) if kind.is_real() else parameter
+    for reader in readers:
+        reader.replace_source_output(source.output(0))
+    return parameter
 
 
 def _constant_bytes(node: Any) -> int:

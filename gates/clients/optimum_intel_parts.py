@@ -54,34 +54,42 @@ class Parts:
     open: Callable[[], Any]
     """Read it, as an object of the stock class that is not compiled."""
     device: str
-    cuts: list[str]
-    """Nodes that parts end with."""
+    graph: graph_parts.Graph
+    """Where it is cut."""
     dtype: str = "f32"
-    """What they leave for each other."""
+    """What parts leave for each other."""
+
+    @property
+    def cuts(self) -> list[str]:
+        """Nodes that parts end with."""
+        return self.graph.cuts
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.cuts) + 1
+        return self.graph.parts
+
+    def cut(self, cuts: list[str]) -> Parts:
+        """Return the same graph cut elsewhere."""
+        return replace(self, graph=graph_parts.Graph(self.open().model, cuts))
 
     def compiled(self, number: int, shapes: bool = False) -> tuple[graph_parts.Part, Any]:
         """Return a part and what it was compiled to. Its weights are read from the file as it runs."""
         stock = self.open()
-        part = graph_parts.Graph(stock.model, self.cuts).part(number, self.dtype, shapes)
+        part = self.graph.part(stock.model, number, self.dtype, shapes)
         return part, _core().compile_model(part.graph, self.device, {**stock.ov_config, **_KEEPS_NOTHING})
 
     def graphs(self) -> Iterator[Any]:
         """Yield the graph of each part."""
         for number in range(self.count):
-            yield graph_parts.Graph(self.open().model, self.cuts).part(number, self.dtype).graph
+            yield self.graph.part(self.open().model, number, self.dtype).graph
 
     def advance(self, number: int, rows: Sequence[_Row]) -> None:
         """Run a part for all rows."""
-        graph = graph_parts.Graph(self.open().model, self.cuts)
         made = [_Running(*self.compiled(number))]
-        if graph.gives_shapes(number):
+        if self.graph.gives_shapes(number):
             made.append(_Running(*self.compiled(number, shapes=True)))
-        needed = graph.needed_after(number)
+        needed = self.graph.needed_after(number)
         for row in rows:
             for running in made:
                 running.begin()
@@ -262,8 +270,8 @@ def first_blocks(
     loaded = load(path, loader, 0, device, **options)
     parts = loaded.parts
     run = min(2 * blocks, len(parts.cuts))
-    stock = replace(parts, cuts=parts.cuts[run - 1 : run])
-    theirs, ours = (_states(each, loaded.begun(rows)) for each in (stock, replace(parts, cuts=parts.cuts[:run])))
+    stock, streamed = parts.cut(parts.cuts[run - 1 : run]), parts.cut(parts.cuts[:run])
+    theirs, ours = (_states(each, loaded.begun(rows)) for each in (stock, streamed))
     which = f"the first {run} of {parts.count} parts of the graph in one" if run else "a graph that can be cut nowhere"
     return Beginning(which, "states", theirs, ours)
 
@@ -282,7 +290,8 @@ def _parts(
     properties = {name: value for name, value in options.pop("ov_config", {}).items() if name != "CACHE_DIR"}
     given = {"device": device, "local_files_only": True, "trust_remote_code": False, "ov_config": properties, **options}
     open_ = partial(_opened, stock_class(loader), path, given)
-    parts = Parts(open_, device, graph_parts.Graph(open_().model).merged(hold_bytes))
+    graph = graph_parts.Graph(open_().model)
+    parts = Parts(open_, device, graph).cut(graph.merged(hold_bytes))
     _, compiled = parts.compiled(0)
     told = properties_of(compiled)
     parts.dtype = next((name for word, name in _PRECISIONS.items() if word in told.get(HINTS[0], "")), "f32")
