@@ -30,6 +30,12 @@ def refuse_unstreamed(source: Source, manifest: Manifest) -> None:
                 f"is for {target.runtime.device}, and what is streamed (judge) is scored on the CPU; put this target in a "
                 "manifest of its own",
             )
+        if target.runtime.compute and any(rung.recipe.format == "compressed-tensors" for rung in target.rungs):
+            raise source.error(
+                ("targets", target.name, "runtime"),
+                "says what to compute in, which weights that are unpacked a block at a time (judge: streamed) do not heed; "
+                "leave it out, or put this target in a manifest of its own",
+            )
     task = TASKS[manifest.model.task]
     if not task.generates:
         raise source.error(

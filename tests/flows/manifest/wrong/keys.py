@@ -204,6 +204,13 @@ KEYS = (
         ("is for GPU", "scored on the CPU"),
     ),
     Wrong(
+        "a dtype that is streamed in",
+        GOOD.replace("w4-rtn-g32", "{preset: w4-rtn-g32, runtime: {compute: fp32}}") + "judge: streamed\n",
+        5,
+        "targets.int4.runtime",
+        ("says what to compute in", "do not heed"),
+    ),
+    Wrong(
         "activations of a graph that is streamed",
         GOOD.replace("w4-rtn-g32", "ov-w4-rtn-g64") + "judge: streamed\ngates: {overflow: {}}\n",
         7,
