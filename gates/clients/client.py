@@ -164,12 +164,29 @@ class Streamer(Protocol):
     """A module that loads artifacts a part at a time."""
 
     def load(self, path: Path, loader: str, hold_bytes: int, device: str, **options: Any) -> Loaded:
-        """Open an artifact for the class of that full name; of its weights, so many bytes may stay in memory."""
+        """Open an artifact.
+
+        Args:
+            path: its directory.
+            loader: full name of the stock class.
+            hold_bytes: of its weights, that may stay in memory.
+            device: the CPU, by the client's name.
+            options: of the class's `from_pretrained`.
+        """
 
     def first_blocks(
         self, path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
     ) -> Beginning:
-        """Run so many blocks as the stock loader runs them and as they are streamed, for token ids, int64 (tokens,) each."""
+        """Run the first blocks as the stock loader runs them, and as they are streamed.
+
+        Args:
+            path: of the artifact.
+            loader: full name of the stock class.
+            blocks: how many the stock loader can hold.
+            rows: token ids, int64 (tokens,) each.
+            device: the CPU, by the client's name.
+            options: of the class's `from_pretrained`.
+        """
 
 
 class Client(Protocol):

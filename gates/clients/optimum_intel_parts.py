@@ -1,17 +1,17 @@
 """A decoder of OpenVINO that is larger than memory: its graph is run a part at a time, by OpenVINO as the stock loader calls it.
 
-Each part is cut out of a graph that is read anew (`gates.clients.graph_parts`), compiled, run for all rows that are expected, and
-let go of. What it leaves for the next is given in the precision that OpenVINO computes with, so that logits are those of
-the whole graph to the last bit.
+Each part is cut out of a graph that is read anew (`gates.clients.graph_parts`), compiled, run for all rows that are expected
+(`gates.clients.graph_runs`), and let go of. What it leaves for the next is given in the precision that OpenVINO computes with,
+so that logits are those of the whole graph to the last bit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,107 +22,14 @@ from torch import Tensor
 from catalog.processes import return_freed_memory
 from gates.clients import graph_parts, optimum_intel, transformers
 from gates.clients.client import Beginning, stock_class
+from gates.clients.graph_runs import Parts, Row, Running, left_of
 from gates.clients.graph_weights import weights_of
 from gates.clients.optimum_intel import AT_ONCE, HINTS, THREADS, properties_of
 from gates.evaluation.activations import Watch
 from gates.evaluation.lengths import ABREAST_TOKENS
 
-_KEEPS_NOTHING = {"CPU_RUNTIME_CACHE_CAPACITY": 0}
-"""What is kept for shapes to come outlives what was compiled: 17 MB a part of a billion-parameter model, and 63 for a long row
-without `release_memory`."""
-Carried = dict[graph_parts.Tensor, Any]
-"""What parts leave for others: `openvino.Tensor`, by what it is in the graph."""
 _PRECISIONS = {"bfloat16": "bf16", "float16": "f16"}
 """What OpenVINO may compute in besides float32, as it says and as it is told."""
-
-
-@dataclass
-class _Row:
-    """A row on its way through the parts, in pieces that each read what the cache holds of those before."""
-
-    ids: Tensor
-    feeds: list[dict[str, Any]]
-    """Of each piece, what the stock class gives the graph."""
-    carried: list[Carried]
-    """Of each piece, what parts have left for others."""
-
-
-@dataclass
-class Parts:
-    """The graph of a directory, a part of it at a time."""
-
-    open: Callable[[], Any]
-    """Read it, as an object of the stock class that is not compiled."""
-    device: str
-    graph: graph_parts.Graph
-    """Where it is cut."""
-    dtype: str = "f32"
-    """What parts leave for each other."""
-
-    @property
-    def cuts(self) -> list[str]:
-        """Nodes that parts end with."""
-        return self.graph.cuts
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.graph.parts
-
-    def cut(self, cuts: list[str]) -> Parts:
-        """Return the same graph cut elsewhere."""
-        return replace(self, graph=graph_parts.Graph(self.open().model, cuts))
-
-    def compiled(self, number: int, shapes: bool = False) -> tuple[graph_parts.Part, Any]:
-        """Return a part and what it was compiled to. Its weights are read from the file as it runs."""
-        stock = self.open()
-        part = self.graph.part(stock.model, number, self.dtype, shapes)
-        return part, _core().compile_model(part.graph, self.device, {**stock.ov_config, **_KEEPS_NOTHING})
-
-    def graphs(self) -> Iterator[Any]:
-        """Yield the graph of each part."""
-        for number in range(self.count):
-            yield self.graph.part(self.open().model, number, self.dtype).graph
-
-    def advance(self, number: int, rows: Sequence[_Row]) -> None:
-        """Run a part for all rows."""
-        made = [_Running(*self.compiled(number))]
-        if self.graph.gives_shapes(number):
-            made.append(_Running(*self.compiled(number, shapes=True)))
-        needed = self.graph.needed_after(number)
-        for row in rows:
-            for running in made:
-                running.begin()
-            for piece, (feed, carried) in enumerate(zip(row.feeds, row.carried, strict=True)):
-                for given in [running.run(feed, carried)[1] for running in made]:
-                    carried |= given
-                row.carried[piece] = {tensor: value for tensor, value in carried.items() if tensor in needed}
-        for running in made:
-            running.end()
-
-
-class _Running:
-    """A part that is compiled."""
-
-    def __init__(self, part: graph_parts.Part, compiled: Any) -> None:
-        self.part, self._compiled, self._request = part, compiled, compiled.create_infer_request()
-        self._first = len(part.graph.outputs) - len(part.given)
-
-    def begin(self) -> None:
-        """Forget what came before."""
-        self._request.reset_state()
-
-    def end(self) -> None:
-        """Let go of what it computed in."""
-        self._compiled.release_memory()
-
-    def run(self, feed: Mapping[str, Any], carried: Carried) -> tuple[list[Any], Carried]:
-        """Run one piece of a row; return the graph's own outputs, and what other parts take."""
-        inputs = [*(feed[name] for name in self.part.own), *(carried[tensor] for tensor in self.part.taken)]
-        self._request.infer(dict(enumerate(inputs)))
-        made = [self._request.get_output_tensor(number) for number in range(len(self.part.graph.outputs))]
-        given = zip(self.part.given, made[self._first :], strict=True)
-        return made[: self._first], {tensor: _copied(value) for tensor, value in given}
 
 
 @dataclass
@@ -132,8 +39,8 @@ class Model(optimum_intel.Model):
     parts: Parts = field(kw_only=True)
     used_threads: int = field(kw_only=True)
     _expected: list[Tensor] = field(default_factory=list, kw_only=True)
-    _begun: list[_Row] = field(default_factory=list, kw_only=True)
-    _last: _Running | None = field(default=None, kw_only=True)
+    _begun: list[Row] = field(default_factory=list, kw_only=True)
+    _last: Running | None = field(default=None, kw_only=True)
 
     @property
     def is_whole(self) -> bool:
@@ -199,17 +106,17 @@ class Model(optimum_intel.Model):
         self._through(begun)
         self._begun += begun
 
-    def begun(self, rows: Sequence[Tensor]) -> list[_Row]:
+    def begun(self, rows: Sequence[Tensor]) -> list[Row]:
         """Return rows, each in one piece, before the first part."""
         return [self._row(row, len(row)) for row in rows]
 
-    def _through(self, rows: Sequence[_Row]) -> None:
+    def _through(self, rows: Sequence[Row]) -> None:
         """Run all parts but the last, which makes logits."""
         self._leave()
         for number in range(self.parts.count - 1):
             self.parts.advance(number, rows)
 
-    def _row(self, ids: Tensor, at_once: int) -> _Row:
+    def _row(self, ids: Tensor, at_once: int) -> Row:
         """Return a row as the stock class gives it to its graph."""
         feeds, past = [], None
         for start in range(0, len(ids), at_once):
@@ -218,18 +125,18 @@ class Model(optimum_intel.Model):
             given = self.model.prepare_inputs(input_ids=piece[None], attention_mask=mask, past_key_values=past)
             feeds.append({name: np.ascontiguousarray(value) for name, value in given.items()})
             past = ((),)
-        return _Row(ids, feeds, [{} for _ in feeds])
+        return Row(ids, feeds, [{} for _ in feeds])
 
-    def _taken(self, ids: Tensor) -> _Row | None:
+    def _taken(self, ids: Tensor) -> Row | None:
         for number, row in enumerate(self._begun):
             if torch.equal(row.ids, ids):
                 return self._begun.pop(number)
         return None
 
-    def _said(self, row: _Row, piece: int) -> Tensor:
+    def _said(self, row: Row, piece: int) -> Tensor:
         """Logits of a piece, float32 (tokens, vocabulary)."""
         if self._last is None:
-            self._last = _Running(*self.parts.compiled(self.parts.count - 1))
+            self._last = Running(*self.parts.compiled(self.parts.count - 1))
         if piece == 0:
             self._last.begin()
         (logits,), _ = self._last.run(row.feeds[piece], row.carried[piece])
@@ -237,15 +144,7 @@ class Model(optimum_intel.Model):
 
 
 def load(path: Path, loader: str, hold_bytes: int, device: str, **options: Any) -> Model:
-    """Open a decoder for a device.
-
-    Args:
-        path: its directory.
-        loader: full name of the stock class.
-        hold_bytes: of weights, as they are stored, that a part may have; what cannot be cut is a part whatever it has.
-        device: by OpenVINO's name.
-        options: of the class's `from_pretrained`.
-    """
+    """As `Streamer.load`. A part has so many bytes of weights as they are stored; what cannot be cut is one whatever it has."""
     return_freed_memory()
     with transformers.alarms() as faults:
         parts, told = _parts(path, loader, hold_bytes, device, options)
@@ -257,16 +156,7 @@ def load(path: Path, loader: str, hold_bytes: int, device: str, **options: Any) 
 def first_blocks(
     path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
 ) -> Beginning:
-    """Run the first parts as one graph, and one after the other.
-
-    Args:
-        path: of the artifact.
-        loader: full name of the stock class.
-        blocks: how many may be in one graph, each of them two parts.
-        rows: token ids, int64 (tokens,) each.
-        device: by OpenVINO's name.
-        options: of the class's `from_pretrained`.
-    """
+    """As `Streamer.first_blocks`: the first parts as one graph, and one after the other. A block is two parts at the most."""
     loaded = load(path, loader, 0, device, **options)
     parts = loaded.parts
     run = min(2 * blocks, len(parts.cuts))
@@ -276,11 +166,11 @@ def first_blocks(
     return Beginning(which, "states", theirs, ours)
 
 
-def _states(parts: Parts, rows: list[_Row]) -> list[Tensor]:
+def _states(parts: Parts, rows: list[Row]) -> list[Tensor]:
     """What the last part but one leaves of each row; nothing of a graph in one part."""
     for number in range(parts.count - 1):
         parts.advance(number, rows)
-    return [_left(row, parts.cuts[-1]) for row in rows if parts.cuts]
+    return [left_of(row, parts.cuts[-1]) for row in rows if parts.cuts]
 
 
 def _parts(
@@ -308,26 +198,3 @@ def _opened(stock: Any, path: Path, given: Mapping[str, Any]) -> Any:
         return stock.from_pretrained(path, compile=False, **given)
     finally:
         said.setLevel(level)
-
-
-def _left(row: _Row, node: str) -> Tensor:
-    """What a node left of a row, with the precision that it was given in."""
-    left = row.carried[0][graph_parts.Tensor(node, 0)]
-    if left.element_type.get_type_name() == "bf16":
-        return torch.from_numpy(np.array(left.data).view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(np.array(left.data))
-
-
-def _copied(tensor: Any) -> Any:
-    from openvino import Tensor as OpenVINOTensor
-
-    copy = OpenVINOTensor(tensor.element_type, tensor.shape)
-    tensor.copy_to(copy)
-    return copy
-
-
-@cache
-def _core() -> Any:
-    from openvino import Core
-
-    return Core()

@@ -64,31 +64,14 @@ class Unpacked(Mapping[str, Tensor]):
 
 
 def load(path: Path, loader: str, hold_bytes: int, device: str, **options: Any) -> streamed.Model:
-    """Open an artifact of compressed-tensors for the dtype that its configuration names.
-
-    Args:
-        path: its directory.
-        loader: full name of the stock class that loads it.
-        hold_bytes: of weights, unpacked, that may stay in memory.
-        device: the CPU, where all that is streamed is scored.
-        options: none that matters here.
-    """
+    """As `Streamer.load`, for the dtype that the configuration names. The bytes are of weights unpacked."""
     return _load(path, loader, hold_bytes, None)
 
 
 def first_blocks(
     path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
 ) -> Beginning:
-    """Load the first blocks with the stock loader, then stream them, and ask both for logits.
-
-    Args:
-        path: of the artifact.
-        loader: full name of the stock class.
-        blocks: how many the stock loader can hold.
-        rows: token ids, int64 (tokens,) each.
-        device: the CPU, where all that is streamed is scored.
-        options: none that matters here.
-    """
+    """As `Streamer.first_blocks`: what the stock loader holds of them, then what is streamed, is asked for logits."""
     return_freed_memory()
     real = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     # All at once: each reading of the weights unpacks all of them.

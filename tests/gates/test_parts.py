@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from bench.tiny import shrunk
 from catalog.runtime import RuntimeOptions
 from gates.checks import stock
-from gates.clients import client, graph_parts, optimum_intel, optimum_intel_parts
+from gates.clients import client, graph_parts, graph_runs, optimum_intel, optimum_intel_parts
 from gates.evidence import Evidence
 from gates.request import Streamed
 from tests.gates.conftest import Bench
@@ -81,17 +81,42 @@ def test_a_long_row_is_read_in_pieces_through_the_cache(exported: Path, monkeypa
 def test_parts_are_compiled_once_for_all_rows(
     bench: Bench, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled, times = optimum_intel_parts.Parts.compiled, Counter[int]()
+    compiled, times = graph_runs.Parts.compiled, Counter[int]()
 
-    def counted(self: optimum_intel_parts.Parts, number: int, shapes: bool = False) -> object:
+    def counted(self: graph_runs.Parts, number: int, shapes: bool = False) -> object:
         times[number] += not shapes
         return compiled(self, number, shapes)
 
-    monkeypatch.setattr(optimum_intel_parts.Parts, "compiled", counted)
+    monkeypatch.setattr(graph_runs.Parts, "compiled", counted)
     evidence = bench.evidence(exported, tmp_path / "out", format="openvino", streamed=STREAMED)
     assert evidence.chat and all(check.passed for check in evidence.checks), evidence.checks
     # For documents and conversations, and for the long row and prompts; at most twice more beside the stock loader.
     assert max(times.values()) <= 5, times
+
+
+def test_a_part_is_let_go_of_with_what_no_later_one_takes(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = graph_runs.Running.__init__, graph_runs.Running.end
+    alive = Counter[str]()
+
+    def counts(self: graph_runs.Running, *given: Any) -> None:
+        alive["now"] += 1
+        alive["most"] = max(alive["most"], alive["now"])
+        begun(self, *given)
+
+    def lets_go(self: graph_runs.Running) -> None:
+        alive["now"] -= 1
+        ended(self)
+
+    monkeypatch.setattr(graph_runs.Running, "__init__", counts)
+    monkeypatch.setattr(graph_runs.Running, "end", lets_go)
+    read = opened(exported, 0)
+    assert isinstance(read, optimum_intel_parts.Model)
+    read.expect(ROWS)
+    read.logits(ROWS[0])
+    (left,) = read._begun
+    assert set(left.carried[0]) == {graph_parts.Tensor(read.parts.cuts[-1], 0)}, "what makes logits, and nothing else"
+    # A part and the one that tells its shapes; the last part stays for further rows.
+    assert (alive["most"], alive["now"]) == (2, 1)
 
 
 def test_what_the_first_parts_say_must_be_what_they_say_as_one_graph(
@@ -102,9 +127,9 @@ def test_what_the_first_parts_say_must_be_what_they_say_as_one_graph(
 
     sound = stock.agrees(said(), LOADER)
     assert sound.passed and "the first 4 of 10 parts of the graph in one gives the states" in sound.detail
-    advance = optimum_intel_parts.Parts.advance
+    advance = graph_runs.Parts.advance
 
-    def left_out(self: optimum_intel_parts.Parts, number: int, rows: Sequence[Any]) -> None:
+    def left_out(self: graph_runs.Parts, number: int, rows: Sequence[Any]) -> None:
         before, after = (graph_parts.Tensor(self.cuts[part], 0) for part in (number - 1, number))
         stood = [row.carried[0].get(before) for row in rows]
         advance(self, number, rows)
@@ -112,7 +137,7 @@ def test_what_the_first_parts_say_must_be_what_they_say_as_one_graph(
             if number == 2:
                 row.carried[0][after] = state
 
-    monkeypatch.setattr(optimum_intel_parts.Parts, "advance", left_out)
+    monkeypatch.setattr(graph_runs.Parts, "advance", left_out)
     check = stock.agrees(said(), LOADER)
     assert not check.passed and "does not give" in check.detail
 
