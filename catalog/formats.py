@@ -50,6 +50,7 @@ FORMATS: dict[str, Format] = {
             scale_bits=32,
             # What it has kernels for.
             group_sizes=(32, 64, 128, 256, 512, 1024, 2048, 4096),
+            streamer="packed",
         ),
         Format(
             "openvino",

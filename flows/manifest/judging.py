@@ -18,7 +18,7 @@ def refuse_unstreamed(source: Source, manifest: Manifest) -> None:
         if any(FORMATS[rung.recipe.format].streamer for rung in target.rungs)
     ]
     if not streamed:
-        formats = " and ".join(format_.name for format_ in FORMATS.values() if format_.streamer)
+        formats = ", ".join(format_.name for format_ in FORMATS.values() if format_.streamer)
         raise source.error(
             ("judge",),
             f"is streamed, which is for formats {formats}: artifacts of these targets are loaded whole",

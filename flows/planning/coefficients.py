@@ -126,6 +126,17 @@ class Unpacking:
     """What the stock loader takes for tensors beside blocks, over their bytes."""
 
 
+@dataclass(frozen=True)
+class Packing:
+    """What bitsandbytes' linears add where they pack a weight anew for products of bfloat16."""
+
+    rate: float
+    """Weights a second."""
+    copies: float
+    """Bytes for each weight of a linear on its way."""
+
+
+PACKING = Packing(rate=1e8, copies=9.0)
 UNPACKING = Unpacking(rate=3e8, copies=2.0, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 2.3)

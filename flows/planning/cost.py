@@ -218,17 +218,12 @@ def _compared(scoring: Scoring, shape: Shape) -> int:
 
 def _streaming_seconds(shape: Shape, job: Job, rung: Rung, how: Streaming, tokens: float) -> float:
     """Price `tokens` of documents, a long row and the first tokens of continuations, all blocks brought for each batch."""
-    made = FORMATS[rung.recipe.format]
-    scoring, run = measured.ARTIFACTS[made.client.module], tokens + LONG_ROWS * job.manifest.evaluation.tokens
+    scoring = measured.ARTIFACTS[FORMATS[rung.recipe.format].client.module]
+    run = tokens + LONG_ROWS * job.manifest.evaluation.tokens
     readings = run // ABREAST_TOKENS + measured.FURTHER_READINGS + sum(rows.rows for rows in read_besides(job))
-    if made.small_in_memory:
-        brought = scoring.block * len(shape.blocks) * readings
-    else:
-        held = how.hold_bytes * shape.elements // max(1, shape.bytes)
-        brought = max(0, sum(shape.blocks) - held) * readings / measured.UNPACKING.rate
     operations = 2 * shape.read * run / scoring.rate + scoring.logit * run * shape.vocabulary
     alone = scoring.process.seconds + scoring.weight * shape.elements
-    return alone + brought + operations / cores() + _long_seconds(scoring, shape, job)
+    return alone + how.reading_seconds * readings + operations / cores() + _long_seconds(scoring, shape, job)
 
 
 def looks(job: Job, rung: Rung, documents: int) -> tuple[int, ...]:

@@ -56,26 +56,42 @@ class Weights(Mapping[str, Tensor]):
         """Whether runs go abreast, which all need what one has read; until `forget`."""
 
     def __getitem__(self, name: str) -> Tensor:
-        tied = self._model.all_tied_weights_keys
-        name = tied[name] if tied.get(name) in self._sources else name
+        name = self._source_of(name)
         if name in self._held:
             return self._held[name]
         if name in self._shared:
             return self._shared[name]
-        tensor = self._sources[name].read(self._stored, self._model)[name]
-        dtype = self._dtypes[name] if tensor.is_floating_point() else tensor.dtype
+        tensor = self.anew(name)
         # What is held must not keep a file mapped, and what is not may be its pages.
-        tensor = tensor.to(dtype, copy=tensor.nbytes <= self._left)
-        if tensor.nbytes <= self._left:
-            self._left -= tensor.nbytes
+        tensor = self.taken(name, tensor, self.bytes_of(tensor) <= self._left)
+        if (size := self.bytes_of(tensor)) <= self._left:
+            self._left -= size
             self._held[name] = tensor
         elif self.shared and running():
             self._shared[name] = tensor
         return tensor
 
+    def anew(self, name: str) -> Tensor:
+        """Return a tensor as its files hold it."""
+        name = self._source_of(name)
+        return self._sources[name].read(self._stored, self._model)[name]
+
+    def bytes_of(self, tensor: Tensor) -> int:
+        """What a tensor takes."""
+        return tensor.nbytes
+
+    def taken(self, name: str, tensor: Tensor, copied: bool) -> Tensor:
+        """Return what was read in the model's dtype; copied: in memory of its own."""
+        dtype = self._dtypes[name] if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(dtype, copy=copied)
+
     def forget(self) -> None:
         """Let go of what runs shared."""
         self._shared.clear()
+
+    def _source_of(self, name: str) -> str:
+        twin = self._model.all_tied_weights_keys.get(name)
+        return twin if twin in self._sources else name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -86,7 +102,7 @@ class Weights(Mapping[str, Tensor]):
 
 def sources(model: Any, stored: Stored) -> dict[str, Source]:
     """Return what each tensor of the model is read from, as `from_pretrained` would have it."""
-    transforms = get_model_conversion_mapping(model)
+    transforms = get_model_conversion_mapping(model, hf_quantizer=getattr(model, "hf_quantizer", None))
     renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
     converters = [each for each in transforms if isinstance(each, WeightConverter)]
     by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
@@ -101,6 +117,9 @@ def sources(model: Any, stored: Stored) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for name, parts in keys.items():
         converter = by_pattern[parts[0][0]] if parts[0][0] else None
+        # One that puts a tensor together of several, and finds it whole, leaves it as it is.
+        if converter and len(parts) == 1 < len(converter.source_patterns):
+            converter = None
         source = Source(name, tuple(parts), converter)
         targets = converter.target_patterns if converter else ("",)
         found |= {name.replace(targets[0], target, 1): source for target in targets}

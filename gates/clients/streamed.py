@@ -25,7 +25,7 @@ from catalog.processes import return_freed_memory
 from gates.clients import transformers
 from gates.clients.abreast import Run, brings, rounds, stops
 from gates.clients.client import stock_class
-from gates.clients.sources import Source, Stored, Weights, faults, sources
+from gates.clients.sources import Weights, faults, sources
 from gates.clients.stored import StoredTensors
 from gates.evaluation.activations import Watch, hooked
 from gates.evaluation.lengths import ABREAST_TOKENS, STREAMED_TOKENS
@@ -185,7 +185,9 @@ def load(path: Path, loader: str, hold_bytes: int) -> Model:
     found = sources(model, stored)
     misfits = faults(model, stored, found)
     told = {"dtype": "float32", "weights": "read from the files when they are needed"}
-    return Model(model, told, misfits, read={} if misfits else brought(model, stored, found, hold_bytes))
+    return Model(
+        model, told, misfits, read={} if misfits else brought(model, Weights(model, stored, found, hold_bytes))
+    )
 
 
 def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
@@ -204,9 +206,8 @@ def skeleton(path: Path, loader: str, config: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def brought(model: Any, stored: Stored, found: Mapping[str, Source], hold_bytes: int) -> Weights:
-    """Have a model's weights brought from their sources whenever they are needed, and return these."""
-    weights = Weights(model, stored, found, hold_bytes)
+def brought(model: Any, weights: Weights) -> Weights:
+    """Have a model's weights brought whenever they are needed, and return these."""
     for name in dict(model.named_buffers()).keys() & weights.keys():
         set_module_tensor_to_device(model, name, "cpu", value=weights[name])
     # A block's code may use the weights of what is in it without calling that.

@@ -223,12 +223,17 @@ def _dense(module: torch.nn.Linear) -> Tensor:
 
         module = copy.deepcopy(module)
         decompress_module(module)
-    state = getattr(module.weight, "quant_state", None)
-    if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
+    return unpacked(module.weight)
 
-        return torch.as_tensor(dequantize_4bit(module.weight.data, state))
-    return module.weight.data
+
+def unpacked(weight: Tensor) -> Tensor:
+    """Return a weight as it is multiplied with, (out, in), of one that bitsandbytes may have packed."""
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return weight.data
+    from bitsandbytes.functional import dequantize_4bit
+
+    return torch.as_tensor(dequantize_4bit(weight.data, state))
 
 
 def damage(artifact: Path) -> str | None:

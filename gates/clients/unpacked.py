@@ -7,24 +7,20 @@ is done. `gates.checks.stock` holds this against the stock loader.
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig
 from transformers.modeling_utils import local_torch_dtype
 from transformers.quantizers import AutoHfQuantizer
-from transformers.utils import logging
 
-from catalog.processes import return_freed_memory
-from gates.clients import streamed, transformers
-from gates.clients.client import Beginning, Loaded
-from gates.clients.sources import faults, sources
+from gates.clients import beginnings, streamed
+from gates.clients.client import Beginning
+from gates.clients.sources import Weights, faults, sources
 from gates.clients.stored import StoredTensors
 from gates.clients.transformers import method_of
 
@@ -71,49 +67,13 @@ def load(path: Path, loader: str, hold_bytes: int, device: str, **options: Any) 
 def first_blocks(
     path: Path, loader: str, blocks: int, rows: Sequence[Tensor], device: str, **options: Any
 ) -> Beginning:
-    """As `Streamer.first_blocks`: what the stock loader holds of them, then what is streamed, is asked for logits."""
-    return_freed_memory()
-    real = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    # All at once: each reading of the weights unpacks all of them.
-    given = {"input_ids": pad_sequence(list(rows), batch_first=True), "attention_mask": real}
-    config = cut(path, blocks)
-    run, whole = (each.get_text_config().num_hidden_layers for each in (config, cut(path, None)))
-    theirs, method = _stock(path, loader, config, given)
-    model = _load(path, loader, 0, run)
-    which, what = f"the first {run} of {whole} blocks", "logits"
-    if method != model.method:
-        fault = f"loads with quantization {method or 'none'}, where {model.method} is streamed"
-        return Beginning(which, what, (), (), fault)
-    ours = _logits(model, given)
-    del model
-    gc.collect()
-    theirs_, ours_ = ([row[count] for row, count in zip(each, real.bool(), strict=True)] for each in (theirs, ours))
-    return Beginning(which, what, theirs_, ours_)
-
-
-def _stock(path: Path, loader: str, config: Any, given: Mapping[str, Tensor]) -> tuple[Tensor, str | None]:
-    """Logits of the stock loader, and the quantization it loaded with."""
-    verbosity = logging.get_verbosity()
-    # It tells all tensors of the blocks that are left out.
-    logging.set_verbosity_error()
-    try:
-        loaded = transformers.load(path, loader, "CPU", config=config)
-    finally:
-        logging.set_verbosity(verbosity)
-    said, method = _logits(loaded, given), loaded.method
-    del loaded
-    gc.collect()  # hooks of its modules refer to these, so that its weights would stay for a while
-    return said, method
-
-
-def _logits(loaded: Loaded, given: Mapping[str, Tensor]) -> Tensor:
-    """What is said of all rows, (rows, tokens, vocabulary)."""
-    return loaded.outputs(given)["logits"]
+    """As `Streamer.first_blocks`."""
+    return beginnings.compared(path, loader, blocks, rows, partial(_load, path, loader, 0))
 
 
 def _load(path: Path, loader: str, hold_bytes: int, blocks: int | None) -> streamed.Model:
     """As `load`; `blocks`: the first that are run, all where it is None."""
-    config = cut(path, blocks)
+    config = beginnings.cut(path, blocks)
     dtype, stored = config.dtype or torch.float32, StoredTensors(path)
     packed = _packed(path, loader, config, dtype)
     tensors = sources(packed, stored)
@@ -128,24 +88,10 @@ def _load(path: Path, loader: str, hold_bytes: int, blocks: int | None) -> strea
     if blocks is not None or not misfits:
         by_module = {tensors[name].keys[0][1].rpartition(".")[0]: scheme for name, scheme in schemes.items()}
         unpacked = Unpacked(stored, by_module)
-        read = streamed.brought(model, unpacked, sources(model, unpacked), hold_bytes)
+        read = streamed.brought(model, Weights(model, unpacked, sources(model, unpacked), hold_bytes))
     named = str(dtype).removeprefix("torch.")
     told = {"dtype": named, "weights": "unpacked from the files when they are needed"}
     return streamed.Model(model, told, misfits, method=method_of(packed), read=read)
-
-
-def cut(path: Path, blocks: int | None) -> Any:
-    """Return a model's configuration, with its first blocks alone; None: all of them."""
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    text = config.get_text_config()
-    if blocks is None or blocks >= text.num_hidden_layers:
-        return config
-    # Whatever says something of each block, such as `layer_types`.
-    for name, value in vars(text).items():
-        if isinstance(value, list) and len(value) == text.num_hidden_layers:
-            setattr(text, name, value[:blocks])
-    text.num_hidden_layers = blocks
-    return config
 
 
 def _unpacked(parts: Mapping[str, Tensor], scheme: Any) -> Tensor:

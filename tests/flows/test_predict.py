@@ -173,6 +173,24 @@ def test_a_graph_is_streamed_in_less_than_it_takes_whole(tmp_path: Path) -> None
     assert made / 32 / 2 < how.hold_bytes < made / 8
 
 
+@pytest.mark.parametrize(("memory", "blocks"), [(6_000_000_000, (8, 16)), (14_000_000_000, (32, 32))])
+def test_what_stays_packed_is_streamed_in_less_than_it_takes_whole(
+    memory: int, blocks: tuple[int, int], tmp_path: Path
+) -> None:
+    single = job(tmp_path, "nf4", "8 B")
+    given = single.manifest.model_copy(update={"memory_bytes": memory})
+    whole, read = (
+        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
+    )
+    check_memory(read)
+    rung = single.target.rungs[0]
+    made = weights_bytes(single.original, rung)
+    how, cost = streaming(read, rung, made), gating(read, rung, made)
+    assert how.memory_bytes == cost.memory_bytes <= memory and 0 < how.hold_bytes <= made
+    assert blocks[0] <= how.stock_blocks <= blocks[1]
+    assert memory > 10**10 or cost.memory_bytes < gating(whole, rung, made).memory_bytes
+
+
 @pytest.mark.parametrize("memory", [None, 6_000_000_000, 8_000_000_000, 24_000_000_000, 64_000_000_000])
 def test_an_original_is_held_as_far_as_memory_goes(
     memory: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -191,10 +191,10 @@ KEYS = (
     Wrong("a judge that is none", GOOD + "judge: fair\n", 6, "judge", ("allowed: stock, streamed",)),
     Wrong(
         "nothing that can be streamed",
-        GOOD.replace("w4-rtn-g32", "nf4") + "judge: streamed\n",
+        GOOD.replace("w4-rtn-g32", "gguf-w4-rtn") + "judge: streamed\n",
         6,
         "judge",
-        ("is for formats compressed-tensors and openvino", "are loaded whole"),
+        ("is for formats compressed-tensors, bitsandbytes, openvino", "are loaded whole"),
     ),
     Wrong(
         "a device that is streamed to",
