@@ -23,7 +23,7 @@ SHORT = (
     "auto",
     "targets",
 )
-LONG = ("memory", "genai", "depth", "contention", "large", "six")
+LONG = ("memory", "genai", "depth", "contention", "large", "large_peers", "six")
 """Shapes of a billion parameters and more: half an hour, and several gigabytes of scratch."""
 
 

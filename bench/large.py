@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bench.law import LAW, law
 from bench.models import DEMO, LLAMA_8B, LLAMA_70B, write_random
 from bench.predictions import steps
 from bench.table import Column, gigabytes, report, seconds, verdicts
@@ -54,12 +53,6 @@ COLUMNS = (
     Column("peak_bytes", "peak (GB)", gigabytes),
     Column("wall_seconds", "seconds", seconds),
 )
-LAW = (
-    Column("name", "step"),
-    Column("block_bytes", "a block (GB)", gigabytes),
-    Column("rest_bytes", "the rest (GB)", gigabytes),
-    Column("whole_bytes", "all blocks (GB)", gigabytes),
-)
 
 
 def manifest(room: Path, shape: dict[str, Any], blocks: int, memory: float) -> tuple[Path, int]:
@@ -81,19 +74,6 @@ def measured(shape: dict[str, Any], blocks: int, memory: float, scratch: Path | 
             yield row | {"blocks": blocks, "model_bytes": size}
 
 
-def law(rows: list[dict[str, Any]], whole: int) -> list[dict[str, Any]]:
-    """The straight line of each step through its peaks, by least squares, and what it comes to with all blocks."""
-    found = []
-    for name in dict.fromkeys(row["name"] for row in rows if row["name"] not in ("in all", *FILLED)):
-        peaks = {row["blocks"]: row["peak_bytes"] for row in rows if row["name"] == name and row["peak_bytes"]}
-        if len(peaks) < 2:
-            continue
-        block, rest = np.polyfit(list(peaks), list(peaks.values()), 1)
-        line = {"block_bytes": float(block), "rest_bytes": float(rest), "whole_bytes": float(rest + block * whole)}
-        found.append({"name": name, **line, "blocks": list(peaks)})
-    return found
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--shape", choices=SHAPES, default="8b")
@@ -108,7 +88,7 @@ def main() -> None:
         for row in measured(shape, blocks, chosen.memory, chosen.scratch):
             rows.append(row)
             print(f"{blocks} blocks: {row['name']}: {row['peak_bytes'] / 1e9:.2f} GB", flush=True)
-    line = law(rows, whole)
+    line = law(rows, whole, leave=("in all", *FILLED))
     title = f"{chosen.shape.upper()} Llama shape, memory: {chosen.memory:g} GB, on {cost.cores()} cores"
     report("large-law", f"{title}: {whole} blocks by a straight line", LAW, line, whole=False)
     name = "large" if chosen.shape == "8b" else f"large-{chosen.shape}"

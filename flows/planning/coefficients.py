@@ -136,7 +136,7 @@ class Packing:
     """Bytes for each weight of a linear on its way."""
 
 
-PACKING = Packing(rate=1e8, copies=9.0)
+PACKING = Packing(rate=2e8, copies=9.0)
 UNPACKING = Unpacking(rate=3e8, copies=2.0, beside=1.15)
 ORIGINAL = Scoring(SCORING, FLOAT32_RATE, logit=2e-8, layer=6e-4, long=6)
 COMPILED = Process(725 * MB, 2.3)

@@ -20,7 +20,7 @@ STEP_VERSIONS = {
     "statistics": 1,
     "quantize": 16,
     "evidence": 7,
-    "verdict": 6,
+    "verdict": 7,
     "train": 1,
     "adapter-evidence": 1,
     "adapter-verdict": 1,

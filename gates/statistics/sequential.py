@@ -9,7 +9,7 @@ from statistics import NormalDist
 from gates.statistics.estimate import Estimate, careful
 
 FIRST = 8
-LATER = 1.5
+LATER = 2.0
 """How much of the risk is kept for later looks; 1: each takes as much as the documents that it adds."""
 HOPELESS = 0.1
 """Chance of passing in the end below which no more documents are scored."""
