@@ -66,7 +66,7 @@ gates:
 CLIENTS = {
     "original": "gates.clients.streamed",
     "compressed-tensors": "gates.clients.unpacked",
-    "bitsandbytes": "gates.clients.transformers bitsandbytes",
+    "bitsandbytes": "gates.clients.packed",
     "openvino": "gates.clients.optimum_intel optimum.intel.openvino.modeling_decoder",
 }
 """What a step of the gates imports for a format, beside its door."""

@@ -12,11 +12,11 @@ from tests.flows.conftest import quantmill, room
 pytestmark = pytest.mark.slow
 
 
-def test_an_artifact_is_streamed_and_released(prefect: str, tmp_path: Path) -> None:
+def test_artifacts_are_streamed_and_released(prefect: str, tmp_path: Path) -> None:
     manifest, home = room(tmp_path), tmp_path / "home"
     manifest.write_text(
         "model: {source: ./model, name: milled}\n"
-        "targets: {int4: w4-rtn-asym-g64}\n"
+        "targets: {int4: w4-rtn-asym-g64, nf4: nf4}\n"
         "evaluation: {files: [evaluation.jsonl], tokens: 64, documents: 24}\n"
         "gates: {divergence: {max_kld: 0.2}, perplexity: {max_increase: 20%}}\n"
         "memory: 1 GB\n"
@@ -24,11 +24,13 @@ def test_an_artifact_is_streamed_and_released(prefect: str, tmp_path: Path) -> N
     )
     ran = quantmill("run", manifest, "--json", home=home, PREFECT_API_URL=prefect)
     assert ran.code == 0, ran.stdout + ran.stderr
-    (verdict,) = (home / "store" / "verdict").glob("*/out/verdict.json")
-    checks = {gate["name"]: gate for gate in json.loads(verdict.read_text())["gates"]}
+    verdicts = [json.loads(path.read_text()) for path in (home / "store" / "verdict").glob("*/out/verdict.json")]
+    assert len(verdicts) == 2
+    for verdict in verdicts:
+        checks = {gate["name"]: gate for gate in verdict["gates"]}
+        assert checks["sanity.stock"]["outcome"] == "passed"
+        assert "of 4 blocks gives the logits" in checks["sanity.stock"]["sentence"]
+    cards = "".join(path.read_text() for path in (home / "hub").rglob("README.md"))
     assert (
-        checks["sanity.stock"]["outcome"] == "passed"
-        and "of 4 blocks gives the logits" in checks["sanity.stock"]["sentence"]
+        "unpacked from the files when they are needed" in cards and "read from the files when they are needed" in cards
     )
-    (card,) = (home / "hub").rglob("README.md")
-    assert "unpacked from the files when they are needed" in card.read_text()
