@@ -18,7 +18,7 @@ STEP_VERSIONS = {
     "baseline": 4,
     "sensitivity": 6,
     "statistics": 1,
-    "quantize": 16,
+    "quantize": 17,
     "evidence": 7,
     "verdict": 7,
     "train": 1,

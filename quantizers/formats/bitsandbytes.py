@@ -32,6 +32,17 @@ _READ = {
 """Linears whose weights their family itself reads: it casts their input to the weight's dtype, which is uint8 once it is packed,
 or, RWKV's, packs them anew with blocks of 64."""
 
+_TRANSPOSED = {
+    "convbert": ["conv_kernel_layer"],
+    "falcon_mamba": ["x_proj", "out_proj"],
+    "jamba": ["x_proj", "out_proj"],
+    "mamba": ["x_proj", "out_proj"],
+    "recurrent_gemma": ["linear_out"],
+    "zamba": ["out_proj"],
+}
+"""Linears that their family gives a transposed view: where the CPU has products of bfloat16, bitsandbytes 0.50 reads it as if its
+rows were contiguous."""
+
 
 def stored(dtype: torch.dtype) -> torch.dtype:
     """Magnitudes are float32 whatever the layer computes in."""
@@ -86,9 +97,10 @@ def config(recipe: Recipe, linears: Mapping[str, Recipe], dtype: torch.dtype, ke
 
 
 def stays(model: PreTrainedModel, names: tuple[str, ...]) -> frozenset[str]:
-    """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears; and
-    those of too few outputs for bitsandbytes' kernels on the CPU."""
-    wide = sorted(model._keep_in_fp32_modules or ()) + _READ.get(model.config.model_type, [])
+    """What transformers keeps in float32 where the rest is float16 (T5's `wo`), and never replaces by quantized linears; what
+    would be read wrongly; and those of too few outputs for bitsandbytes' kernels on the CPU."""
+    own = [name for table in (_READ, _TRANSPOSED) for name in table.get(model.config.model_type, [])]
+    wide = sorted(model._keep_in_fp32_modules or ()) + own
     kept = {name for name in names if not should_convert_module(name, wide)}
     return frozenset(kept | {name for name in names if _outputs(model, name) % _LANES})
 
