@@ -6,13 +6,15 @@ import argparse
 import os
 from pathlib import Path
 
+from catalog.processes import HUGE_PAGES, return_freed_memory
+
 # Set before any library reads them: bits must not depend on what the network answers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault(HUGE_PAGES, "1")
 
 from adapters.entrypoint import run
 from adapters.request import REQUEST
-from catalog.processes import return_freed_memory
 
 
 def main() -> None:

@@ -6,11 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from catalog.processes import HUGE_PAGES
+
 # Set before any library reads them: evidence must not depend on what the network answers, unless whoever starts this
 # says otherwise, for the items of a task that come from the Hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault(HUGE_PAGES, "1")
 
 from gates.request import REQUEST, AdapterRequest
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from catalog.processes import return_freed_memory
+from catalog.processes import HUGE_PAGES, return_freed_memory
+
+os.environ.setdefault(HUGE_PAGES, "1")  # before torch reads it
+
 from quantizers.entrypoint import answer, run
 from quantizers.request import Request, SensitivityRequest
 

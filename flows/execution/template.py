@@ -22,7 +22,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-from catalog.processes import die_with
+from catalog.processes import HUGE_PAGES, die_with
 from flows.execution import launch
 
 IMPORTED = (
@@ -49,6 +49,7 @@ def main() -> int:
     _end_with(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all its processes
     control = socket.socket(fileno=int(sys.argv[1]))
+    os.environ.setdefault(HUGE_PAGES, "1")
     for module in IMPORTED:
         with suppress(ImportError):  # the step that needs it says what is missing
             importlib.import_module(module)

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from catalog.formats import LOADABLE
 from gates.clients.client import client_of
 from gates.errors import GateError
@@ -50,12 +52,11 @@ def spoil(artifact: Path, copy: Path, format_: str) -> None:
     for matrix in client_of(format_).matrices(copy):
         with matrix.file.open("r+b") as file:
             file.seek(matrix.offset)
-            stored = file.read(matrix.rows * matrix.row_bytes)
-            rows = (
-                stored[row * matrix.row_bytes : (row + 1) * matrix.row_bytes] for row in reversed(range(matrix.rows))
-            )
+            stored = np.frombuffer(file.read(matrix.rows * matrix.row_bytes), np.uint8)
+            # bitsandbytes stores rows of one byte: half as many as there are weights.
+            rows = stored.reshape(matrix.rows, matrix.row_bytes)[::-1]
             file.seek(matrix.offset)
-            file.write(b"".join(rows))
+            file.write(np.ascontiguousarray(rows).data)
         spoiled += 1
     if not spoiled:
         raise GateError(f"{artifact}: no matrix of a block is stored in it, so no copy can be spoiled as a control.")

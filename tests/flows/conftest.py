@@ -29,7 +29,7 @@ class Ran:
 def quantmill(*arguments: object, home: Path, cwd: Path | None = None, **environment: str) -> Ran:
     command = [sys.executable, "-m", "flows.cli.app", *map(str, arguments), "--home", str(home)]
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=settings, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=settings)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

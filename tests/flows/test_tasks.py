@@ -6,16 +6,17 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import encoders, listeners, pictures, translators
-from tests.flows.conftest import quantmill
+from tests.flows.conftest import Ran, quantmill
 from tests.releases import ROOT, say
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("tasks")]
 
 TARGETS = {"int4": "w4-compensated-asym-g64", "ov-int8": "ov-w8-rtn"}
 PAGE_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tasks.md").read_text(), re.DOTALL)
@@ -149,36 +150,68 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, tmp_path: Path) -> None:
-    case = CASES[name]
-    targets = case.targets
-    case.make(tmp_path / "model")
+@dataclass(frozen=True)
+class Milled:
+    """All cases in one run, and what the code on their cards and on the page prints."""
+
+    ran: Ran
+    cards: Mapping[str, list[str]]
+    """By case, of each target."""
+    said: Mapping[str, list[str]]
+    """By case: of each target's card, and of each piece of code on the page."""
+
+
+def written(case: Case, name: str, directory: Path) -> Path:
+    """Write a case's model, texts and manifest."""
+    directory.mkdir()
+    case.make(directory / "model")
     if case.beside:
-        case.beside(tmp_path)
-    encoders.write_rows(tmp_path / "evaluation.jsonl", case.rows)
-    encoders.write_rows(tmp_path / "calibration.jsonl", case.calibration)
-    manifest = tmp_path / "m.yaml"
+        case.beside(directory)
+    encoders.write_rows(directory / "evaluation.jsonl", case.rows)
+    encoders.write_rows(directory / "calibration.jsonl", case.calibration)
     column = ", column: text" if "text" in case.calibration[0] and "text" not in case.rows[0] else ""
+    manifest = directory / f"{name}.yaml"
     manifest.write_text(
         f"model: {{source: ./model, name: {name}, task: {case.task}}}\n"
         f"calibration: {{files: [calibration.jsonl], samples: 16, tokens: 48{column}}}\n"
         "evaluation: {files: [evaluation.jsonl], tokens: 60}\n"
-        f"targets: {json.dumps(targets)}\n"
+        f"targets: {json.dumps(case.targets)}\n"
         f"gates: {{{case.gates}}}\n"
     )
-    home = tmp_path / "home"
-    ran = quantmill("run", manifest, "--json", home=home)
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def milled(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Milled:
+    """Every program of a case runs where its files are; all in one process, which imports the clients once."""
+    scratch = tmp_path_factory.mktemp("tasks")
+    manifests = [written(case, name, scratch / name) for name, case in CASES.items()]
+    ran = quantmill("run", *manifests, "--json", home=scratch / "home", PREFECT_API_URL=prefect)
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert [(row["target"], row["version"]) for row in ran.json] == [(target, "v1") for target in targets]
-    programs = []
-    for target in targets:
-        shown = quantmill("show", f"local/{name}-{target}", "--json", home=home).json
-        card = (Path(shown["directory"]) / "README.md").read_text()
-        assert f"pipeline_tag: {case.task}" in card
-        programs.append(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0])
-    shown_on_page = [code for code in PAGE_CODE if f"local/{name}-" in code]
-    said = say(programs + shown_on_page, tmp_path, HF_HOME=str(home), HF_HUB_OFFLINE="1")
-    for snippet in said[: len(programs)]:
+    cards, programs = {}, {}
+    for name, case in CASES.items():
+        cards[name] = [card(scratch / "home", f"local/{name}-{target}") for target in case.targets]
+        codes = [re.findall(r"```python\n(.*?)```", each, re.DOTALL)[0] for each in cards[name]]
+        codes += [code for code in PAGE_CODE if f"local/{name}-" in code]
+        programs[name] = [f"import os\nos.chdir({str(scratch / name)!r})\n{code}" for code in codes]
+    said = iter(
+        say([*chain.from_iterable(programs.values())], scratch, HF_HOME=str(scratch / "home"), HF_HUB_OFFLINE="1")
+    )
+    return Milled(ran, cards, {name: [next(said) for _ in codes] for name, codes in programs.items()})
+
+
+def card(home: Path, release: str) -> str:
+    """The card of a release in the local hub."""
+    return (Path(quantmill("show", release, "--json", home=home).json["directory"]) / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_task_from_a_manifest_to_the_clients_of_its_releases(name: str, milled: Milled) -> None:
+    case = CASES[name]
+    released = {row["release"]: row["version"] for row in milled.ran.json}
+    assert [released[f"local/{name}-{target}"] for target in case.targets] == ["v1"] * len(case.targets)
+    assert all(f"pipeline_tag: {case.task}" in each for each in milled.cards[name])
+    said = milled.said[name]
+    for snippet in said[: len(case.targets)]:
         assert re.search(case.says, snippet), snippet
-    assert tuple(said[len(programs) :]) == case.page
+    assert tuple(said[len(case.targets) :]) == case.page
