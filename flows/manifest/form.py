@@ -43,5 +43,5 @@ class Form(BaseModel):
     memory: Bytes | None = None
     """Budget of every step, such as 4GB. Default: what the machine has."""
     judge: Judge = "stock"
-    """How artifacts of compressed-tensors, bitsandbytes and OpenVINO are run: whole, by their stock loaders, or a block at a time,
-    with the stock loader asked what the first blocks say."""
+    """How artifacts of compressed-tensors, bitsandbytes and OpenVINO are run: whole, by their stock loaders, or a block at a
+    time, with the stock loader asked what the first blocks say."""
