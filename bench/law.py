@@ -10,7 +10,7 @@ import numpy as np
 from bench.table import Column, gigabytes
 
 LAW = (
-    Column("name", "step"),
+    Column("name", "of"),
     Column("block_bytes", "a block (GB)", gigabytes),
     Column("rest_bytes", "the rest (GB)", gigabytes),
     Column("whole_bytes", "all blocks (GB)", gigabytes),

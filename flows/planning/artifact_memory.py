@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from catalog.formats import FORMATS
-from flows.manifest.model import Evaluation, Rung
+from flows.manifest.model import Rung
 from flows.planning.coefficients import ARTIFACTS, DESCRIBED, MAPPED, PACKING, SCORING, UNPACKING
 from flows.planning.jobs import Job
 from flows.planning.original_memory import FILLED, budget_of, longest_row, scored_shape
@@ -40,12 +40,14 @@ def streaming(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
 def _unpacked(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
     """Of weights that are unpacked; the stock loader holds one block at the least."""
     shape, budget = scored_shape(job), budget_of(job)
-    width = shape.bytes / max(1, shape.elements)
-    least = _working(shape, job.manifest.evaluation, width) + longest_row(job, shape, 2)
+    width = _width(shape)
+    # A block, or a larger tensor beside the original's.
+    brought = max((UNPACKING.copies + width) * max(shape.blocks, default=0), 2 * width * shape.largest)
+    least = _working(job, shape, brought)
     hold = min(int(FILLED * max(0, budget - least)), int(width * shape.elements))
     # Packed as they are read, and unpacked.
     block = (width + 1) * max(shape.blocks, default=1)
-    around = _stock(shape, width)
+    around = _stock(shape)
     blocks = max(1, min(len(shape.blocks), int((budget - around) // block)))
     read = max(0, sum(shape.blocks) - hold * shape.elements // max(1, shape.bytes))
     return Streaming(max(least + hold, int(around + blocks * block)), hold, blocks, read / UNPACKING.rate)
@@ -53,22 +55,19 @@ def _unpacked(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
 
 def _packed(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
     """Of weights that stay packed, and that the stock loader's linears pack anew when they first multiply with them."""
-    shape, evaluation, scoring = scored_shape(job), job.manifest.evaluation, ARTIFACTS["transformers"]
-    linear, beside = min(shape.largest, shape.widest * shape.hidden), shape.elements - sum(shape.blocks)
-    width = max(0.5, (artifact_bytes - shape.bytes * beside / max(1, shape.elements)) / max(1, sum(shape.blocks)))
-    # As it is read, and packed anew.
-    block = 2 * width * max(shape.blocks, default=0)
-    around = SCORING.memory_bytes + 2 * min(shape.bytes, MAPPED)
-    tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
-    made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden) + 2 * ABREAST_TOKENS * shape.hidden
-    run = block + PACKING.copies * linear + made + DESCRIBED * tokens * shape.vocabulary
-    least = int(around + max(2 * shape.largest, scoring.compared * linear, run)) + longest_row(job, shape, 2)
-    hold = min(int(FILLED * max(0, budget_of(job) - least)), artifact_bytes)
-    stock = around + UNPACKING.beside * 2 * beside + PACKING.copies * linear
-    stock += 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
-    blocks = max(1, min(len(shape.blocks), int((budget_of(job) - stock) // max(1, block))))
-    read = max(0, sum(shape.blocks) - int(hold / width))
-    return Streaming(max(least + hold, int(stock + blocks * block)), hold, blocks, read / PACKING.rate)
+    shape, budget = scored_shape(job), budget_of(job)
+    inside = sum(shape.blocks)
+    # What is beside blocks is stored as in the original.
+    packed = max(0.5, (artifact_bytes - _width(shape) * (shape.elements - inside)) / max(1, inside))
+    # As they are read, and packed anew.
+    block = 2 * packed * max(shape.blocks, default=1)
+    anew = PACKING.copies * min(shape.largest, shape.widest * shape.hidden)
+    least = _working(job, shape, max(block + anew, _width(shape) * shape.largest))
+    hold = min(int(FILLED * max(0, budget - least)), artifact_bytes)
+    around = _stock(shape) + _mapped(shape) + anew
+    blocks = max(1, min(len(shape.blocks), int((budget - around) // block)))
+    read = max(0, inside - hold / packed)
+    return Streaming(max(least + hold, int(around + blocks * block)), hold, blocks, read / PACKING.rate)
 
 
 def _parts(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
@@ -89,20 +88,29 @@ def _parts(job: Job, rung: Rung, artifact_bytes: int) -> Streaming:
     return Streaming(max(memory, around + scoring.copies * blocks * block), part, blocks, brought)
 
 
-def _working(shape: Shape, evaluation: Evaluation, width: float) -> int:
-    """A block, packed and unpacked, or a larger tensor beside the original's; what a block makes of a batch; and the logits."""
+def _width(shape: Shape) -> float:
+    """Bytes of a weight of the original."""
+    return shape.bytes / max(1, shape.elements)
+
+
+def _working(job: Job, shape: Shape, brought: float) -> int:
+    """Bytes of weights that are brought at once, what a block makes of a batch, and the logits."""
+    evaluation = job.manifest.evaluation
     tokens = max(STREAMED_TOKENS, LONG_ROWS * evaluation.tokens)
-    weights = max((UNPACKING.copies + width) * max(shape.blocks, default=0), 2 * width * shape.largest)
     made = 2 * tokens * (3 * shape.widest + 8 * shape.hidden) + 2 * ABREAST_TOKENS * shape.hidden
-    # Of both models' files.
-    mapped = 2 * min(shape.bytes, MAPPED)
-    return SCORING.memory_bytes + mapped + int(weights) + made + DESCRIBED * tokens * shape.vocabulary
+    described = DESCRIBED * tokens * shape.vocabulary
+    return SCORING.memory_bytes + _mapped(shape) + int(brought) + made + described + longest_row(job, shape, 2)
 
 
-def _stock(shape: Shape, width: float) -> float:
+def _mapped(shape: Shape) -> int:
+    """Of both models' files."""
+    return 2 * min(shape.bytes, MAPPED)
+
+
+def _stock(shape: Shape) -> float:
     """What the stock loader holds beside blocks: tensors that are mapped, and logits of a few rows."""
-    beside = shape.elements - sum(shape.blocks)
-    return SCORING.memory_bytes + UNPACKING.beside * width * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
+    beside = _width(shape) * (shape.elements - sum(shape.blocks))
+    return SCORING.memory_bytes + UNPACKING.beside * beside + 6 * STOCK_ROWS * STOCK_TOKENS * shape.vocabulary
 
 
 _HOW: Mapping[str, Callable[[Job, Rung, int], Streaming]] = {

@@ -134,6 +134,13 @@ def test_scoring_is_predicted(tmp_path: Path) -> None:
     assert gating(single, rung, made).seconds < 0.6 * cost.seconds, "the first look is at eight of them"
 
 
+def judged_both_ways(single: Job, memory: int) -> tuple[Job, Job]:
+    """A job that may take so many bytes, judged whole and streamed."""
+    given = single.manifest.model_copy(update={"memory_bytes": memory})
+    whole, read = (given.model_copy(update={"judge": judge}) for judge in ("stock", "streamed"))
+    return replace(single, manifest=whole), replace(single, manifest=read)
+
+
 @pytest.mark.parametrize(
     ("memory", "blocks"), [(6_000_000_000, (2, 8)), (12_000_000_000, (10, 20)), (10**11, (32, 32))]
 )
@@ -141,10 +148,7 @@ def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
     memory: int, blocks: tuple[int, int], tmp_path: Path
 ) -> None:
     single = job(tmp_path, "rtn", "8 B")
-    given = single.manifest.model_copy(update={"memory_bytes": memory})
-    whole, read = (
-        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
-    )
+    whole, read = judged_both_ways(single, memory)
     rung = single.target.rungs[0]
     if memory == 6_000_000_000:
         with pytest.raises(ManifestError, match="`judge: streamed` scores it a block at a time"):
@@ -160,10 +164,7 @@ def test_what_is_unpacked_whole_is_streamed_where_the_manifest_says_so(
 def test_a_graph_is_streamed_in_less_than_it_takes_whole(tmp_path: Path) -> None:
     single = job(tmp_path, "ov-w4-rtn-asym-g64", "8 B")
     rung = single.target.rungs[0]
-    given = single.manifest.model_copy(update={"memory_bytes": 6_000_000_000})
-    whole, read = (
-        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
-    )
+    whole, read = judged_both_ways(single, 6_000_000_000)
     with pytest.raises(ManifestError, match="`judge: streamed` scores it a block at a time"):
         check_memory(whole)
     check_memory(read)
@@ -178,10 +179,7 @@ def test_what_stays_packed_is_streamed_in_less_than_it_takes_whole(
     memory: int, blocks: tuple[int, int], tmp_path: Path
 ) -> None:
     single = job(tmp_path, "nf4", "8 B")
-    given = single.manifest.model_copy(update={"memory_bytes": memory})
-    whole, read = (
-        replace(single, manifest=given.model_copy(update={"judge": judge})) for judge in ("stock", "streamed")
-    )
+    whole, read = judged_both_ways(single, memory)
     check_memory(read)
     rung = single.target.rungs[0]
     made = weights_bytes(single.original, rung)
