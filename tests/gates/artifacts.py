@@ -1,4 +1,4 @@
-"""An artifact made with compressed-tensors' own packing, so that the gates are tested without our quantizers."""
+"""Artifacts made with the formats' own packing, so that the gates are tested without our quantizers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from bitsandbytes.functional import quantize_4bit
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
 
-GROUP = 64
+GROUP, SMALL_GROUP = 64, 32
 Tensors = dict[str, torch.Tensor]
 
 
@@ -63,3 +66,34 @@ def edit_tensors(directory: Path, change: Callable[[Tensors], object]) -> None:
     tensors = {name: tensor.clone() for name, tensor in load_file(directory / "model.safetensors").items()}
     change(tensors)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def pack(model: Path, out: Path, kind: str = "nf4") -> Path:
+    """Write a model in bfloat16, its linears packed by bitsandbytes itself in groups that its kernels take of small ones."""
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    loaded.save_pretrained(out)
+    head = loaded.get_output_embeddings()
+    linears = {
+        f"{name}.weight": module.weight.data.T if isinstance(module, Conv1D) else module.weight.data
+        for name, module in loaded.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+    }
+    kept = [name for name, module in loaded.named_modules() if module is head]
+
+    def change(tensors: Tensors) -> None:
+        for name in linears.keys() & tensors.keys():
+            tensors[name], state = quantize_4bit(linears[name].contiguous(), blocksize=SMALL_GROUP, quant_type=kind)
+            tensors.update({f"{name}.{key}": value for key, value in state.as_dict(packed=True).items()})
+        assert linears.keys() <= tensors.keys()
+
+    edit_tensors(out, change)
+    recipe = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=kept,
+    )
+    edit_json(
+        out / "config.json", lambda config: config | {"quantization_config": json.loads(recipe.to_json_string(False))}
+    )
+    return out

@@ -15,7 +15,7 @@ from gates.request import BaselineRequest, Evaluation, EvidenceRequest
 from gates.results import Verdict
 from gates.spec import Gates
 from tests import encoders, recallers
-from tests.gates.artifacts import edit_json, quantize
+from tests.gates.artifacts import edit_json, pack, quantize
 
 DEMO = Path(__file__).parents[2] / "manifests" / "demo"
 TEMPLATE = (
@@ -65,6 +65,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     baseline.mkdir()
     entrypoint.run(BaselineRequest(model=model, evaluation=Evaluation(documents=evaluation, tokens=TOKENS)), baseline)
     return Bench(model, evaluation, baseline, quantize(model, root / "artifact"))
+
+
+@pytest.fixture(scope="session")
+def packed_artifact(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The original in nf4."""
+    out = tmp_path_factory.mktemp("packed") / "artifact"
+    shutil.copytree(bench.model, out, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    return pack(bench.model, out)
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,16 @@ def rows(lengths: tuple[int, ...], vocabulary: int) -> list[torch.Tensor]:
     return [torch.randint(vocabulary, (length,), generator=generator) for length in lengths]
 
 
+def says_the_same(whole: Loaded, read: Loaded, monkeypatch: pytest.MonkeyPatch, rtol: float, atol: float) -> None:
+    """Hold logits of what is read from its files against those of the same in memory, some rows at a time and one again."""
+    assert whole.is_whole and not read.is_whole and not read.faults
+    monkeypatch.setattr(streamed, "STREAMED_TOKENS", 24)
+    given = rows((9, 11, 5, 12, 3), whole.model.config.vocab_size)
+    read.expect(given)
+    for ids in (*given, given[1]):
+        torch.testing.assert_close(read.logits(ids), whole.logits(ids), rtol=rtol, atol=atol)
+
+
 @pytest.mark.parametrize("model_type", TYPES)
 @pytest.mark.parametrize("hold_bytes", [0, 40_000])
 def test_logits_are_those_of_the_whole_model(
@@ -52,12 +62,7 @@ def test_logits_are_those_of_the_whole_model(
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(shrunk(model_type)).save_pretrained(path)
     whole, read = (load_original(path, TASK, hold) for hold in (None, hold_bytes))
-    assert whole.is_whole and not read.is_whole and not read.faults
-    monkeypatch.setattr(streamed, "STREAMED_TOKENS", 24)
-    given = rows((9, 11, 5, 12, 3), whole.model.config.vocab_size)
-    read.expect(given)
-    for ids in (*given, given[1]):
-        torch.testing.assert_close(read.logits(ids), whole.logits(ids), rtol=1e-4, atol=1e-5)
+    says_the_same(whole, read, monkeypatch, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_stay_in_the_files(bench: Bench) -> None:
