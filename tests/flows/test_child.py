@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from catalog.errors import EnvironmentFault, Fault, InputError, KilledFault, StepFault
+from catalog.processes import HUGE_PAGES
 from flows.execution import child, warm
 from flows.execution.warm import Forked
 
@@ -195,3 +196,27 @@ def test_a_variable_that_libraries_read_is_read_anew(scratch: Path, monkeypatch:
     assert not template.serves({"HF_HOME": "c", "PREFECT_API_URL": "b"})
     template.close()
     assert not template.serves({"HF_HOME": "a", "PREFECT_API_URL": "b"})
+
+
+def test_steps_ask_for_huge_pages(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not given.is_file() or "[never]" in given.read_text():
+        pytest.skip("this system gives none")
+    monkeypatch.delenv(HUGE_PAGES, raising=False)
+    (scratch / "door_large.py").write_text(
+        "import sys, torch\n"
+        "held = torch.ones(1 << 24)\n"
+        "lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
+        "huge = next(line.split()[1] for line in lines if line.startswith('AnonHugePages'))\n"
+        "open(sys.argv[2] + '/result.json', 'w').write(huge)"
+    )
+    run(scratch, "large", imports=True)
+    assert int((scratch / "out" / "result.json").read_text()) > 32_000, "kB, of 64 MB"
+
+
+def test_every_door_asks_for_huge_pages() -> None:
+    doors = ("adapters", "gates", "quantizers")
+    said = f"import os, importlib\nfor door in {doors}:\n os.environ.pop({HUGE_PAGES!r}, None)\n"
+    said += f" importlib.import_module(door + '.__main__')\n print(os.environ.get({HUGE_PAGES!r}))"
+    told = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["1"] * len(doors)

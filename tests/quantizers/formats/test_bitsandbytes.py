@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from bench import tiny
 from bench.tiny import shrunk
 from quantizers.entrypoint import run
+from quantizers.formats.bitsandbytes import stays
 from quantizers.recipe import Recipe
 from quantizers.request import Request
 from tests.quantizers.models import DEMO
@@ -42,3 +44,28 @@ def test_linears_that_are_given_a_transposed_view_are_kept(model_type: str, tmp_
     torch.testing.assert_close(together[:1], alone, rtol=0.05, atol=0.05)
     original = logits(tmp_path / "model", ids)
     assert (together - original).norm() < 0.3 * original.norm()
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type"),
+    [
+        ("causal", "falcon_mamba"),
+        ("causal", "jamba"),
+        ("causal", "recurrent_gemma"),
+        ("masked", "convbert"),
+        ("causal", "llama"),
+    ],
+)
+def test_all_that_are_given_one_are_known(kind: str, model_type: str) -> None:
+    model, seen = tiny.make(model_type, kind=kind), set()
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+
+    def see(name: str, given: torch.Tensor) -> None:
+        if given.stride(-1) != 1:
+            seen.add(name)
+
+    for name, module in linears.items():
+        module.register_forward_pre_hook(lambda _, given, name=name: see(name, given[0]))
+    with torch.no_grad():
+        model(input_ids=torch.arange(24).view(2, 12) + 3)
+    assert seen <= stays(model, tuple(linears)) and bool(seen) == (model_type != "llama")
